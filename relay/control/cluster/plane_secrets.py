@@ -4,10 +4,13 @@ Rules:
 
 * A Secret is asked for by name when an exporter begins to refer to it, and again when a watch that
   gives versions only shows another one. Very many at once are read from a list, of which only those
-  that are referred to are kept.
+  that are referred to are kept; where the list fails, one by one.
+* An answer that was under way when a watch showed another version may be older: it is used, and the
+  Secret is asked for again.
 * Where watching Secrets is refused, each is asked for every :data:`POLL_S`, one that is not there
   every :data:`POLL_ABSENT_S`, at most :data:`POLLS_PER_S` a second.
-* A failure leaves what is known in effect; the request is repeated after a pause.
+* A failure leaves what is known in effect; the request is repeated after a pause, and after those
+  for other Secrets.
 """
 
 from __future__ import annotations
@@ -21,7 +24,12 @@ from typing import Final
 from relay.control.cluster.resources import SECRETS
 from relay.control.kubernetes.cache_file import SAVE_REST, ObjectCache
 from relay.control.kubernetes.client import ApiClient, WatchTarget
-from relay.control.kubernetes.errors import AbsentError, KubernetesError, RequestRefusedError
+from relay.control.kubernetes.errors import (
+    AbsentError,
+    KubernetesError,
+    RequestRefusedError,
+    UnreachableError,
+)
 from relay.control.kubernetes.object_store import ObjectChange
 from relay.control.kubernetes.objects import ApiObject, ObjectKey, Unusable, read_object
 from relay.runtime.errors import StorageError
@@ -79,7 +87,8 @@ class PlaneSecrets:
         self._on_change = on_change
         self._clock = clock
         self._entries: dict[ObjectKey, _Entry] = {}
-        self._due: dict[ObjectKey, None] = {}
+        self._due: dict[ObjectKey, str] = {}
+        """Secrets to be asked for, with the version that a watch has shown; "" for any."""
         self._later: dict[ObjectKey, float] = {}
         self._cached: dict[ObjectKey, ApiObject] = {}
         self._polling = False
@@ -146,7 +155,7 @@ class PlaneSecrets:
                 self._due.pop(one.key, None)
                 self._set(one.key, None)
             elif entry.object is None or entry.object.resource_version != one.resource_version:
-                self._ask(one.key)
+                self._ask(one.key, one.resource_version)
         self._look_settled()
 
     def poll(self, *, polling: bool) -> None:
@@ -155,7 +164,7 @@ class PlaneSecrets:
             now = self._clock()
             for key, entry in self._entries.items():
                 self._later.setdefault(key, now + self._interval_of(entry))
-        elif not polling:
+        elif not polling and self._polling:
             self._later.clear()
         self._polling = polling
         self._work.set()
@@ -213,18 +222,22 @@ class PlaneSecrets:
                 now = self._clock()
                 rested = sorted((at, key) for key, at in self._later.items() if at <= now)
                 for _, key in rested[:POLLS_PER_S]:
-                    self._due[key] = None
+                    self._due[key] = ""
 
     async def _ask_for_due(self, client: ApiClient) -> None:
         if len(self._due) >= LIST_MIN:
             try:
                 await self._ask_for_list(client)
-            except RequestRefusedError:
-                pass  # without the right to list there may be one to get
+            except UnreachableError:
+                raise
+            except KubernetesError as error:
+                # Without the right to list there may be one to get; a page may be too long, or one
+                # Secret that nobody refers to unreadable for the server.
+                self._last_error = str(error)
             else:
                 return
         while self._due:
-            key = next(iter(self._due))
+            key, asked = next(iter(self._due.items()))
             namespace, name = key
             found: ApiObject | None = None
             try:
@@ -237,11 +250,14 @@ class PlaneSecrets:
                 self._later[key] = self._clock() + POLL_S
                 self._look_settled()
                 continue
+            except KubernetesError:
+                if key in self._due:
+                    self._due[key] = self._due.pop(key)  # the others come first
+                raise
             else:
                 read = read_object(body, SECRETS)
                 found = read if isinstance(read, ApiObject) else None
-            self._due.pop(key, None)
-            self._set(key, found)
+            self._answer(key, asked, found)
             self._look_settled()
 
     async def _ask_for_list(self, client: ApiClient) -> None:
@@ -255,22 +271,31 @@ class PlaneSecrets:
             for item in page.items:
                 read = read_object(item, SECRETS)
                 if not isinstance(read, Unusable) and read.key in wanted:
-                    del wanted[read.key]
-                    self._due.pop(read.key, None)
-                    self._set(read.key, read)
+                    self._answer(read.key, wanted.pop(read.key), read)
                 if self._clock() >= slice_end:
                     await asyncio.sleep(0)
                     slice_end = self._clock() + SLICE_S
             token = page.continue_token
             if not token:
                 break
-        for key in wanted:
-            self._due.pop(key, None)
-            self._set(key, None)
+        for key, asked in wanted.items():
+            self._answer(key, asked, None)
         self._look_settled()
 
-    def _ask(self, key: ObjectKey) -> None:
-        self._due[key] = None
+    def _answer(self, key: ObjectKey, asked: str, found: ApiObject | None) -> None:
+        """Note the answer for a Secret that was due with version ``asked`` when it was asked for.
+
+        It stays due if a watch has shown another version since, which the answer does not have.
+        """
+        due = self._due.get(key)
+        if due is None:
+            return  # gone since, or nothing refers to it any more
+        if due == asked or (found is not None and found.resource_version == due):
+            del self._due[key]
+        self._set(key, found)
+
+    def _ask(self, key: ObjectKey, version: str = "") -> None:
+        self._due[key] = version
         self._settled.clear()
         self._work.set()
 
