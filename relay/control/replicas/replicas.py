@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from relay.config.exporter.load_result import ObjectKey
 from relay.control.cluster.cluster_source import StatusTarget
@@ -25,6 +26,9 @@ from relay.control.replicas.report_reader import PeerReports, PeerStatistics
 from relay.control.replicas.statuses import MergedStatuses
 
 _log = logging.getLogger("relay.control.replicas")
+
+RESTART_S: Final = 5.0
+"""Pause after a bug; s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +115,17 @@ class Replicas:
         self.statuses.clear()
         if leads:
             self._leading = asyncio.get_running_loop().create_task(self._lead())
-            self._leading.add_done_callback(_log_failure)
 
     async def _lead(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.reports.run(), name="read reports")
-            group.create_task(self.events.run(), name="write events")
+        """Read reports and write Events until cancelled; a bug costs a pause."""
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self.reports.run(), name="read reports")
+                    group.create_task(self.events.run(), name="write events")
+            except Exception:
+                _log.exception("bug in the relay: the leader's work begins anew")
+                await asyncio.sleep(RESTART_S)
 
     def __repr__(self) -> str:
         return f"<Replicas {self.presence!r}, {self.log!r}>"
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("bug in the relay: the leader's work has ended", exc_info=task.exception())
