@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from relay.control.kubernetes.errors import (
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.control.kubernetes.status_body import FIELD_MANAGER, apply_body, parts_of
 from relay.control.kubernetes.status_schedule import Key, ScheduleStatistics, StatusSchedule
+
+_log = logging.getLogger("relay.control.cluster")
 
 IN_FLIGHT_MAX: Final = 8
 """Most writes at once, to all control planes together."""
@@ -47,7 +50,8 @@ class StatusWriter(Generic[Key]):
     """Writes statuses while :meth:`run` runs. Lives on the event loop.
 
     ``render`` returns the present status of an object, None if it is gone. ``clock`` is monotonic,
-    s. Offer to :attr:`schedule` what has changed, then call :meth:`wake`.
+    s. Offer to :attr:`schedule` what has changed, then call :meth:`wake`. A bug is logged and costs
+    one object's write, which is tried again.
     """
 
     def __init__(
@@ -120,6 +124,11 @@ class StatusWriter(Generic[Key]):
             else:
                 self._written += 1
                 self.schedule.written(key, parts, self._clock())
+        except Exception:
+            self._failed += 1
+            self._last_error = "a bug in the relay, see its log"
+            _log.exception("bug in the relay: a status was not written")
+            self.schedule.failed(key, self._clock())
         finally:
             self._room.release()
             self._woken.set()

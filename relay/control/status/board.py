@@ -52,6 +52,9 @@ RESOLVE_AGAIN_S: Final = 5.0
 _RESOLVED_AT_ONCE: Final = 200
 """Exporters whose references are looked up by one call in a thread."""
 
+_NOT_JUDGED: Final = "\0"
+"""Sign of no verdicts."""
+
 Place = tuple[ObjectKey, int]
 """An object, and its number among those of one name in one source."""
 
@@ -151,7 +154,10 @@ class StatusBoard:
         self._listeners.append(listener)
 
     async def run(self) -> None:
-        """Look about once a second, until cancelled. Bugs are logged and cost one look."""
+        """Look about once a second, until cancelled. Bugs are logged and cost one look.
+
+        One in judging an object costs no other.
+        """
         while True:
             try:
                 await self.look()
@@ -172,8 +178,13 @@ class StatusBoard:
             due = {**dirty, **self._restless, **self._turn(), **self._active()}
             now = self._clock()
             for one in due:
-                if self._judge(one, now, anew=one in dirty):
-                    changed[one.place[0]] = None
+                try:
+                    if self._judge(one, now, anew=one in dirty):
+                        changed[one.place[0]] = None
+                except Exception:
+                    one.sign = _NOT_JUDGED  # so that it is judged in its turn
+                    extra = {"object": one.id}
+                    _log.exception("bug in the relay: a status was not judged", extra=extra)
                 if pace.is_over:
                     await pace.rest()
                     now = self._clock()

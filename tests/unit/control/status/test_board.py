@@ -360,3 +360,20 @@ async def test_what_others_add_is_judged_when_its_sign_changes(bench: Bench) -> 
     assert status is not None
     assert status.conditions[0].message == "too many series"
     assert await board.look() == []
+
+
+async def test_a_bug_in_judging_one_object_costs_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+    bench.board.subscribe(lambda keys: told.extend(key.name for key in keys))
+    bench.sinks.load(result(exporter("bad")), result(exporter("good")))
+    running = bench.sinks.running
+    monkeypatch.setattr(
+        bench.sinks, "running", lambda one: running(one) if one != "n/bad" else {}[one]
+    )
+    assert await bench.look() == ["good"]
+    assert told == ["good"]
+    assert "a status was not judged" in caplog.text
+    monkeypatch.undo()
+    assert [*await bench.look(), *await bench.look()] == ["bad"]  # in its turn
