@@ -263,6 +263,11 @@ class StatusPublisher:
                 async with asyncio.timeout(TICK_S):
                     await self._woken.wait()
             except TimeoutError:
+                pass
+            if self._writer is None:
+                self._dirty.clear()  # a writer begins with all objects
+            else:
+                # Also while reports of other relays come all the time.
                 self._note(self.replicas.statuses.overdue())
             self._woken.clear()
             if self._writer is None or not self.replicas.settled:

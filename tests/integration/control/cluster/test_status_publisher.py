@@ -301,3 +301,19 @@ async def test_a_relay_whose_report_cannot_be_fetched(api: FakeApi) -> None:
         assert shown(api)["message"].startswith(message)
         assert shown(api, "Programmed")["status"] == "True"
         assert transitions(api) == [("True", "Delivering"), ("Unknown", "NoReport")]
+
+
+async def test_nothing_is_kept_of_objects_while_another_relay_leads(api: FakeApi) -> None:
+    async with relay(api, "relay-0") as first, relay(api, "relay-1") as second:
+        await eventually("one leads", lambda: first.leads or second.leads, timeout_s=8)
+        follower = second if first.leads else first
+        for number in range(50):
+            key = object_key(f"gone{number}")
+            api.put(PATH, api.new(key.name, key.namespace, text="x"))
+            follower.board.put(key, GOOD)
+            follower.board.put(key, None)
+        await eventually(
+            "they are forgotten",
+            lambda: not follower.publisher._dirty,
+            timeout_s=5,
+        )
