@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from relay.config.limits.project_limits import ProjectLimits
@@ -105,6 +105,11 @@ class SampleLimiter:
                     "share": round(new / SHARE_ALL, 4),
                 },
             )
+
+    @property
+    def shares(self) -> Mapping[str, int]:
+        """The share of each project that had too many samples, of :data:`SHARE_ALL`."""
+        return self._shares
 
     def share(self, project: str) -> float:
         """Return the share of a project's series that is taken, 0 to 1."""

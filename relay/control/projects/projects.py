@@ -77,8 +77,7 @@ class Projects:
         self._directory = directory
         self._reserved = load_taken(directory) if directory is not None and limits.any else {}
         self._reserved_until = tick() + reserve_s
-        for project, crcs in self._reserved.items():
-            engine.router.reserve(project, crcs)
+        self._hold_to_shares()
         self._forgotten = 0
         self._marked_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
@@ -160,6 +159,8 @@ class Projects:
                 if self._has_limits:
                     cut_queues(members_of(self._reconciler.entries()), self._limits)
                     self._report_refused()
+                    await self._settled()
+                    self._hold_to_shares()
                 if self._tick() >= self._marked_at + MARK_S:
                     self._marked_at = self._tick()
                     await self.watch.mark()
@@ -201,6 +202,13 @@ class Projects:
         for project, samples in taken.items():
             total = samples + self._reconciler.removed_totals.of(project).samples
             self._limiter.observe(project, total, now)
+
+    def _hold_to_shares(self) -> None:
+        """Apply shares and kept places again where a project's last exporter was replaced."""
+        for project, share in self._limiter.shares.items():
+            self._set_share(project, share)
+        for project, crcs in self._reserved.items():
+            self._engine.router.reserve(project, crcs)
 
     def _set_share(self, project: str, share: int) -> None:
         if self._engine.router.set_share(project, share):
