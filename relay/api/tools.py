@@ -144,6 +144,10 @@ class ToolPages:
                     await response.write(msgspec.json.encode(event) + b"\n")
             except ConnectionError:
                 return response  # the client has left
+            except OverloadedError as error:  # others began since it was opened
+                await response.write(
+                    msgspec.json.encode({"event": "error", "message": str(error)}) + b"\n"
+                )
             except Exception:
                 _log.exception("bug in the relay: an answer was not completed")
                 message = "a bug in the relay, see its log"

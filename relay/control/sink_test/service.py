@@ -45,8 +45,8 @@ class TestLimits:
         self._begun: dict[str, deque[float]] = {}
         self._hosts: set[tuple[str, int]] = set()
 
-    def begin(self, project: str, host: tuple[str, int]) -> None:
-        """Count a test that begins; raise OverloadedError where it may not begin now."""
+    def check(self, project: str, host: tuple[str, int]) -> None:
+        """Raise OverloadedError where a test may not begin now."""
         now = self._tick()
         for name in [name for name, times in self._begun.items() if now - times[-1] >= WINDOW_S]:
             del self._begun[name]
@@ -61,8 +61,11 @@ class TestLimits:
             raise OverloadedError(f"a test of {host[0]}:{host[1]} is under way")
         if len(self._hosts) >= UNDER_WAY_MAX:
             raise OverloadedError(f"{UNDER_WAY_MAX} tests are under way")
-        times.append(now)
-        self._begun[project] = times
+
+    def begin(self, project: str, host: tuple[str, int]) -> None:
+        """Count a test that begins, until :meth:`end`; raise OverloadedError as :meth:`check`."""
+        self.check(project, host)
+        self._begun.setdefault(project, deque()).append(self._tick())
         self._hosts.add(host)
 
     def end(self, host: tuple[str, int]) -> None:
@@ -96,12 +99,14 @@ class SinkTestService:
         exporter = require_running({one.id: one for one in self._running()}, query.exporter)
         sink = require_sink(exporter, query.sink)
         host = host_of(sink)
-        self._limits.begin(exporter.project, host)
+        self._limits.check(exporter.project, host)
         return self._events(exporter, sink, host)
 
     async def _events(
         self, exporter: Exporter, sink: Sink, host: tuple[str, int]
     ) -> AsyncIterator[TestEvent]:
+        # Here and not before: events of which none is asked for are not ended either.
+        self._limits.begin(exporter.project, host)
         try:
             async for event in try_sink(exporter, sink, self._secrets(exporter), self._network):
                 yield event
