@@ -54,15 +54,17 @@ class Upkeep:
 
     def _run(self) -> None:
         began = self._tick()
-        self._admission.measure()
-        if self._storage is not None:
-            self._storage.look_after(self._tick())
-        if self._checkpointer is not None:
-            self._turns.soon(partial(self._checkpointer.keep, began))
-        interval_s = max(INTERVAL_S_MIN, (self._tick() - began) / CPU_FRACTION)
-        self._timer = asyncio.get_running_loop().call_later(
-            min(interval_s, INTERVAL_S_MAX), self._run
-        )
+        try:
+            self._admission.measure()
+            if self._storage is not None:
+                self._storage.look_after(self._tick())
+            if self._checkpointer is not None:
+                self._turns.soon(partial(self._checkpointer.keep, began))
+        finally:  # a bug costs one time; the event loop logs it
+            interval_s = max(INTERVAL_S_MIN, (self._tick() - began) / CPU_FRACTION)
+            self._timer = asyncio.get_running_loop().call_later(
+                min(interval_s, INTERVAL_S_MAX), self._run
+            )
 
     def __repr__(self) -> str:
         return f"<Upkeep of {self._admission!r}>"

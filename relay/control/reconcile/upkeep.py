@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from relay.control.reconcile.sink_entry import log_fields
@@ -46,11 +47,11 @@ class SinkUpkeep:
 
     async def _run(self) -> None:
         while True:
-            self._tidy_disk()
+            self._tried(self._tidy_disk)
             workers = list(self.awake)
             size = -(-len(workers) // UPKEEP_SLICES)
             for number in range(UPKEEP_SLICES):
-                self._evictor.relieve_memory()
+                self._tried(self._evictor.relieve_memory)
                 for worker in workers[number * size : (number + 1) * size]:
                     try:
                         if not worker.tick():
@@ -58,6 +59,13 @@ class SinkUpkeep:
                     except Exception:
                         _log.exception("%r: bug in the relay", worker)
                 await asyncio.sleep(UPKEEP_S / UPKEEP_SLICES)
+
+    def _tried(self, step: Callable[[], None]) -> None:
+        """Do one step for all sinks. A bug in it must not end the others."""
+        try:
+            step()
+        except Exception:
+            _log.exception("bug in the relay: upkeep of all sinks")
 
     def _tidy_disk(self) -> None:
         """Delete expired orphans, and make room if less disk is allowed than used."""
