@@ -7,10 +7,13 @@ Rules:
   message.
 * At most :data:`PENDING_MAX` series wait: the oldest is given up for a new one, and counted.
 * A write is tried :data:`ATTEMPTS_MAX` times. An Event is a courtesy.
+* Nothing visits all series: a thousand may wait while hundreds are added a second.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
@@ -60,15 +63,15 @@ class EventScheduleStatistics:
 
 
 class _Waiting:
-    """One series with something to tell."""
+    """One series with something to tell; ``place`` is its present one in the heap, 0 for none."""
 
-    __slots__ = ("attempts", "count", "first_at", "last_at", "message", "not_before_s")
+    __slots__ = ("attempts", "count", "first_at", "last_at", "message", "place", "series")
 
-    def __init__(self, at: float, not_before_s: float) -> None:
+    def __init__(self, series: EventSeries, at: float) -> None:
+        self.series = series
         self.message = ""
-        self.count = self.attempts = 0
+        self.count = self.attempts = self.place = 0
         self.first_at = self.last_at = at
-        self.not_before_s = not_before_s
 
 
 class EventSchedule:
@@ -76,6 +79,9 @@ class EventSchedule:
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[EventSeries, _Waiting] = OrderedDict()
+        self._by_time: list[tuple[float, int, _Waiting]] = []
+        """A heap; a place that is not its series' present one counts no more."""
+        self._places = itertools.count(1)
         self._written_at_s: OrderedDict[EventSeries, float] = OrderedDict()
         self._given_up = 0
 
@@ -85,22 +91,25 @@ class EventSchedule:
         waiting = self._waiting.get(series)
         if waiting is None:
             if len(self._waiting) >= PENDING_MAX:
-                self._given_up += self._waiting.popitem(last=False)[1].count
+                oldest = self._waiting.popitem(last=False)[1]
+                self._given_up += oldest.count
+                oldest.place = 0
             written_at_s = self._written_at_s.get(series)
-            not_before_s = now if written_at_s is None else written_at_s + SERIES_INTERVAL_S
-            waiting = self._waiting[series] = _Waiting(at, not_before_s)
+            waiting = self._waiting[series] = _Waiting(series, at)
+            self._plan(waiting, now if written_at_s is None else written_at_s + SERIES_INTERVAL_S)
         waiting.message, waiting.last_at = what.message, at
         waiting.count += 1
 
     def take(self, now: float) -> DueEvent | None:
-        """Return the Event that has waited longest of those that are due; None: none is.
+        """Return the Event that has been due for longest; None: none is.
 
         What happens meanwhile is counted by another one.
         """
-        due = (each for each in self._waiting.items() if each[1].not_before_s <= now)
-        series, one = next(due, (None, None))
-        if series is None or one is None:
+        due_at = self.next_at()
+        if due_at is None or due_at > now:
             return None
+        one = heapq.heappop(self._by_time)[2]
+        series, one.place = one.series, 0
         del self._waiting[series]
         self._written_at_s[series] = now
         self._written_at_s.move_to_end(series)
@@ -116,20 +125,31 @@ class EventSchedule:
             self._given_up += event.count
             return
         if newer is None:
-            newer = self._waiting[event.series] = _Waiting(event.last_at, now)
+            newer = self._waiting[event.series] = _Waiting(event.series, event.last_at)
             newer.message = event.message
         newer.attempts = attempts
         newer.count += event.count
         newer.first_at = event.first_at
-        newer.not_before_s = now + max(RETRY_S, retry_after_s)
+        self._plan(newer, now + max(RETRY_S, retry_after_s))
 
     def give_up_all(self) -> None:
         """Forget what waits: another relay leads now."""
         self._waiting.clear()
+        self._by_time.clear()
 
     def next_at(self) -> float | None:
         """Return the time (monotonic, s) at which :meth:`take` has something; None: unknown."""
-        return min((one.not_before_s for one in self._waiting.values()), default=None)
+        heap = self._by_time
+        while heap and heap[0][1] != heap[0][2].place:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def _plan(self, one: _Waiting, not_before_s: float) -> None:
+        one.place = next(self._places)
+        heapq.heappush(self._by_time, (not_before_s, one.place, one))
+        if len(self._by_time) > 2 * PENDING_MAX:
+            self._by_time = [each for each in self._by_time if each[1] == each[2].place]
+            heapq.heapify(self._by_time)
 
     def statistics(self) -> EventScheduleStatistics:
         """Return a snapshot."""

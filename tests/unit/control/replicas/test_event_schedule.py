@@ -113,3 +113,33 @@ def test_events_share_the_budget_of_statuses_and_let_conditions_go_first() -> No
     assert statuses.spend(0.31) == 0.0
     statuses.offer("a", StatusParts(b"c", b"m", b"other counters"), 0.4)
     assert statuses.spend(700.0) == 0.0, "counters do not go first"
+
+
+def test_looking_for_the_next_event_visits_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = EventSchedule()
+    for number in range(event_schedule.PENDING_MAX):
+        schedule.add(object_key(f"web{number}"), "u1", FAILING, now=number, at=1000)
+    hashed = 0
+    usual = event_schedule.EventSeries.__hash__
+
+    def counted(series: event_schedule.EventSeries) -> int:
+        nonlocal hashed
+        hashed += 1
+        return usual(series)
+
+    monkeypatch.setattr(event_schedule.EventSeries, "__hash__", counted)
+    for _ in range(100):
+        assert schedule.next_at() == 0
+    assert schedule.take(0) is not None
+    assert hashed < 10
+
+
+def test_what_is_given_up_is_not_due_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_schedule, "PENDING_MAX", 2)
+    schedule = EventSchedule()
+    for number in range(7):
+        schedule.add(object_key(f"web{number}"), "u1", FAILING, now=number, at=1000)
+    assert schedule.next_at() == 5
+    taken = [schedule.take(10), schedule.take(10), schedule.take(10)]
+    assert [one.series.key.name if one else None for one in taken] == ["web5", "web6", None]
+    assert schedule.statistics().given_up == 5
