@@ -57,6 +57,7 @@ class MergedStatuses:
     def seed(self, key: ObjectKey, uid: str, status: ObjectStatus) -> None:
         """Note the status that an object has on its control plane."""
         self._known[key] = _History(uid, status)
+        self._behind.pop(key, None)
 
     def combine(self, key: ObjectKey, uid: str, own: ObjectStatus) -> ObjectStatus:
         """Return the status to write, after this relay's own; tell what has happened."""
