@@ -177,9 +177,10 @@ class ApiClient:
         """Close every connection; watches end with an UnreachableError."""
         for response in tuple(self._watches):
             response.close()  # the session alone would leave their readers waiting
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        # First, so that nobody uses a session that is being closed.
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     def statistics(self) -> ClientStatistics:
         """Return a snapshot."""
