@@ -220,7 +220,6 @@ class ControlPlane:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await self.secrets.restore()
         while True:
             self._replaced.clear()
             client = self.client
@@ -235,6 +234,7 @@ class ControlPlane:
 
     async def _watch(self, client: ApiClient) -> None:
         """Watch with one client until another one takes its place."""
+        await self.secrets.restore()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._follow(kind, client), name=f"follow {name_of(resource)}")

@@ -65,7 +65,8 @@ class PlaneSet:
         self._contexts = TlsContexts()
         self._planes: dict[str, ControlPlane] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        """Ends of control planes that are gone, by name."""
         self._known: dict[str, tuple[tuple[int, ...], ClusterAccess | None]] = {}
         """Signature of each kubeconfig of a directory, and what it said."""
         self._faults: tuple[Fault, ...] = ()
@@ -99,7 +100,8 @@ class PlaneSet:
         """End all watches, and write the caches."""
         for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), *self._ending, return_exceptions=True)
+        ended = (*self._tasks.values(), *self._ending.values())
+        await asyncio.gather(*ended, return_exceptions=True)
         self._tasks.clear()
 
     def _fixed(self) -> dict[str, _Found]:
@@ -148,9 +150,7 @@ class PlaneSet:
     def _apply(self, found: Mapping[str, _Found]) -> None:
         """Add, replace and remove control planes."""
         for name in [name for name in self._planes if name not in found]:
-            ended = asyncio.create_task(self._end(name, self._tasks.pop(name or "only")))
-            self._ending.add(ended)
-            ended.add_done_callback(self._ending.discard)
+            self._end(name)
             del self._planes[name]
             self.on_change()
         share_s = len(found) / PLANES_A_TURN
@@ -166,13 +166,31 @@ class PlaneSet:
                     contexts=self._contexts,
                     on_change=self._note_change,
                 )
-                self._tasks[name or "only"] = asyncio.create_task(plane.run())
+                self._tasks[name or "only"] = asyncio.create_task(self._run(plane))
                 self.on_change()
             elif plane.access != one.access:
                 plane.replace_access(one.access)
 
-    async def _end(self, name: str, running: asyncio.Task[None]) -> None:
-        """End a control plane that is gone, and delete what is on disk of it."""
+    async def _run(self, plane: ControlPlane) -> None:
+        """Run a control plane, after the end of an earlier one of its name."""
+        before = self._ending.get(plane.name)
+        if before is not None:
+            await asyncio.wait([before])
+        await plane.run()
+
+    def _end(self, name: str) -> None:
+        """Begin to end a control plane that is gone."""
+        ended = asyncio.create_task(self._wipe(name, self._tasks.pop(name or "only")))
+        self._ending[name] = ended
+
+        def forget(_: object) -> None:
+            if self._ending.get(name) is ended:
+                del self._ending[name]
+
+        ended.add_done_callback(forget)
+
+    async def _wipe(self, name: str, running: asyncio.Task[None]) -> None:
+        """Wait for the end of a control plane, and delete what is on disk of it."""
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         if self._options.cache is not None and name not in self._planes:
