@@ -33,7 +33,7 @@ def figures_document(figures: UsageFigures | None) -> dict[str, int]:
 def project_figures(
     usage: UsageFacts, exporters: Iterable[Exporter], sinks: Iterable[SinkReport]
 ) -> tuple[ProjectFigures, ...]:
-    """Return the figures of every project that has exporters, or sinks that drain."""
+    """Return the figures of every project that has exporters; their sinks that drain count."""
     counts: dict[str, ExporterCounts] = {}
     totals: dict[str, ProjectTotals] = {}
     queues: dict[str, int] = {}

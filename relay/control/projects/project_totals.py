@@ -32,16 +32,14 @@ class RemovedTotals:
         self._totals: dict[str, ProjectTotals] = {}
 
     def add(self, report: SinkReport) -> None:
-        """Add those of a sink that has ended."""
+        """Add those of a sink that has ended. Without tenancy there are no projects."""
+        if report.group == report.exporter:
+            return
         self._totals[report.group] = self._totals.get(report.group, ProjectTotals()).plus(report)
 
     def of(self, project: str) -> ProjectTotals:
         """Return the totals of a project's removed sinks."""
         return self._totals.get(project, ProjectTotals())
-
-    def projects(self) -> frozenset[str]:
-        """Return the projects, or exporters without tenancy, that had sinks."""
-        return frozenset(self._totals)
 
     def forget(self, project: str) -> None:
         """Forget a project that is gone."""

@@ -20,17 +20,6 @@ StepName = Literal[
 allowed; a connection is made; the proxy opens a tunnel; TLS; the request is sent and answered; the
 answer's body is understood."""
 
-STEPS: Final[tuple[StepName, ...]] = (
-    "credentials",
-    "name",
-    "address",
-    "connection",
-    "tunnel",
-    "tls",
-    "answer",
-    "body",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class TestStep:

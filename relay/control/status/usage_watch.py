@@ -1,4 +1,4 @@
-"""Keeps the usage meter going: a mark a minute of every exporter, a little at a time."""
+"""Mark and read the usage of all exporters, a little at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from relay.config.exporter.types import Exporter
-from relay.control.status.usage import MARK_S, ExporterUsage, UsageMeter
+from relay.control.status.usage import ExporterUsage, UsageMeter
 
 SLICE_S: Final = 0.002
 """Longest work between two turns of the event loop; s."""
@@ -33,12 +33,6 @@ class UsageWatch:
         self._exporters = exporters
         self._settled = settled
         self._tick = tick
-
-    async def run(self) -> None:
-        """Take the marks, until cancelled."""
-        while True:
-            await self.mark()
-            await asyncio.sleep(MARK_S)
 
     async def mark(self) -> None:
         """Take a mark of every exporter, and forget those that are gone."""
