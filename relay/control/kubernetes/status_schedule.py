@@ -112,7 +112,7 @@ class StatusSchedule(Generic[Key]):
     def take(self, now: float) -> Key | None:
         """Return the object to write now, and count it as being written; None: nothing, or later.
 
-        Each one must be followed by :meth:`written` or :meth:`failed`.
+        Each one must be followed by :meth:`written`, :meth:`failed` or :meth:`put_off`.
         """
         if now < self._free_at_s:
             return None
@@ -150,9 +150,13 @@ class StatusSchedule(Generic[Key]):
         entry.not_before_s = now + max(pause_s, retry_after_s)
         self._plan(key, entry, now)
 
-    def hold(self, until: float) -> None:
-        """Write nothing before this time: the server has asked for it."""
-        self._free_at_s = max(self._free_at_s, until)
+    def put_off(self, key: Key, until: float, now: float) -> None:
+        """Note that a write was not tried, and not to be before a time; its room is free again."""
+        self._free_at_s = min(self._free_at_s, now)
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.in_flight, entry.not_before_s = False, until
+            self._plan(key, entry, now)
 
     def spend(self, now: float) -> float:
         """Take one write's room for something else; return 0.0, or how long to wait for it (s).

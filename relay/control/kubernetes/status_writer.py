@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic
+from weakref import WeakKeyDictionary
 
 from relay.control.kubernetes.client import APPLY, ApiClient
 from relay.control.kubernetes.errors import (
@@ -19,6 +20,7 @@ from relay.control.kubernetes.errors import (
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.control.kubernetes.status_body import FIELD_MANAGER, apply_body, parts_of
 from relay.control.kubernetes.status_schedule import Key, ScheduleStatistics, StatusSchedule
+from relay.sink.retry.backoff import RETRY_AFTER_S_MAX
 
 _log = logging.getLogger("relay.control.cluster")
 
@@ -66,6 +68,8 @@ class StatusWriter(Generic[Key]):
         self._clock = clock
         self._woken = asyncio.Event()
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._held_until: WeakKeyDictionary[ApiClient, float] = WeakKeyDictionary()
+        """Time before which a control plane has asked for no more writes; monotonic, s."""
         self._written = self._failed = 0
         self._last_error = ""
 
@@ -109,6 +113,11 @@ class StatusWriter(Generic[Key]):
             if write is None:
                 self.schedule.forget(key)
                 return
+            now = self._clock()
+            held_until = self._held_until.get(write.client, now)
+            if held_until > now:
+                self.schedule.put_off(key, held_until, now)
+                return
             parts = parts_of(write.document)
             target = write.target
             try:
@@ -120,7 +129,7 @@ class StatusWriter(Generic[Key]):
                     content_type=APPLY,
                 )
             except KubernetesError as error:
-                self._note_failure(key, target, error)
+                self._note_failure(key, write, error)
             else:
                 self._written += 1
                 self.schedule.written(key, parts, self._clock())
@@ -133,16 +142,17 @@ class StatusWriter(Generic[Key]):
             self._room.release()
             self._woken.set()
 
-    def _note_failure(self, key: Key, target: ApiObject, error: KubernetesError) -> None:
+    def _note_failure(self, key: Key, write: StatusWrite, error: KubernetesError) -> None:
         self._failed += 1
-        self._last_error = f"{'/'.join(filter(None, target.key))}: {error}"
+        self._last_error = f"{'/'.join(filter(None, write.target.key))}: {error}"
         now = self._clock()
         if isinstance(error, AbsentError):
             self.schedule.forget(key)  # the watch will say so, too
             return
-        retry_after_s = error.retry_after_s or 0.0 if isinstance(error, AnswerError) else 0.0
+        wanted_s = error.retry_after_s or 0.0 if isinstance(error, AnswerError) else 0.0
+        retry_after_s = min(wanted_s, RETRY_AFTER_S_MAX)
         if isinstance(error, ThrottledError) and retry_after_s:
-            self.schedule.hold(now + retry_after_s)
+            self._held_until[write.client] = now + retry_after_s  # of no other control plane
         self.schedule.failed(key, now, retry_after_s=retry_after_s)
 
     def __repr__(self) -> str:

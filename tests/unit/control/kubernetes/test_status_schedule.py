@@ -112,13 +112,19 @@ def test_a_failure_waits_longer_each_time_and_costs_no_other() -> None:
     assert one.next_at(now) == now + 1000
 
 
-def test_a_hold_is_for_all() -> None:
+def test_one_that_is_put_off_leaves_its_room_to_others() -> None:
     one = schedule()
     one.offer("a", parts(), 0)
-    one.hold(5)
+    one.offer("b", parts(), 0)
+    assert one.take(0) == "a"
+    one.put_off("a", 5, 0)
+    assert one.take(0) == "b"
+    one.written("b", parts(), 0)
+    assert one.next_at(4) == 5
     assert one.take(4.9) is None
-    assert one.next_at(0) == 5
     assert one.take(5) == "a"
+    one.forget("a")
+    one.put_off("a", 9, 5)
 
 
 def test_an_object_that_is_gone_is_not_written() -> None:

@@ -1,4 +1,4 @@
-"""A bug in rendering one status costs no other object its write."""
+"""Neither a bug in one status nor a control plane that throttles costs others their writes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import cast
 import pytest
 
 from relay.control.kubernetes.client import ApiClient
+from relay.control.kubernetes.errors import ThrottledError
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.control.kubernetes.status_body import parts_of, status_document
 from relay.control.kubernetes.status_schedule import StatusSchedule
 from relay.control.kubernetes.status_writer import StatusWrite, StatusWriter
+from relay.sink.retry.backoff import RETRY_AFTER_S_MAX
 from tests.kit.kubernetes.statuses import object_status
 from tests.kit.processes import eventually
 
@@ -51,5 +53,43 @@ async def test_a_bug_costs_one_object(caplog: pytest.LogCaptureFixture) -> None:
     assert writer.statistics().failed == 1
     assert "bug in the relay" in caplog.text
     assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+class Throttling(Client):
+    """Asks for no more writes, for years."""
+
+    async def request(self, method: str, path: str, **_: object) -> bytes:
+        self.paths.append(path)
+        raise ThrottledError("too many", status=429, retry_after_s=999_999_999)
+
+
+async def test_a_control_plane_that_throttles_holds_no_other() -> None:
+    good, bad = Client(), Throttling()
+    document = status_document(object_status())
+
+    def render(name: str) -> StatusWrite | None:
+        client = bad if name.startswith("bad") else good
+        target = ApiObject("n", name, name, "1", 1, b"{}")
+        return StatusWrite(cast("ApiClient", client), EXPORTERS, target, document)
+
+    schedule = StatusSchedule[str](100.0)
+    now = 0.0
+    writer = StatusWriter(schedule, render, clock=lambda: now)
+    for name in ("bad", "good", *(f"bad{number}" for number in range(100)), "good2"):
+        schedule.offer(name, parts_of(document), 0.0)
+    task = asyncio.create_task(writer.run())
+
+    def both() -> bool:
+        nonlocal now
+        now += 0.01
+        writer.wake()
+        return len(good.paths) == 2
+
+    await eventually("the other one's are written", both, timeout_s=5)
+    assert len(bad.paths) == 1
+    assert writer.statistics().failed == 1
+    assert schedule.next_at(now) == pytest.approx(RETRY_AFTER_S_MAX, abs=1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
