@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from relay.config.exporter.load_result import ObjectKey, ObjectResult
@@ -287,7 +288,7 @@ class StatusPublisher:
         until = self._clock() + SLICE_S
         unseeded = [key for key in dirty if key not in self._seeded]
         for key in unseeded:
-            self._seed(key, alone=alone)
+            self._tried(key, partial(self._seed, alone=alone))
             if self._clock() >= until:
                 await asyncio.sleep(0)
                 until = self._clock() + SLICE_S
@@ -296,12 +297,20 @@ class StatusPublisher:
         for key in dirty:
             if writer is not self._writer:
                 return  # another time as the leader has begun, or none
-            self._offer(key)
+            self._tried(key, self._offer)
             if self._clock() >= until:
                 writer.wake()
                 await asyncio.sleep(0)
                 until = self._clock() + SLICE_S
         writer.wake()
+
+    def _tried(self, key: ObjectKey, step: Callable[[ObjectKey], None]) -> None:
+        """Do a step for one object. A bug in it costs no other one its status."""
+        try:
+            step(key)
+        except Exception:
+            extra = {"object": f"{key.namespace}/{key.name}", "plane": key.plane}
+            _log.exception("bug in the relay: a status was not offered", extra=extra)
 
     def _note_counters(self) -> None:
         """Note some objects because their counters may have changed: all in turns."""

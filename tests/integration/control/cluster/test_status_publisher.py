@@ -317,3 +317,16 @@ async def test_nothing_is_kept_of_objects_while_another_relay_leads(api: FakeApi
             lambda: not follower.publisher._dirty,
             timeout_s=5,
         )
+
+
+async def test_a_status_that_cannot_be_written_costs_no_other(
+    api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = object_key("bad")
+    api.put(PATH, api.new("bad", "shop", text="x"))
+    async with relay(api, "relay-0") as one:
+        one.board.put(bad, object_status(last_success=1e300))  # a time that no calendar has
+        one.board.put(WEB, GOOD)
+        await eventually("the other is written", lambda: delivering(api)[0] == "True", timeout_s=8)
+    assert "a status was not offered" in caplog.text
+    assert "begins anew" not in caplog.text
