@@ -202,7 +202,12 @@ class StatusPublisher:
         return self.replicas.report(epoch, since, self._clock())
 
     def _own_status(self, key: ObjectKey) -> ReplicaStatus | None:
-        result, status = self._board.result(key), self._board.status(key)
+        """Return what this relay says of an object; None also where a bug keeps it from that."""
+        try:
+            result, status = self._board.result(key), self._board.status(key)
+        except Exception:
+            _log.exception("bug in the relay: a status cannot be told", extra=_named(key))
+            return None
         return None if result is None or status is None else ReplicaStatus(result.uid, status)
 
     def _spend(self, now: float) -> float:
@@ -309,8 +314,7 @@ class StatusPublisher:
         try:
             step(key)
         except Exception:
-            extra = {"object": f"{key.namespace}/{key.name}", "plane": key.plane}
-            _log.exception("bug in the relay: a status was not offered", extra=extra)
+            _log.exception("bug in the relay: a status was not offered", extra=_named(key))
 
     def _note_counters(self) -> None:
         """Note some objects because their counters may have changed: all in turns."""
@@ -368,3 +372,8 @@ class StatusPublisher:
 
     def __repr__(self) -> str:
         return f"<StatusPublisher {self._elector!r}, {self.replicas!r}>"
+
+
+def _named(key: ObjectKey) -> dict[str, object]:
+    """Return the fields of a log line about an object."""
+    return {"object": f"{key.namespace}/{key.name}", "plane": key.plane}

@@ -319,14 +319,25 @@ async def test_nothing_is_kept_of_objects_while_another_relay_leads(api: FakeApi
         )
 
 
-async def test_a_status_that_cannot_be_written_costs_no_other(
-    api: FakeApi, caplog: pytest.LogCaptureFixture
+async def test_a_status_that_cannot_be_written_or_told_costs_no_other(
+    api: FakeApi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = object_key("bad")
-    api.put(PATH, api.new("bad", "shop", text="x"))
+    bad, worse = object_key("bad"), object_key("worse")
+    for key in (bad, worse):
+        api.put(PATH, api.new(key.name, "shop", text="x"))
+    told = Board.status
+
+    def status(self: Board, key: ObjectKey) -> ObjectStatus | None:
+        if key == worse:
+            raise LookupError(key)
+        return told(self, key)
+
+    monkeypatch.setattr(Board, "status", status)
     async with relay(api, "relay-0") as one:
+        one.board.put(worse, GOOD)
         one.board.put(bad, object_status(last_success=1e300))  # a time that no calendar has
         one.board.put(WEB, GOOD)
         await eventually("the other is written", lambda: delivering(api)[0] == "True", timeout_s=8)
     assert "a status was not offered" in caplog.text
+    assert "a status cannot be told" in caplog.text
     assert "begins anew" not in caplog.text
