@@ -117,7 +117,7 @@ def check_cost(candidates: Iterable[Candidate]) -> None:
         if not project:
             continue
         seen = known.setdefault(project, set())
-        patterns = _patterns(candidate.exporter) - seen
+        patterns = patterns_of(candidate.exporter) - seen
         cost = spent.get(project, 0) + sum(compile_regex(one).cost for one in patterns)
         if cost > PROJECT_COST_MAX:
             candidate.report.fault(
@@ -130,7 +130,7 @@ def check_cost(candidates: Iterable[Candidate]) -> None:
             seen |= patterns
 
 
-def _patterns(exporter: Exporter) -> set[str]:
+def patterns_of(exporter: Exporter) -> set[str]:
     """Return the distinct regular expressions of an exporter's selectors."""
     return {
         matcher.value

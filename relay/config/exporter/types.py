@@ -244,11 +244,13 @@ class Exporter:
     refused: tuple[RefusedSink, ...] = field(default=(), compare=False)
     not_carried: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     generation: int = field(default=0, compare=False)
+    id: str = field(init=False, repr=False, compare=False)
+    """The label in metrics, the name in logs and of queues; see :func:`id_of`."""
 
-    @property
-    def id(self) -> str:
-        """The label in metrics, the name in logs and of queues; see :func:`id_of`."""
-        return id_of(self.kind, self.project, self.namespace, self.name)
+    def __post_init__(self) -> None:
+        """Put the id together once: each change compares all exporters by it."""
+        own = id_of(self.kind, self.project, self.namespace, self.name)
+        object.__setattr__(self, "id", own)
 
 
 def id_of(kind: str, project: str, namespace: str, name: str) -> str:

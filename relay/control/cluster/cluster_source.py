@@ -57,6 +57,8 @@ class _Known:
     plane: ControlPlane
     objects: PlaneObjects
     trouble: str = ""
+    referred: frozenset[tuple[str, str]] | None = None
+    """Secrets that the control plane was told to hold; None: none yet."""
 
 
 _Work = tuple[_Known, Changes, Mapping[tuple[str, str], ApiObject | None]]
@@ -190,8 +192,9 @@ class ClusterSource:
             return []
         touched = await run_in_thread(lambda: [one[0] for one in work if _has_effect(one)])
         for known, taken, _ in work:
-            if taken:
-                known.plane.secrets.refer_to(known.objects.references)
+            if taken and known.referred is not known.objects.references:
+                known.referred = known.objects.references
+                known.plane.secrets.refer_to(known.referred)
         return touched
 
     async def _next_state(self, faults: tuple[Fault, ...]) -> SourceResources:

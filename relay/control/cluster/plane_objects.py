@@ -69,14 +69,17 @@ class PlaneObjects:
         """Of Namespaces."""
         self._secret_objects: dict[ObjectKey, ApiObject] = {}
         self._secrets: dict[ObjectKey, ManifestResource] = {}
-        self._order: list[_Id] | None = None
+        self._order: list[ManifestResource] | None = None
+        """Resources of the objects that were read, in order; None: they are to be sorted again."""
+        self._places: dict[_Id, int] = {}
+        """Index of each object's resource in ``_order``."""
         self._removed: dict[str, Object] = {}
         """Namespaces that have gone or changed since :meth:`take_namespaces`, as they were then."""
         self._added: dict[str, None] = {}
         self.resources: tuple[ManifestResource, ...] = ()
         """All objects that are somebody's, and the Secrets that they refer to."""
         self.references: frozenset[ObjectKey] = frozenset()
-        """Secrets that they refer to."""
+        """Secrets that they refer to: the same object as long as they are the same."""
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -102,7 +105,9 @@ class PlaneObjects:
         for one in dirty:
             has_changed |= self._read_again(one)
         if has_changed:
-            self.references = frozenset().union(*(one.references for one in self._read.values()))
+            found_in = frozenset().union(*(one.references for one in self._read.values()))
+            if found_in != self.references:
+                self.references = found_in
         for key, found in secrets.items():
             if found is None:
                 self._secret_objects.pop(key, None)
@@ -221,6 +226,8 @@ class PlaneObjects:
         order = (created if isinstance(created, str) else "", EXPORTING.index(resource), one[1])
         if known is None or known.order != order:
             self._order = None
+        elif self._order is not None:
+            self._order[self._places[one]] = made
         self._read[one] = _Read(found, made, order, references)
         return True
 
@@ -236,11 +243,10 @@ class PlaneObjects:
 
     def _collect(self) -> None:
         if self._order is None:
-            self._order = sorted(self._read, key=lambda one: self._read[one].order)
-        self.resources = (
-            *(self._read[one].resource for one in self._order),
-            *self._secrets.values(),
-        )
+            ordered = sorted(self._read.items(), key=lambda one: one[1].order)
+            self._order = [read.resource for _, read in ordered]
+            self._places = {one: place for place, (one, _) in enumerate(ordered)}
+        self.resources = (*self._order, *self._secrets.values())
 
     @property
     def _origin(self) -> str:

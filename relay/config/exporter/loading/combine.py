@@ -7,19 +7,26 @@ Rules:
 * An exporter that did not change is the same object as before. What depends on several resources
   (names, secrets, ``overflow``) is put together anew each time; secrets are looked up again only
   for exporters that had a fault, and where a Secret of their namespace is another one.
+* A change costs as little as possible for each of the others: there may be 20,000 resources.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import attrgetter
+from operator import attrgetter, is_
 from pathlib import Path
 
 from relay.config.export_policy.refusal import merged, refused_sinks
 from relay.config.exporter import secrets as secrets_module
-from relay.config.exporter.cross_checks import Candidate, check_cost, check_overflow, check_secrets
+from relay.config.exporter.cross_checks import (
+    Candidate,
+    check_cost,
+    check_overflow,
+    check_secrets,
+    patterns_of,
+)
 from relay.config.exporter.load_result import LoadResult, ObjectResult
 from relay.config.exporter.loading.resource import ManifestResource
 from relay.config.exporter.secrets import SecretStore
@@ -33,6 +40,9 @@ from relay.runtime.event_loop import yield_to_loop
 
 WAITING_MAX = 1_000
 """Exporters without their secrets that :meth:`Combiner.secrets_have_come` looks at."""
+
+AT_ONCE = 32
+"""Resources between two looks at the time that threaded work may take."""
 
 _Identity = tuple[str, str, str, str]
 """Kind, project, namespace and name."""
@@ -79,6 +89,8 @@ class Combiner:
         self._store = SecretStore()
         self._renewed: frozenset[_Namespace] = frozenset()
         self._secrets: _Secrets = {}
+        self._collected: list[ManifestResource] | None = None
+        """The Secrets in ``_store``, in order; None if some of them were refused."""
 
     def combine(
         self, origins: Sequence[OriginResources], faults: Iterable[Fault] = ()
@@ -99,8 +111,18 @@ class Combiner:
         accepted = {id(one) for one in good}
         found = [*faults, *(fault for origin in origins for fault in origin.faults)]
         objects: list[ObjectResult] = []
-        for one in resources:
-            yield_to_loop()
+        for one in _yielding(resources):
+            last, number = one.result, id(one)
+            if (
+                last is not None
+                and last.exporter is one.accepted
+                and number in accepted
+                and number not in surroundings
+                and number not in lacking
+                and not (one.faults or last.faults or last.conflict or last.lacks)
+            ):
+                objects.append(last)
+                continue
             own = _faults_of(one, (lacking.get(id(one)), surroundings.get(id(one))))
             found += own
             if one.key is not None:
@@ -151,8 +173,7 @@ class Combiner:
         A policy runs without the sinks that lack theirs.
         """
         good: list[ManifestResource] = []
-        for one in resources:
-            yield_to_loop()
+        for one in _yielding(resources):
             if one.draft is not None and one.draft.namespace and self._need_secrets:
                 report = surroundings.setdefault(id(one), one.report.another())
                 check_secrets(Candidate(one.draft, one.where, report), self._store)
@@ -185,10 +206,22 @@ class Combiner:
     def _collect_secrets(
         self, resources: Iterable[ManifestResource], surroundings: Mapping[int, Report]
     ) -> SecretStore:
-        """Return a store of all Secrets; let exporters beside a new one look again."""
+        """Return a store of all Secrets; let exporters beside a new one look again.
+
+        It is the store of the last time if no Secret has come, changed or gone.
+        """
+        found = [
+            one for one in resources if one.identity and one.identity[0] == secrets_module.KIND
+        ]
+        refused = any(id(one) in surroundings for one in found)
+        known, self._collected = self._collected, None if refused else found
+        is_same = known is not None and len(known) == len(found) and all(map(is_, known, found))
+        if is_same and not refused:
+            self._renewed = frozenset()
+            return self._store
         store = SecretStore(self._secrets_root, tenancy=self._tenancy, kubernetes=self._kubernetes)
         secrets: _Secrets = {}
-        for one in resources:
+        for one in _yielding(found):
             if one.data is not None and one.identity is not None and id(one) not in surroundings:
                 _, project, namespace, name = one.identity
                 is_new = store.add(project, namespace, name, one.data, one.type)
@@ -260,10 +293,26 @@ def _cost_refused(good: list[ManifestResource]) -> list[tuple[ManifestResource, 
     candidates = [
         (one, Candidate(one.exporter, one.where, one.report.another()))
         for one in good
-        if one.exporter is not None and one.exporter.project
+        if one.exporter is not None and one.exporter.project and _has_patterns(one)
     ]
     check_cost(candidate for _, candidate in candidates)
     return [(one, candidate.report) for one, candidate in candidates if candidate.report.faulty]
+
+
+def _has_patterns(one: ManifestResource) -> bool:
+    """Return whether a valid exporter has regular expressions; the others cost nothing."""
+    if one.has_patterns is None:
+        assert one.exporter is not None, "only good exporters are asked"
+        one.has_patterns = bool(patterns_of(one.exporter))
+    return one.has_patterns
+
+
+def _yielding(resources: Iterable[ManifestResource]) -> Iterator[ManifestResource]:
+    """Yield the resources, and let the event loop run where that has taken long."""
+    for number, one in enumerate(resources):
+        if not number % AT_ONCE:
+            yield_to_loop()
+        yield one
 
 
 def _too_many_refused(

@@ -47,6 +47,8 @@ class ManifestResource:
     warnings: tuple[Fault, ...] = ()
     has_good_secrets: bool = False
     """For an exporter: its secrets were found, and nothing they depend on has changed since."""
+    has_patterns: bool | None = None
+    """True if the exporter has regular expressions; None: nobody has looked."""
     result: ObjectResult | None = None
     """Outcome of an Exporter or ExportPolicy when all were last combined."""
 
