@@ -8,6 +8,9 @@ a few of them (a relay watches hundreds of control planes).
 * A *spare* watch uses what is left. It gives way at once to a request or a main watch that waits,
   and after :data:`TURN_S` to another spare watch; then it goes on from its resource version, so
   nothing is lost.
+* Giving way costs a connection, and with TLS a handshake. So requests that come one after the other
+  keep theirs for :data:`LINGER_S` each, and for :data:`HOLD_S` together; then the spare watches
+  have it, for :data:`UNDISTURBED_S` even where requests wait.
 """
 
 from __future__ import annotations
@@ -20,6 +23,12 @@ from enum import IntEnum
 
 TURN_S = 10.0
 """Time for which a spare watch keeps its connection while another one waits; s."""
+LINGER_S = 0.25
+"""Time for which a connection that a request gave back waits for another request; s."""
+HOLD_S = 1.0
+"""Longest time for which requests keep a connection that spare watches wait for; s."""
+UNDISTURBED_S = 0.1
+"""Time for which a spare watch keeps its connection after it has waited for that long; s."""
 
 
 class Use(IntEnum):
@@ -33,12 +42,14 @@ class Use(IntEnum):
 class ConnectionSlot:
     """The right to use one connection, until :meth:`release`."""
 
-    __slots__ = ("_slots", "give_way", "given_way", "since_s", "use")
+    __slots__ = ("_slots", "give_way", "given_way", "since_s", "undisturbed_s", "use")
 
     def __init__(self, slots: ConnectionSlots, use: Use, since_s: float) -> None:
         self._slots = slots
         self.use = use
         self.since_s = since_s
+        self.undisturbed_s = since_s
+        """Time until which it need not give way to requests."""
         self.given_way = False
         """True once the connection is wanted for something more urgent."""
         self.give_way: Callable[[], None] | None = None
@@ -67,6 +78,10 @@ class ConnectionSlots:
         self._waiting: list[tuple[Use, int, asyncio.Future[ConnectionSlot]]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+        self._kept_until_s = float("-inf")
+        """Time until which one connection is for requests only."""
+        self._waiting_since_s: float | None = None
+        """Time since which spare watches wait for what requests keep; None: none does."""
 
     async def acquire(self, use: Use) -> ConnectionSlot:
         """Wait for a connection."""
@@ -86,6 +101,10 @@ class ConnectionSlots:
     def put_back(self, slot: ConnectionSlot) -> None:
         """Take a connection back and give it to the most urgent use that waits."""
         del self._held[slot]
+        if slot.use is Use.REQUEST:
+            now = asyncio.get_running_loop().time()
+            since_s = now if self._waiting_since_s is None else self._waiting_since_s
+            self._kept_until_s = min(now + LINGER_S, since_s + HOLD_S)
         self._serve()
 
     @property
@@ -101,12 +120,19 @@ class ConnectionSlots:
             use, _, future = entry
             if future.done():
                 continue  # cancelled
-            if len(self._held) < self.connections_max:
+            is_kept = use is Use.SPARE_WATCH and now < self._kept_until_s  # one, not all
+            if len(self._held) < self.connections_max - is_kept:
                 slot = ConnectionSlot(self, use, now)
                 self._held[slot] = None
                 future.set_result(slot)
+                if use is Use.SPARE_WATCH:
+                    since_s, self._waiting_since_s = self._waiting_since_s, None
+                    if since_s is not None and now >= since_s + HOLD_S:
+                        slot.undisturbed_s = now + UNDISTURBED_S
             else:
                 left.append(entry)
+        if self._waiting_since_s is None and any(use is Use.SPARE_WATCH for use, _, _ in left):
+            self._waiting_since_s = now
         self._waiting = left
         heapq.heapify(self._waiting)
         self._make_way(now)
@@ -122,23 +148,31 @@ class ConnectionSlots:
         going = sum(slot.given_way for slot in spare)
         staying = [slot for slot in spare if not slot.given_way]  # the longest held first
         urgent = sum(use is not Use.SPARE_WATCH for use, _, _ in self._waiting)
-        while urgent > going and staying:
+        while urgent > going and staying and now >= staying[0].undisturbed_s:
             staying.pop(0).preempt()
             going += 1
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not staying or going or all(use is not Use.SPARE_WATCH for use, _, _ in self._waiting):
-            return
-        left_s = staying[0].since_s + self.turn_s - now
-        if left_s <= 0:
-            staying[0].preempt()
-        else:
-            self._timer = asyncio.get_running_loop().call_later(left_s, self._turn_is_over)
+        waits = any(use is Use.SPARE_WATCH for use, _, _ in self._waiting)
+        times: list[float] = []
+        if urgent > going and staying:
+            times.append(staying[0].undisturbed_s)
+        if waits and staying and not going:
+            times.append(max(staying[0].since_s + self.turn_s, staying[0].undisturbed_s))
+            if now >= times[-1]:
+                staying[0].preempt()
+                return
+        if waits and len(self._held) < self.connections_max:
+            times.append(self._kept_until_s)
+        if times:
+            wait_s = max(0.0, min(times) - now)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._look_again)
 
-    def _turn_is_over(self) -> None:
+    def _look_again(self) -> None:
+        """Give out again: a turn is over, or what requests kept is free."""
         self._timer = None
-        self._make_way(asyncio.get_running_loop().time())
+        self._serve()
 
     def __repr__(self) -> str:
         return f"<ConnectionSlots {self.in_use}/{self.connections_max}>"

@@ -49,7 +49,48 @@ async def test_a_spare_watch_gives_way_to_a_request_at_once() -> None:
         assert await granted(request)
         assert not again.done()
         (await request).release()
-    assert await granted(again)
+    assert not await granted(again), "another request may follow"
+    assert (await asyncio.wait_for(again, 5)).use is Use.SPARE_WATCH
+
+
+async def test_requests_in_a_row_do_not_end_a_spare_watch_each() -> None:
+    slots = ConnectionSlots(2)
+    await slots.acquire(Use.MAIN_WATCH)
+    turns = 0
+
+    async def watch() -> None:
+        nonlocal turns
+        while True:
+            slot = await slots.acquire(Use.SPARE_WATCH)
+            turns += 1
+            ended = asyncio.Event()
+            slot.give_way = ended.set
+            if not slot.given_way:
+                await ended.wait()
+            slot.release()
+
+    watching = asyncio.create_task(watch())
+    began = asyncio.get_running_loop().time()
+    requests = 0
+    while asyncio.get_running_loop().time() < began + 2.5:
+        (await asyncio.wait_for(slots.acquire(Use.REQUEST), 5)).release()
+        requests += 1
+        await asyncio.sleep(0.02)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert requests > 20, "a watch is waited for a tenth of a second at most"
+    assert 2 <= turns <= 4, "one at the start, then one a second"
+
+
+async def test_what_requests_keep_is_one_connection() -> None:
+    slots = ConnectionSlots(3)
+    (await slots.acquire(Use.REQUEST)).release()
+    first, second = asked(slots, Use.SPARE_WATCH), asked(slots, Use.SPARE_WATCH)
+    third = asked(slots, Use.SPARE_WATCH)
+    assert await granted(second)
+    assert first.done()
+    assert not third.done()
+    assert (await asyncio.wait_for(third, 5)).use is Use.SPARE_WATCH
 
 
 async def test_spare_watches_give_way_to_main_ones() -> None:
