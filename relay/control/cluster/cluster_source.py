@@ -50,6 +50,15 @@ class StatusTarget:
     object: ApiObject
 
 
+@dataclass(frozen=True, slots=True)
+class SeenObject:
+    """One object as its control plane was seen to have it."""
+
+    plane: ControlPlane
+    resource: ApiResource
+    object: ApiObject
+
+
 @dataclass(slots=True)
 class _Known:
     """The objects of one control plane as they were read last."""
@@ -106,6 +115,22 @@ class ClusterSource:
             if found is not None and resource.kind == key.kind and uid in ("", found.uid):
                 return StatusTarget(plane.client, resource, found)
         return None
+
+    @property
+    def revision(self) -> tuple[tuple[str, int], ...]:
+        """Another value whenever an object has changed, its status alone excepted."""
+        return tuple((plane.name, plane.revision) for plane in self.planes)
+
+    def seen(self) -> list[SeenObject]:
+        """Return all objects of the wanted namespaces, also those of nobody and deleted ones."""
+        wanted = frozenset(self._namespaces)
+        return [
+            SeenObject(plane, resource, one)
+            for plane in self.planes
+            for resource in EXPORTING
+            for one in plane.objects(resource).values()
+            if not wanted or one.namespace in wanted
+        ]
 
     async def start(self) -> None:
         """Begin to watch. Raises ConfigError if the settings' own access is faulty."""

@@ -131,6 +131,8 @@ class ControlPlane:
         self.name = name
         self.project = project
         self.bugs = 0
+        self.revision = 0
+        """Incremented when an object changes, its status alone excepted."""
         self._options = options
         self._contexts = contexts
         self._on_change = on_change
@@ -296,6 +298,7 @@ class ControlPlane:
             kind.objects[key] = after
         if before is None or after is None or not _is_same(before, after):
             kind.pending[key] = after
+            self.revision += 1
 
     def _note_failure(self, kind: _Kind, error: KubernetesError) -> None:
         kind.error = str(error)

@@ -53,6 +53,7 @@ class _Line(msgspec.Struct, array_like=True):
     deleting: bool
     content: msgspec.Raw
     status: msgspec.Raw
+    finalizers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,7 @@ def _line(one: ApiObject) -> Any:
         one.deleting,
         msgspec.Raw(one.content),
         msgspec.Raw(one.status or _NOTHING),
+        one.finalizers,
     )
 
 
@@ -180,4 +182,5 @@ def _read_line(line: bytes) -> ApiObject:
         bytes(read.content),
         b"" if (status := bytes(read.status)) == _NOTHING else status,
         read.deleting,
+        read.finalizers,
     )

@@ -75,6 +75,7 @@ class ApiObject(msgspec.Struct, frozen=True):
     content: bytes
     status: bytes = b""
     deleting: bool = False
+    finalizers: tuple[str, ...] = ()
 
     @property
     def key(self) -> ObjectKey:
@@ -223,7 +224,12 @@ def read_object(raw: bytes, resource: ApiResource) -> ApiObject | Unusable:
         encoded,
         encoded_status,
         own.get("deletionTimestamp") is not None,
+        _texts(own.get("finalizers")),
     )
+
+
+def _texts(found: object) -> tuple[str, ...]:
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def read_page(body: bytes) -> ListPage:

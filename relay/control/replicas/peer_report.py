@@ -45,6 +45,7 @@ class PeerReport:
         """Objects that could not be read since the start."""
         self.complete = False
         """True once there is a whole report."""
+        self._draining: tuple[str, ...] = ()
         self._objects: dict[ObjectKey, _Kept] = {}
         self._next: dict[ObjectKey, _Kept] | None = None  # a new report of which pages are missing
 
@@ -70,6 +71,7 @@ class PeerReport:
             self.restart()
             raise ReportError(f"its report has more than {OBJECTS_MAX} objects")
         self.epoch, self.position = page.epoch, page.position
+        self._draining = page.draining
         if self._next is None:
             return changed
         if page.more:
@@ -93,6 +95,10 @@ class PeerReport:
             return None
         status = read_status(kept.text)
         return None if status is None else ReplicaStatus(kept.uid, status)
+
+    def held(self) -> set[str]:
+        """Return the uids of the objects that the relay has, or whose data it still sends."""
+        return {kept.uid for kept in self._objects.values()}.union(self._draining)
 
     def __len__(self) -> int:
         return len(self._objects)

@@ -49,7 +49,8 @@ class ReplicaHost:
     ``status`` returns this relay's own status of an object, None if there is none; ``leads``
     whether this relay leads. ``changed`` takes the objects that other relays see differently now,
     None for all. ``find`` returns the object that an Event is about, by key and uid; ``spend``
-    takes room of the budget of status writes.
+    takes room of the budget of status writes. ``draining`` returns the uids of objects that are
+    gone, and whose data this relay still sends.
     """
 
     status: Callable[[ObjectKey], ReplicaStatus | None]
@@ -57,6 +58,7 @@ class ReplicaHost:
     changed: Callable[[Iterable[ObjectKey] | None], None]
     find: Callable[[ObjectKey, str], StatusTarget | None]
     spend: Callable[[float], float]
+    draining: Callable[[], Iterable[str]] = tuple
 
 
 class Replicas:
@@ -65,7 +67,7 @@ class Replicas:
     def __init__(
         self, client: ApiClient, identity: ReplicaIdentity, access: PeerAccess, host: ReplicaHost
     ) -> None:
-        self.log = ReportLog(identity.relay, identity.mark, host.status)
+        self.log = ReportLog(identity.relay, identity.mark, host.status, host.draining)
         self.presence = Presence(client, identity, leads=host.leads)
         self.reports = PeerReports(
             access, self.presence.membership.members, identity.lease, on_change=host.changed

@@ -44,7 +44,8 @@ class ReportPage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     """One page. ``objects`` are JSON texts for :func:`read_object_key` and :func:`read_status`.
 
     ``reset``: the report begins here. ``more``: the next page is there already; it is asked for
-    with ``position``.
+    with ``position``. ``draining``: uids of all objects that are gone, and whose data is still
+    being sent.
     """
 
     format: int
@@ -55,6 +56,7 @@ class ReportPage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     more: bool = False
     objects: tuple[msgspec.Raw, ...] = ()
     gone: tuple[msgspec.Raw, ...] = ()
+    draining: tuple[str, ...] = ()
 
 
 class _Reported(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -58,11 +58,16 @@ class ReportLogStatistics:
 class ReportLog:
     """This relay's statuses. ``epoch`` is new in every life.
 
-    ``status`` returns that of an object as of now, None if there is none. Times are monotonic, s.
+    ``status`` returns that of an object as of now, None if there is none; ``draining`` the uids of
+    objects that are gone, and whose data is still being sent. Times are monotonic, s.
     """
 
     def __init__(
-        self, relay: str, epoch: str, status: Callable[[ObjectKey], ReplicaStatus | None]
+        self,
+        relay: str,
+        epoch: str,
+        status: Callable[[ObjectKey], ReplicaStatus | None],
+        draining: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         assert epoch, "a position means nothing without"
         self.relay = relay
@@ -70,6 +75,7 @@ class ReportLog:
         self.ready = False
         """False until every object has a status."""
         self._status = status
+        self._draining = draining
         self._entries: OrderedDict[ObjectKey, _LogEntry] = OrderedDict()  # by position
         self._tombstones: deque[tuple[int, ObjectKey]] = deque()
         self._dead = 0
@@ -122,6 +128,7 @@ class ReportLog:
                 more=more,
                 objects=tuple(objects),
                 gone=tuple(gone),
+                draining=tuple(self._draining()),
             )
         )
 

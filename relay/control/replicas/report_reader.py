@@ -153,6 +153,17 @@ class PeerReports:
             status = found.status if found is not None and found.uid == uid else None
             yield RelayReading(member.name, status, why)
 
+    def held(self) -> set[str]:
+        """Return the uids of the objects for which relays that can be asked still send."""
+        now = self._clock()
+        return set[str]().union(
+            *(
+                peer.report.held()
+                for member, peer in self._asked()
+                if self._why(member, peer, now) == ""
+            )
+        )
+
     def statistics(self) -> tuple[PeerStatistics, ...]:
         """Return a snapshot."""
         now = self._clock()

@@ -426,3 +426,23 @@ async def test_a_faulty_kubeconfig_is_a_fault_of_the_settings(tmp_path: Path) ->
     with pytest.raises(ConfigError) as caught:
         await sources.cluster.start()
     assert str(tmp_path / "kubeconfig") in str(caught.value)
+
+
+async def test_a_finalizer_alone_changes_nothing(tmp_path: Path) -> None:
+    async with FakeApi() as api:
+        put_exporter(api, "a")
+        async with rig_of(settings_of(tmp_path, api)) as rig:
+            before = rig.state
+            revision = rig.cluster.revision
+            one = api.kind(EXPORTERS.path()).objects["default", "a"]
+            metadata = {**one["metadata"], "finalizers": ["example.com/theirs"]}
+            api.put(EXPORTERS.path(), {**one, "metadata": metadata})
+            await eventually("it is seen", lambda: rig.cluster.revision != revision, timeout_s=5)
+            (seen,) = rig.cluster.seen()
+            assert seen.object.finalizers == ("example.com/theirs",)
+            await asyncio.sleep(0.5)  # nothing may happen now
+            assert rig.state is before
+            api.delete(EXPORTERS.path(), "a")
+            await rig.runs()
+            (seen,) = rig.cluster.seen()
+            assert seen.object.deleting, "others hold it; it runs no longer"

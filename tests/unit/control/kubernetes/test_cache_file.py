@@ -11,14 +11,16 @@ import pytest
 from relay.control.kubernetes.cache_file import ObjectCache
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.runtime.errors import StorageError
+from relay.storage.journal.checkpoint import seal, unseal
 from relay.storage.log.filesystem import Disk
 
 SECRETS = ApiResource("", "v1", "secrets", "Secret")
 
 
 def objects(count: int) -> tuple[ApiObject, ...]:
+    content, status = b'{"a":"\\n"}', b'{"b":1}'
     return tuple(
-        ApiObject("n", f"s{number}", f"u{number}", "5", number, b'{"a":"\\n"}', b'{"b":1}', True)
+        ApiObject("n", f"s{number}", f"u{number}", "5", number, content, status, True, ("a/b",))
         for number in range(count)
     )
 
@@ -86,3 +88,16 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="No space left"):
         cache(tmp_path, disk=FullDisk()).save(objects(2))
     assert cache(tmp_path).load().objects == objects(1)
+
+
+def test_a_file_without_finalizers_is_loaded(tmp_path: Path) -> None:
+    cache(tmp_path).save(objects(1))
+    file = tmp_path / "kube" / "secrets"
+    body = unseal(b"relay-objects", file.read_bytes())
+    assert body is not None
+    earlier = body.replace(b',["a/b"]]', b"]")
+    assert earlier != body
+    file.write_bytes(seal(b"relay-objects", earlier))
+    (found,) = cache(tmp_path).load().objects
+    assert found.finalizers == ()
+    assert found.content == objects(1)[0].content

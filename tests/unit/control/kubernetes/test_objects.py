@@ -163,3 +163,14 @@ def test_no_message_controls_a_terminal() -> None:
     assert isinstance(event, Unusable)
     assert "\x1b" not in event.why
     assert len(event.why) < 1000
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [(None, ()), (["a/b", "c"], ("a/b", "c")), ("a/b", ()), ([7], ("7",))]
+)
+def test_finalizers_are_texts_whatever_comes(given: object, found: tuple[str, ...]) -> None:
+    one = document()
+    one["metadata"]["finalizers"] = given
+    read = read_object(raw(one), EXPORTERS)
+    assert isinstance(read, ApiObject)
+    assert read.finalizers == found

@@ -30,7 +30,8 @@ class Relay:
 
     def __init__(self, epoch: str = "life-1") -> None:
         self.statuses: dict[ObjectKey, ReplicaStatus] = {}
-        self.log = ReportLog("relay-0", epoch, self.statuses.get)
+        self.draining: list[str] = []
+        self.log = ReportLog("relay-0", epoch, self.statuses.get, lambda: self.draining)
         self.now = 0.0
 
     def put(self, name: str, value: ReplicaStatus | None = None) -> ObjectKey:
@@ -224,3 +225,25 @@ def test_a_page_with_too_many_objects_is_refused() -> None:
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"status":{"conditions":[{"status":"Maybe"}]}}'])
 def test_no_status_can_be_read_of(text: bytes) -> None:
     assert read_status(text) is None
+
+
+def test_an_object_that_is_gone_is_held_until_its_sinks_have_ended() -> None:
+    relay, reader = Relay(), PeerReport()
+    relay.put("one")
+    relay.put("two")
+    relay.read(reader)
+    assert reader.held() == {"uid-one", "uid-two"}
+    relay.draining = ["uid-one"]
+    relay.drop("one")
+    relay.read(reader)
+    assert reader.held() == {"uid-one", "uid-two"}
+    relay.draining = []
+    assert relay.read(reader) == (0, set())
+    assert reader.held() == {"uid-two"}
+
+
+def test_a_report_of_a_version_without_draining_objects_is_read() -> None:
+    text = b'{"format":1,"relay":"r","epoch":"e","position":1,"reset":true}'
+    reader = PeerReport()
+    reader.add(decode_page(text))
+    assert reader.held() == set()
