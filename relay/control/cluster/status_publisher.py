@@ -8,6 +8,7 @@
 * Nothing is written before the other relays had their chance to report.
 * A version that was not judged yet gets no status, and an object nothing of a predecessor's: what
   is written is known by key and uid.
+* A bug in what is said of one object costs no other its status.
 * Counters are looked at every :data:`COUNTERS_S`; the schedule decides when they are worth a write.
 """
 

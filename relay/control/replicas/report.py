@@ -6,18 +6,24 @@ Rules:
   process; for another epoch's position the report begins anew (``reset``).
 * Neighbouring versions read each other: unknown fields are ignored, fields have defaults, and an
   object that cannot be read costs no other. :data:`FORMAT` changes only where that is not enough.
-* A reader trusts no page: sizes and numbers are bounded.
+* A reader trusts no page: sizes and numbers are bounded, and a status that an API server would not
+  take counts as one that cannot be read.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from operator import attrgetter
 from typing import Final
 
 import msgspec
 
 from relay.config.exporter.load_result import ObjectKey
 from relay.control.kubernetes.objects import UNREADABLE
-from relay.control.status.object_status import ObjectStatus
+from relay.control.status.conditions import StatusCondition
+from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus, UsageFigures
 from relay.runtime.errors import RelayError
 
 FORMAT: Final = 1
@@ -27,6 +33,15 @@ PAGE_OBJECTS_MAX: Final = 250
 """Most objects in a page; encoding or decoding them takes about 5 ms."""
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Longest page that is read; B. An object is about 2 KiB a sink."""
+
+NUMBER_MAX: Final = 1 << 53
+TIME_S_MAX: Final = 253_402_300_799.0
+"""The end of the year 9999, the last that RFC 3339 can write; s."""
+
+_WORD: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
+_NAME_CHARS_MAX: Final = 253
+_COUNTS_OF: Final = attrgetter(*(one.name for one in fields(LedgerCounts)))
+_FIGURES_OF: Final = attrgetter(*(one.name for one in fields(UsageFigures)))
 
 
 class ReportError(RelayError):
@@ -120,6 +135,37 @@ def read_gone_key(text: msgspec.Raw) -> ObjectKey | None:
 def read_status(text: bytes) -> ObjectStatus | None:
     """Return the status of a page's object; None if it cannot be read."""
     try:
-        return msgspec.json.decode(text, type=_Body).status
+        status = msgspec.json.decode(text, type=_Body).status
     except UNREADABLE:
         return None
+    return status if _can_be_written(status) else None
+
+
+def _can_be_written(status: ObjectStatus) -> bool:
+    conditions = [*status.conditions, *(one for sink in status.sinks for one in sink.conditions)]
+    names = [sink.name for sink in status.sinks]
+    return (
+        all(_WORD.fullmatch(word) for one in conditions for word in (one.type, one.reason))
+        and all(0 <= number <= NUMBER_MAX for number in _numbers(status, conditions))
+        and all(0 <= at <= TIME_S_MAX for at in _times(status.sinks, conditions))
+        and all(0 < len(name) <= _NAME_CHARS_MAX for name in (*names, *status.source_usage))
+        and len(set(names)) == len(names)
+    )
+
+
+def _numbers(status: ObjectStatus, conditions: Iterable[StatusCondition]) -> Iterator[int]:
+    yield from (one.observed_generation for one in conditions)
+    usages: list[UsageFigures | None] = [status.usage, *status.source_usage.values()]
+    for sink in status.sinks:
+        usages.append(sink.usage)
+        if sink.ledger is not None:
+            yield from _COUNTS_OF(sink.ledger)
+    for usage in usages:
+        if usage is not None:
+            yield from _FIGURES_OF(usage)
+
+
+def _times(sinks: Iterable[SinkStatus], conditions: Iterable[StatusCondition]) -> Iterator[float]:
+    yield from (one.since for one in conditions)
+    for sink in sinks:
+        yield from (at for at in (sink.last_success, sink.last_error_at) if at is not None)

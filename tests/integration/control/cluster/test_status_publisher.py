@@ -229,6 +229,22 @@ async def test_an_object_made_anew_gets_its_own_status_at_once(api: FakeApi) -> 
             await eventually("it is written", lambda: delivering(api)[0] == "False", timeout_s=4)
 
 
+async def test_an_object_that_cannot_be_offered_costs_no_other(
+    api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.put(PATH, api.new("a", "shop", text="x"))
+    async with relay(api, "relay-0") as one:
+        bad = object_status(last_success=1e300)  # no time that can be written
+        one.board.put(object_key("a"), bad)
+        one.board.put(WEB, FAILING)
+        await eventually("it is written", lambda: delivering(api)[0] == "False", timeout_s=8)
+        one.board.put(object_key("a"), bad)
+        one.board.put(WEB, GOOD)
+        await eventually("it is written", lambda: delivering(api)[0] == "True", timeout_s=4)
+        assert "status" not in api.kind(PATH).objects["shop", "a"]
+        assert "a status was not offered" in caplog.text
+
+
 async def test_a_restart_writes_and_tells_nothing_again(api: FakeApi) -> None:
     async with relay(api, "relay-0") as one:
         one.board.put(WEB, FAILING)

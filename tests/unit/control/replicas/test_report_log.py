@@ -21,8 +21,8 @@ from relay.control.replicas.report import (
     read_status,
 )
 from relay.control.replicas.report_log import SWEEP_S, ReportLog
-from relay.control.status.object_status import LedgerCounts, UsageFigures
-from tests.kit.kubernetes.statuses import object_key, object_status
+from relay.control.status.object_status import LedgerCounts, ObjectStatus, UsageFigures
+from tests.kit.kubernetes.statuses import condition, object_key, object_status
 
 
 class Relay:
@@ -247,3 +247,36 @@ def test_a_report_of_a_version_without_draining_objects_is_read() -> None:
     reader = PeerReport()
     reader.add(decode_page(text))
     assert reader.held() == set()
+
+
+SINK = object_status().sinks[0]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        replace(object_status(), conditions=(condition(reason="two words"),)),
+        replace(object_status(), conditions=(condition(reason="\x1b[31m"),)),
+        replace(object_status(), conditions=(condition("x" * 400),)),
+        replace(object_status(), conditions=(condition(since=1e300),)),
+        replace(object_status(), conditions=(condition(since=-1.0),)),
+        replace(object_status(), conditions=(condition(generation=-1),)),
+        replace(object_status(), conditions=(condition(generation=1 << 60),)),
+        replace(object_status(), sinks=(replace(SINK, last_success=1e18),)),
+        replace(object_status(), sinks=(replace(SINK, last_error_at=-5.0),)),
+        replace(object_status(), sinks=(replace(SINK, ledger=LedgerCounts(matched=-1)),)),
+        replace(object_status(), sinks=(replace(SINK, usage=UsageFigures(1 << 60)),)),
+        replace(object_status(), sinks=(replace(SINK, name="n" * 300),)),
+        replace(object_status(), sinks=(SINK, SINK)),
+        replace(object_status(), usage=UsageFigures(resent_per_minute=-1)),
+        replace(object_status(), source_usage={"": UsageFigures()}),
+    ],
+)
+def test_a_status_that_no_api_server_takes_is_not_read(status: ObjectStatus) -> None:
+    """Another relay's fault, or lie, must not keep any status from being written."""
+    relay, reader = Relay(), PeerReport()
+    good = relay.put("good")
+    bad = relay.put("bad", ReplicaStatus("u", status))
+    relay.read(reader)
+    assert reader.status_of(bad) is None
+    assert reader.status_of(good) == relay.statuses[good]
