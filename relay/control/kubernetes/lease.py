@@ -28,6 +28,8 @@ RENEW_DEADLINE_S: Final = 10.0
 RETRY_S: Final = 2.0
 DURATION_S_MAX: Final = 3600
 """Longest duration that is believed of another holder."""
+_TRANSITIONS_MAX: Final = (1 << 31) - 1
+"""Largest number of transitions that an API server takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ class LeaseRecord:
     uid: str = ""
     metadata: bytes = b"{}"
     """JSON of labels and annotations."""
+
+    @property
+    def next_transitions(self) -> int:
+        """The number of transitions once another holder has taken it; 0 after the largest."""
+        return self.transitions + 1 if 0 <= self.transitions < _TRANSITIONS_MAX else 0
 
     @property
     def words(self) -> tuple[str, int, str, str, int]:
@@ -170,7 +177,7 @@ class LeaseElection:
             duration_s=DURATION_S,
             acquired=at,
             renewed=at,
-            transitions=seen.transitions + 1,
+            transitions=seen.next_transitions,
         )
 
     def _write(self, record: LeaseRecord, now: float) -> WriteLease:

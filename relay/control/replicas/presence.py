@@ -172,7 +172,7 @@ class Presence:
                 duration_s=DURATION_S,
                 acquired=at,
                 renewed=at,
-                transitions=record.transitions + 1,
+                transitions=record.next_transitions,
             )
         metadata: dict[str, Any] = msgspec.json.decode(mine.metadata)
         metadata.setdefault("labels", {})[GROUP_LABEL] = self.identity.group

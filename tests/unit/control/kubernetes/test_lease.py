@@ -104,6 +104,16 @@ def test_a_silent_holder_is_followed_after_its_duration() -> None:
     )
 
 
+@pytest.mark.parametrize(("before", "after"), [(3, 4), ((1 << 31) - 1, 0), (-7, 0), (1 << 40, 0)])
+def test_no_number_of_transitions_keeps_a_lease_from_being_taken(before: int, after: int) -> None:
+    """An API server takes no number above 2,147,483,647."""
+    one = LeaseElection("me")
+    one.read(replace(OTHER, holder="", transitions=before), 0)
+    step = one.next_step(0, 0)
+    assert isinstance(step, WriteLease)
+    assert step.record.transitions == after
+
+
 @pytest.mark.parametrize("duration", [-5, 0, 10**9])
 def test_an_absurd_duration_is_bounded(duration: int) -> None:
     one = LeaseElection("me")
