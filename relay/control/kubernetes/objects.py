@@ -4,10 +4,10 @@ Rules:
 
 * An object that cannot be used is an :class:`Unusable` among the others; it never costs a
   neighbour. Only the frame around it, a page or a watch, can be malformed as a whole.
-* An object is kept as JSON with sorted keys, without ``managedFields``, ``resourceVersion`` and
-  status: what people wrote. So our own status write changes no content, and a list, a watch and
-  the cache give equal bytes for equal objects. Of Secrets that are only watched for changes the
-  version alone is kept: an annotation of kubectl's may hold their values.
+* An object is kept as JSON with sorted keys, without annotations, ``managedFields``,
+  ``resourceVersion`` and status: what is read. So our own status write changes no content, and a
+  list, a watch and the cache give equal bytes for equal objects. Of Secrets that are only watched
+  for changes the version alone is kept.
 * A line of a watch is bounded: a longer one is skipped to its end, and counts as unusable.
 """
 
@@ -199,6 +199,7 @@ def read_object(raw: bytes, resource: ApiResource) -> ApiObject | Unusable:
         document = msgspec.json.decode(raw, type=dict[str, Any])
         own: dict[str, Any] = document["metadata"]
         own.pop("managedFields", None)
+        own.pop("annotations", None)  # up to 256 KiB an object, of which nothing is used
         own.pop("resourceVersion")
         status = document.pop("status", None)
         document["apiVersion"], document["kind"] = resource.api_version, resource.kind

@@ -42,10 +42,11 @@ def test_paths() -> None:
     assert NAMESPACES.path("n", "a") == "/api/v1/namespaces/a"
 
 
-def test_only_what_people_wrote_is_content() -> None:
+def test_only_what_is_read_is_content() -> None:
     one = document(spec={"b": 1, "a": 2}, status={"x": 1})
     other = document(spec={"a": 2, "b": 1}, status={"x": 2}, kind="Exporter")
     other["metadata"] |= {"resourceVersion": "8", "managedFields": [{"manager": "m"}]}
+    other["metadata"]["annotations"] = {f"a/{number}": "x" * 2_600 for number in range(95)}
     first, second = (read_object(raw(each), EXPORTERS) for each in (one, other))
     assert isinstance(first, ApiObject)
     assert isinstance(second, ApiObject)
