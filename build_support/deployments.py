@@ -1,7 +1,7 @@
 """Write what deployments for Kubernetes share: ``python -m build_support.deployments .``
 
-* :data:`CLUSTER`, :data:`SECRETS` and :data:`OWN_NAMESPACE` are what the relay may ask of an API
-  server; the roles of the kustomize base and of the Helm chart are made of them.
+* :data:`CLUSTER`, :data:`FINALIZER`, :data:`SECRETS` and :data:`OWN_NAMESPACE` are what the relay
+  may ask of an API server; the roles of the kustomize base and of the Helm chart are made of them.
 * ``config/alerts`` has the alert rules; PrometheusRule, VMRule and the chart's copies are made of
   it, and the chart's copies of ``config/crds``.
 """
@@ -48,6 +48,12 @@ CLUSTER: Final = (
 )
 """Where objects may be: in all namespaces."""
 
+FINALIZER: Final = (
+    Permission((DATUM,), ("exporters",), ("patch",), "the finalizer, where it is wanted"),
+    Permission((DATUM, MILO), ("exportpolicies",), ("patch",), "the same"),
+)
+"""In all namespaces, with the setting ``kubernetes.finalizer`` alone."""
+
 SECRETS: Final = {
     "watch": Permission(("",), ("secrets",), ("get", *WATCHED), "credentials of sinks"),
     "get": Permission(("",), ("secrets",), ("get",), "the same, one by one"),
@@ -82,10 +88,19 @@ def files(root: Path) -> Iterator[tuple[str, str]]:
     yield f"{BASE}/access.yaml", _note(_SELF) + access
     for name, wanted in (
         ("cluster-rules", rules(CLUSTER)),
+        ("finalizer-rules", rules(FINALIZER)),
         *((f"secrets-{mode}-rules", rules((one,))) for mode, one in SECRETS.items()),
         ("own-namespace-rules", rules(OWN_NAMESPACE)),
     ):
         yield f"{CHART}/generated/{name}.yaml", _note(_SELF) + _dump(wanted)
+    patch = [{"op": "add", "path": "/rules/-", "value": one} for one in rules(FINALIZER)]
+    target = {"kind": "ClusterRole", "name": f"telemetry-{NAME}"}
+    finalizer = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "patches": [{"target": target, "patch": _dump(patch)}],
+    }
+    yield f"{COMPONENTS}/finalizer/kustomization.yaml", _note(_SELF) + _dump(finalizer)
     groups: list[Any] = []
     for name in ALERTS:
         source = f"config/alerts/{name}.rules.yaml"

@@ -12,7 +12,15 @@ import yaml
 
 import relay
 from build_support import deployments
-from build_support.deployments import BASE, CHART, CLUSTER, COMPONENTS, OWN_NAMESPACE, SECRETS
+from build_support.deployments import (
+    BASE,
+    CHART,
+    CLUSTER,
+    COMPONENTS,
+    FINALIZER,
+    OWN_NAMESPACE,
+    SECRETS,
+)
 from relay.cli.check import check
 from relay.config.settings.settings import Settings, load_settings
 from relay.runtime.quantity import parse_bytes
@@ -169,13 +177,21 @@ def test_roles_are_bound_to_the_account() -> None:
 
 
 def test_no_permission_is_more_than_it_says() -> None:
-    for permission in (*CLUSTER, *SECRETS.values(), *OWN_NAMESPACE):
+    for permission in (*CLUSTER, *FINALIZER, *SECRETS.values(), *OWN_NAMESPACE):
         for words in permission[:3]:
             assert "*" not in words
             assert words == tuple(dict.fromkeys(words))
         assert permission.why
     verbs = {verb for one in (*CLUSTER, *SECRETS.values()) for verb in one.verbs}
     assert verbs == {"get", "list", "watch", "patch", "create"}, "nothing of others is deleted"
+    written = {
+        resource
+        for one in CLUSTER
+        if {"patch", "create"} & set(one.verbs)
+        for resource in one.resources
+    }
+    assert written == {"exporters/status", "exportpolicies/status", "events"}
+    assert {verb for one in FINALIZER for verb in one.verbs} == {"patch"}
 
 
 def test_secrets_by_get_changes_the_rule_of_secrets() -> None:
@@ -189,6 +205,15 @@ def test_secrets_by_get_changes_the_rule_of_secrets() -> None:
     assert test["path"].split("/")[2] == str(index)
     assert role["rules"][index]["resources"] == [test["value"]] == ["secrets"]
     assert tuple(change["value"]) == SECRETS["get"].verbs
+
+
+def test_the_finalizer_adds_its_rules_after_all_others() -> None:
+    component = yaml.safe_load((ROOT / COMPONENTS / "finalizer/kustomization.yaml").read_text())
+    (patch,) = component["patches"]
+    assert ("ClusterRole", patch["target"]["name"]) in BASE_OBJECTS
+    steps = yaml.safe_load(patch["patch"])
+    assert {step["path"] for step in steps} == {"/rules/-"}
+    assert [step["value"] for step in steps] == deployments.rules(FINALIZER)
 
 
 # Settings, probes, limits.

@@ -52,7 +52,7 @@ class KubernetesSettings:
     """Access to Kubernetes; ``namespaces`` without any stands for all.
 
     Exactly one of ``kubeconfig``, ``in_cluster`` and ``projects.kubeconfigs`` is set. ``projects``
-    is None without tenancy.
+    is None without tenancy. ``finalizer``: a deleted object stays until its sinks have drained.
     """
 
     kubeconfig: Path | None = None
@@ -60,6 +60,7 @@ class KubernetesSettings:
     namespaces: tuple[str, ...] = ()
     projects: KubernetesProjects | None = None
     status_writes_per_second_max: int = 20
+    finalizer: bool = False
     relays: KubernetesRelays = field(default_factory=KubernetesRelays)
 
 
@@ -76,6 +77,7 @@ def build_kubernetes(values: dict[str, Any] | None, *, base: Path) -> Kubernetes
         status_writes_per_second_max=values.get(
             "maxStatusWritesPerSecond", default.status_writes_per_second_max
         ),
+        finalizer=values.get("finalizer", default.finalizer),
         relays=_relays(values.get("relays", {}), base),
     )
 

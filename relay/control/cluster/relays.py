@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from typing import Final
 
 from relay.config.settings.kubernetes import KubernetesSettings
 from relay.config.settings.settings import ListenAddress, Settings
 from relay.control.cluster.cluster_source import ClusterSource
+from relay.control.cluster.finalizers import FinalizerHost, FinalizerOptions, Finalizers
+from relay.control.cluster.held_objects import HeldObjects
 from relay.control.cluster.status_publisher import (
     JudgedObjects,
     PublisherOptions,
@@ -19,18 +22,23 @@ from relay.control.replicas.peer_access import PeerAccess, advertised_address
 from relay.control.replicas.presence import ReplicaIdentity
 from relay.runtime.errors import ConfigError, Fault
 
+RELEASE_MARGIN_S: Final = 30.0
+"""Longest time from the end of the drain timeout until a finalizer is taken away anyway; s."""
+
 
 def make_publisher(
     settings: Settings,
     cluster: ClusterSource,
     board: JudgedObjects,
+    held: HeldObjects,
     *,
     listen: ListenAddress,
     environment: Mapping[str, str],
     hostname: str,
 ) -> StatusPublisher:
-    """Return what writes statuses; ``listen`` is the bound address of the admin listener.
+    """Return what writes statuses and finalizers.
 
+    ``listen`` is the bound address of the admin listener.
     Raises ConfigError if the cluster of the relays' Leases cannot be told.
     """
     kubernetes = settings.kubernetes
@@ -51,7 +59,7 @@ def make_publisher(
     )
     # A control plane gets no more connections than the source of objects may have.
     shared = next((one.client for one in cluster.planes if one.access == access), None)
-    return StatusPublisher(
+    publisher = StatusPublisher(
         shared or ApiClient(access, connections_max=2),
         PublisherOptions(
             identity,
@@ -61,7 +69,24 @@ def make_publisher(
         ),
         board,
         cluster.target,
+        draining=held.draining,
     )
+    replicas = publisher.replicas
+    finalizers = Finalizers(
+        FinalizerHost(
+            seen=cluster.seen,
+            revision=lambda: (cluster.revision, publisher.count()),
+            judged=publisher.uids,
+            held=lambda: held.all() | replicas.reports.held(),
+            settled=lambda: replicas.settled,
+            spend=publisher.spend,
+        ),
+        FinalizerOptions(
+            kubernetes.finalizer, settings.shutdown.drain_timeout_s + RELEASE_MARGIN_S
+        ),
+    )
+    publisher.also(finalizers.run)
+    return publisher
 
 
 def access_of_relays(

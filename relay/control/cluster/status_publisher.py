@@ -18,10 +18,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from relay.config.exporter.load_result import ObjectKey, ObjectResult
 from relay.control.cluster.cluster_source import StatusTarget
@@ -111,7 +111,8 @@ class StatusPublisher:
     """Writes statuses and Events. Lives on the event loop; :meth:`run` works until cancelled.
 
     ``client`` reaches the control plane of the Leases. ``target`` returns the place of an object's
-    status by key and uid. ``clock`` is monotonic, s.
+    status by key and uid, ``draining`` the uids of objects that are gone, and whose data this relay
+    still sends. ``clock`` is monotonic, s.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class StatusPublisher:
         board: JudgedObjects,
         target: Callable[[ObjectKey, str], StatusTarget | None],
         *,
+        draining: Callable[[], Iterable[str]] = tuple,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -130,7 +132,8 @@ class StatusPublisher:
         self._clock = clock
         self._schedule = StatusSchedule[_Written](options.writes_per_s)
         self._writer: StatusWriter[_Written] | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._duties: list[Callable[[], Coroutine[Any, Any, None]]] = [self._write]
+        self._working: list[asyncio.Task[None]] = []
         self._dirty: dict[ObjectKey, None] = {}
         self._seeded: set[ObjectKey] = set()
         self._uids: dict[ObjectKey, str] = {}  # of the objects in the schedule
@@ -155,7 +158,8 @@ class StatusPublisher:
                 lambda: self._elector.leads,
                 self._changed_elsewhere,
                 target,
-                self._spend,
+                self.spend,
+                draining,
             ),
         )
         board.subscribe(self._changed)
@@ -172,6 +176,23 @@ class StatusPublisher:
             self._failed + (writer.failed if writer is not None else 0),
             0.0 if oldest_s is None else max(0.0, self._clock() - oldest_s),
         )
+
+    def also(self, duty: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run this as well, until it is cancelled, whenever this relay leads."""
+        self._duties.append(duty)
+
+    def uids(self) -> set[str]:
+        """Return the uids of the objects on Kubernetes that this relay judges."""
+        results = (self._board.result(key) for key in self._objects())
+        return {result.uid for result in results if result is not None}
+
+    def count(self) -> int:
+        """Return the number of these objects."""
+        return sum(1 for _ in self._objects())
+
+    def spend(self, now: float) -> float:
+        """Take room of one write from the budget; return 0.0, or how long to wait for it (s)."""
+        return self._schedule.spend(now)  # of the present time as the leader
 
     async def run(self) -> None:
         """Take part in the election, and write while this relay leads, until cancelled."""
@@ -211,9 +232,6 @@ class StatusPublisher:
             return None
         return None if result is None or status is None else ReplicaStatus(result.uid, status)
 
-    def _spend(self, now: float) -> float:
-        return self._schedule.spend(now)  # of the present time as the leader
-
     def _changed(self, keys: Iterable[ObjectKey]) -> None:
         """Note objects whose status this relay judges differently, or that are gone."""
         ours = [key for key in keys if key.source == "kubernetes"]
@@ -232,13 +250,14 @@ class StatusPublisher:
 
     def _lead(self, leads: bool) -> None:
         """Begin or end to write; at once, and without a trace of an earlier time as the leader."""
-        if self._writing is not None:
-            self._writing.cancel()
-            self._writing = None
+        for task in self._working:
+            task.cancel()
+        self._working = []
         self._end_writer()
         self.replicas.lead(leads=leads)
         if leads:
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+            loop = asyncio.get_running_loop()
+            self._working = [loop.create_task(duty()) for duty in self._duties]
 
     async def _write(self) -> None:
         """Write what is due until cancelled; a bug costs a pause."""

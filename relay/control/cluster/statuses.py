@@ -12,6 +12,7 @@ from typing import Any
 from relay.config.exporter.load_result import ObjectResult
 from relay.config.settings.settings import ListenAddress, Settings
 from relay.control.cluster.cluster_source import ClusterSource
+from relay.control.cluster.held_objects import HeldObjects
 from relay.control.cluster.relays import make_publisher
 from relay.control.cluster.status_publisher import PublisherStatistics, StatusPublisher
 from relay.control.reconcile.reconciler import SinkReconciler
@@ -51,6 +52,7 @@ class Statuses:
         )
         self._settings = settings
         self._cluster = cluster
+        self._held = HeldObjects(reconciler)
         self._publisher: StatusPublisher | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -71,6 +73,7 @@ class Statuses:
             self._settings,
             self._cluster,
             self.board,
+            self._held,
             listen=listen,
             environment=os.environ,
             hostname=socket.gethostname(),

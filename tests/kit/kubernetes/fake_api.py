@@ -155,8 +155,13 @@ class FakeApi:
         return stored
 
     def delete(self, path: str, name: str, namespace: str = "default") -> None:
-        """Delete an object."""
+        """Delete an object, or note that it is to be where finalizers hold it."""
         kind = self.kind(path)
+        held = kind.objects[namespace, name]
+        if held["metadata"].get("finalizers"):
+            metadata = {**held["metadata"], "deletionTimestamp": "2026-11-29T00:00:00Z"}
+            self.put(path, {**held, "metadata": metadata})
+            return
         gone = kind.objects.pop((namespace, name))
         self.version += 1
         gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
@@ -231,6 +236,8 @@ class FakeApi:
                 fault.times -= 1
                 return await _answered(fault.answer(request))
         path, namespace, name, subresource = _split(request.path)
+        if request.headers.get("Content-Type") == "application/json-patch+json":
+            return self._patch(path, namespace, name, json.loads(await request.read()))
         if request.method in ("PUT", "POST", "PATCH"):
             return await self._write(request, path, namespace, name, subresource)
         if request.method == "DELETE":
@@ -351,12 +358,42 @@ class FakeApi:
         if known is not None and subresource == "status":
             document = {**known, "status": document["status"]}
         elif known is not None:
+            if request.headers.get("Content-Type", "").startswith("application/apply-patch"):
+                before = known["metadata"].get("finalizers", [])
+                added = [one for one in metadata.get("finalizers", []) if one not in before]
+                if added and "deletionTimestamp" in known["metadata"]:
+                    return web.json_response(status_document(422, "Invalid"), status=422)
+                metadata["finalizers"] = before + added
             document = {**known, **document, "metadata": {**known["metadata"], **metadata}}
         else:
             self._uids += 1
             metadata.update({"namespace": namespace, "name": name, "uid": f"uid-{self._uids}"})
         stored = self.put(path, document)
         return web.json_response(stored, status=201 if known is None else 200)
+
+    def _patch(
+        self, path: str, namespace: str, name: str, operations: list[Document]
+    ) -> web.StreamResponse:
+        """Apply ``test`` and ``remove`` of a JSON patch; the last finalizer lets an object go."""
+        known = self.kind(path).objects.get((namespace, name))
+        if known is None:
+            return web.json_response(status_document(404, "NotFound"), status=404)
+        document = json.loads(json.dumps(known))
+        for one in operations:
+            *parents, last = one["path"].strip("/").split("/")
+            place: Any = document
+            for word in parents:
+                place = place.get(word, {})
+            index = int(last) if isinstance(place, list) else last
+            there = place[index] if not isinstance(place, list) or index < len(place) else None
+            if one["op"] == "test" and there != one["value"]:
+                return web.json_response(status_document(422, "Invalid"), status=422)
+            if one["op"] == "remove":
+                del place[index]
+        stored = self.put(path, document)
+        if "deletionTimestamp" in stored["metadata"] and not stored["metadata"]["finalizers"]:
+            self.delete(path, name, namespace)
+        return web.json_response(stored)
 
     async def _delete(
         self, request: web.Request, path: str, namespace: str, name: str
