@@ -9,8 +9,8 @@ from relay.config.exporter.types import Exporter
 from relay.control.reconcile.sink_entry import SinkEntry
 
 
-class RunningSinks(Protocol):
-    """What runs; :class:`~relay.control.reconcile.reconciler.SinkReconciler`."""
+class SinksAndExporters(Protocol):
+    """All sinks; :class:`~relay.control.reconcile.reconciler.SinkReconciler`."""
 
     @property
     def revision(self) -> int:
@@ -27,7 +27,7 @@ class RunningSinks(Protocol):
 class HeldObjects:
     """The objects of all running and draining sinks."""
 
-    def __init__(self, sinks: RunningSinks) -> None:
+    def __init__(self, sinks: SinksAndExporters) -> None:
         self._sinks = sinks
         self._revision = -1
         self._draining: frozenset[str] = frozenset()

@@ -298,6 +298,13 @@ def test_kustomize_and_helm_make_the_same() -> None:
     get = comparable(kustomized("kubernetes/base", "secrets-by-get"))
     assert comparable(templated({"rbac": {"secrets": "get"}})) == get
     assert get != base
+    held = comparable(kustomized("kubernetes/base", "finalizer", "secrets-by-get"))
+    assert held != get
+    right = {"rbac": {"secrets": "get", "finalizer": True}}
+    assert comparable(templated(right)) == held
+    on = comparable(templated({"kubernetes": {"settings": {"finalizer": True}}}))
+    role = ("ClusterRole", "telemetry-relay")
+    assert on[role] == comparable(templated({"rbac": {"finalizer": True}}))[role] != base[role]
 
 
 @pytest.mark.parametrize("name", VALUES)

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import yaml
 
-from build_support.deployments import CLUSTER, OWN_NAMESPACE, SECRETS, Permission
+from build_support.deployments import CLUSTER, FINALIZER, OWN_NAMESPACE, SECRETS, Permission
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.real_api import RealApi, real_api
 from tests.kit.kubernetes.rendering import Cluster, kustomized
@@ -55,7 +55,7 @@ spec:
 SETTINGS = """
 storage: {path: data}
 translation: {firstSightWait: 0s}
-kubernetes: {kubeconfig: kubeconfig}
+kubernetes: {kubeconfig: kubeconfig, finalizer: FINALIZER}
 allowPrivateEndpoints: true
 """
 
@@ -74,7 +74,7 @@ class Rights:
         """Run kubectl as the operator, while the endpoints go on."""
         return await asyncio.to_thread(self.cluster, *arguments, given=given)
 
-    def configure(self, folder: Path) -> list[str]:
+    def configure(self, folder: Path, *, finalizer: bool) -> list[str]:
         """Write settings and the account's kubeconfig; return the arguments."""
         token = self.cluster("-n", "relay-system", "create", "token", "relay").strip()
         document = yaml.safe_load(self.api.kubeconfig.read_text())
@@ -82,7 +82,8 @@ class Rights:
         authority = document["clusters"][0]["cluster"]
         authority["certificate-authority"] = str(self.api.folder / "certs/apiserver.crt")
         (folder / "kubeconfig").write_text(yaml.safe_dump(document))
-        (folder / "relay.yaml").write_text(SETTINGS)
+        settings = SETTINGS.replace("FINALIZER", str(finalizer).lower())
+        (folder / "relay.yaml").write_text(settings)
         return ["--config", str(folder / "relay.yaml")]
 
     def used(self) -> dict[Use, set[int]]:
@@ -155,7 +156,9 @@ async def deliver(url: str, server: OtlpServer, values: range, token: str) -> No
     await eventually("everything arrives", arrived, timeout_s=30)
 
 
-async def runs_with(right: Rights, folder: Path, server: OtlpServer) -> Process:
+async def runs_with(
+    right: Rights, folder: Path, server: OtlpServer, *, finalizer: bool = False
+) -> Process:
     """Run the relay on an Exporter and its Secret, both changed while it runs."""
     endpoint = server.url.removesuffix("/v1/metrics")
     objects = [OBJECTS.format(endpoint=endpoint, token="first")]
@@ -164,7 +167,7 @@ async def runs_with(right: Rights, folder: Path, server: OtlpServer) -> Process:
         for name in ("datum", "milo")
     ]
     await right.kubectl("apply", "--server-side", "-f", "-", given="---".join(objects))
-    async with relay(folder, *right.configure(folder)) as (process, url, _):
+    async with relay(folder, *right.configure(folder, finalizer=finalizer)) as (process, url, _):
         await deliver(url, server, range(100), "first")
         for kind, name in (
             ("exporter", "one"),
@@ -206,3 +209,26 @@ async def test_secrets_are_read_by_get_alone_where_they_may_not_be_listed(
         refused = {use for use, codes in used.items() if 403 in codes}
         assert refused <= {("", "secrets", "list"), ("", "secrets", "watch")}, process.text()
         assert used["", "secrets", "get"] <= {200, 404}
+
+
+async def test_the_component_of_the_finalizer_gives_the_right_to_it(
+    folders: tuple[Path, Path],
+) -> None:
+    async with rights(folders[0], "finalizer") as right, OtlpServer() as server:
+        process = await runs_with(right, folders[1], server, finalizer=True)
+        used = right.used()
+        refused = {use for use, codes in used.items() if 403 in codes}
+        assert not refused, process.text()
+        assert uses_of(*FINALIZER) <= used.keys()
+
+
+async def test_without_the_right_to_the_finalizer_all_else_works(
+    folders: tuple[Path, Path],
+) -> None:
+    async with rights(folders[0]) as right, OtlpServer() as server:
+        process = await runs_with(right, folders[1], server, finalizer=True)
+        used = right.used()
+        refused = {use for use, codes in used.items() if 403 in codes}
+        assert refused
+        assert refused <= uses_of(*FINALIZER), process.text()
+        assert process.text().count("finalizers cannot be added") == 1

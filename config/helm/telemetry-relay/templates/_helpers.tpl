@@ -32,8 +32,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* What the relay may do with objects, in the namespaces that it watches. */}}
 {{- define "relay.rules" -}}
 {{ .Files.Get "generated/cluster-rules.yaml" | trim }}
+{{ .Files.Get (printf "generated/secrets-%s-rules.yaml" .Values.rbac.secrets) | trim }}
 {{- if or .Values.rbac.finalizer .Values.kubernetes.settings.finalizer }}
 {{ .Files.Get "generated/finalizer-rules.yaml" | trim }}
 {{- end }}
-{{ .Files.Get (printf "generated/secrets-%s-rules.yaml" .Values.rbac.secrets) | trim }}
 {{- end -}}
