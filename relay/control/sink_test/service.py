@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -108,8 +109,10 @@ class SinkTestService:
         # Here and not before: events of which none is asked for are not ended either.
         self._limits.begin(exporter.project, host)
         try:
-            async for event in try_sink(exporter, sink, self._secrets(exporter), self._network):
-                yield event
+            trial = try_sink(exporter, sink, self._secrets(exporter), self._network)
+            async with aclosing(trial) as events:  # its connection ends before its host is free
+                async for event in events:
+                    yield event
         finally:
             self._limits.end(host)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from ssl import SSLContext
@@ -105,7 +105,7 @@ async def try_sink(
     *,
     clock: Callable[[], float] = time.time,
     tick: Callable[[], float] = time.monotonic,
-) -> AsyncIterator[TestEvent]:
+) -> AsyncGenerator[TestEvent, None]:
     """Yield each step of a test when it has ended, then the verdict. Never raises for the endpoint.
 
     Takes at most the sink's timeout, beside reading its secrets.
