@@ -66,6 +66,16 @@ async def finalizers(kubectl: Kubectl, *words: str) -> list[str]:
     return texts
 
 
+async def owners(kubectl: Kubectl) -> set[str]:
+    """The field managers of the finalizer of the Exporter."""
+    found = (await kubectl.get("exporter", "web"))["metadata"]["managedFields"]
+    return {
+        one["manager"]
+        for one in found
+        if f'v:"{FINALIZER}"' in one["fieldsV1"].get("f:metadata", {}).get("f:finalizers", {})
+    }
+
+
 async def has(kubectl: Kubectl, *wanted: str, of: tuple[str, str] = ("exporter", "web")) -> None:
     async def it_has() -> bool:
         return sorted(await finalizers(kubectl, *of)) == sorted(wanted)
@@ -160,10 +170,11 @@ async def test_every_kind_has_it_and_loses_it_where_the_setting_is_off_again(
             for one in OBJECTS:
                 await has(kubectl, FINALIZER, THEIRS, of=one)
         # As after a restore from a backup: another manager owns the entry as well.
-        text = exporter(server.origin).replace(
-            "metadata:", f"metadata:\n  finalizers: [{FINALIZER}]", 1
-        )
-        await kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=text)
+        restored = json.loads(exporter(server.origin).removeprefix("---\n"))
+        restored["metadata"]["finalizers"] = [FINALIZER]
+        how = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+        await kubectl(*how, text=json.dumps(restored))
+        assert await owners(kubectl) == {FINALIZER_MANAGER, "kubectl"}
         await has(kubectl, FINALIZER, THEIRS)
         async with running(api, tmp_path):
             for one in OBJECTS:
