@@ -72,6 +72,10 @@ class SecretError(RelayError):
     """Report a missing or unreadable secret or key. Never contains a secret's value."""
 
 
+class MissingSecretError(SecretError):
+    """Report a secret that is not there at all, whichever key of it is asked for."""
+
+
 class SelectorError(RelayError):
     """Report a selector that the relay does not accept.
 

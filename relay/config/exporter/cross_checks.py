@@ -24,7 +24,7 @@ from relay.config.exporter.types import (
 from relay.config.schema.checks import header_value_problem
 from relay.config.yaml.document import Where
 from relay.config.yaml.report import Report
-from relay.runtime.errors import SecretError
+from relay.runtime.errors import MissingSecretError, SecretError
 from relay.runtime.event_loop import yield_to_loop
 from relay.selector.matchers import Selector
 from relay.selector.regex import compile_regex
@@ -53,6 +53,8 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
     def say(where: Where, message: str) -> None:
         candidate.report.fault(where, in_dialect(message, exporter.kind))
 
+    missing: set[tuple[str, Where]] = set()
+
     def value(ref: SecretRef, where: Where, default_key: str = "") -> str:
         yield_to_loop()
         if not ref.name:
@@ -60,7 +62,11 @@ def check_secrets(candidate: Candidate, secrets: SecretStore) -> None:
         try:
             return secrets.get(exporter.project, exporter.namespace, ref, default_key)
         except SecretError as error:
-            say(where, str(error))
+            # A secret that is not there lacks both name and password: that is one fault.
+            if (ref.name, where) not in missing:
+                say(where, str(error))
+            if isinstance(error, MissingSecretError):
+                missing.add((ref.name, where))
             return ""
 
     def is_there(ref: SecretRef | None, where: Where) -> bool:

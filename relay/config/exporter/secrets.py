@@ -11,6 +11,8 @@ Rules:
   ``<root>/<secret>/<key>``, the first that exists. With tenancy it is only
   ``<root>/<project>/<namespace>/<secret>/<key>``.
 * A Secret in the manifests comes before a mounted one of the same name; they are not merged.
+* What is missing is asked for in the words of its Exporters' place: the command that creates the
+  Secret of an object of Kubernetes, the manifest or directory of one in a file.
 * No error, repr or log line ever holds a value.
 """
 
@@ -23,6 +25,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from relay.config.exporter.types import SecretRef
 from relay.config.schema.checks import (
@@ -33,12 +36,14 @@ from relay.config.schema.checks import (
 from relay.config.schema.validate import Reading
 from relay.config.schema.words import nearest
 from relay.config.yaml.document import read_bounded
-from relay.runtime.errors import SecretError
+from relay.runtime.errors import MissingSecretError, SecretError
 
 KIND = "Secret"
 SECRET_BYTES_MAX = 1024 * 1024  # Kubernetes' own limit of a Secret
 _ROTATION_ATTEMPTS_MAX = 3
 _KEYS_SHOWN_MAX = 5
+_LOGIN: Final = ("username", "password")
+_PEM_SUFFIXES: Final = (".crt", ".key", ".pem")
 NAMESPACES_MAX = 1000
 """Mounted namespaces that are searched for a Secret that is missing in its own."""
 
@@ -54,19 +59,17 @@ class SecretStoreStatistics:
 class SecretStore:
     """Every secret that exporters may refer to; values leave it through :meth:`get` only."""
 
-    __slots__ = ("_faulty", "_kubernetes", "_manifests", "_root", "_tenancy", "_types")
+    __slots__ = ("_clusters", "_faulty", "_manifests", "_root", "_tenancy", "_types")
 
-    def __init__(
-        self, root: Path | None = None, *, tenancy: bool = False, kubernetes: bool = False
-    ) -> None:
+    def __init__(self, root: Path | None = None, *, tenancy: bool = False) -> None:
         self._root = root
-        self._kubernetes = kubernetes
-        """True if one that is missing can be created there."""
         self._tenancy = tenancy
         self._manifests: dict[tuple[str, str, str], Mapping[str, bytes]] = {}
         self._types: dict[tuple[str, str, str], str] = {}
         """Types of Secrets in the manifests that have one; mounted ones have none."""
         self._faulty: set[tuple[str, str, str]] = set()
+        self._clusters: set[tuple[str, str]] = set()
+        """Project and namespace of Exporters that are objects of Kubernetes."""
 
     def __repr__(self) -> str:
         mounted = f", mounted at {self._root}" if self._root else ""
@@ -95,6 +98,10 @@ class SecretStore:
         """Note that a manifest's Secret exists and is faulty."""
         self._faulty.add((project, namespace, name))
 
+    def note_cluster(self, project: str, namespace: str) -> None:
+        """Note that Exporters of a namespace are objects of Kubernetes, where its Secrets are."""
+        self._clusters.add((project, namespace))
+
     def get(self, project: str, namespace: str, ref: SecretRef, default_key: str = "") -> str:
         """Return the value of one key as text, without line breaks at its end.
 
@@ -113,7 +120,8 @@ class SecretStore:
                     f"{subject}: the secret has no such key{_keys_hint(key, manifest)}"
                 )
         else:
-            content = self._read_mounted(project, namespace, ref.name, key, subject)
+            create = _create_command(namespace, ref, default_key)
+            content = self._read_mounted(project, namespace, ref.name, key, subject, create)
         try:
             value = content.decode().rstrip("\r\n")
         except UnicodeDecodeError:
@@ -130,7 +138,8 @@ class SecretStore:
         if (project, namespace, ref.name) not in self._manifests:
             subject = f"secret {namespace}/{ref.name}"
             try:
-                self._directory_of(project, namespace, ref.name, subject)
+                create = _create_command(namespace, ref, "")
+                self._directory_of(project, namespace, ref.name, subject, create)
             except OSError as error:
                 raise _unreadable(subject, error) from error
 
@@ -142,8 +151,11 @@ class SecretStore:
             found = f"not {kind}" if kind else "and has none"
             raise SecretError(f"secret {namespace}/{ref.name}: must be of type {ref.type}, {found}")
 
-    def _elsewhere(self, project: str, namespace: str, name: str) -> str:
-        """Return why there is no such Secret, if the manifests tell, or else how to add it."""
+    def _elsewhere(self, project: str, namespace: str, name: str, create: str) -> str:
+        """Return why there is no such Secret, if the manifests tell, or else how to add it.
+
+        ``create`` is the command for an object of Kubernetes.
+        """
         if (project, namespace, name) in self._faulty:
             return "; the manifests have one of that name, which has a fault itself"
         others = {
@@ -152,8 +164,8 @@ class SecretStore:
             if owner == project and found == name and other != namespace
         }
         others.update(self._mounted_elsewhere(project, name))
-        if not others and self._kubernetes:
-            return f"; create it in namespace {namespace}"
+        if not others and (project, namespace) in self._clusters:
+            return f"; create it: {create}"
         if not others and self._root is None:
             return "; add its manifest, or say where secrets are mounted (secrets, --secrets)"
         if not others:
@@ -191,17 +203,19 @@ class SecretStore:
             raise SecretError(f"secret {namespace}/{name}{about}: a name {problem}")
 
     def _read_mounted(
-        self, project: str, namespace: str, name: str, key: str, subject: str
+        self, project: str, namespace: str, name: str, key: str, subject: str, create: str
     ) -> bytes:
         try:
-            directory = self._directory_of(project, namespace, name, subject)
+            directory = self._directory_of(project, namespace, name, subject, create)
             return self._read_inside(directory / key, project if self._tenancy else "")
         except FileNotFoundError as error:
             raise SecretError(f"{subject}: the secret has no such key") from error
         except OSError as error:
             raise _unreadable(subject, error) from error
 
-    def _directory_of(self, project: str, namespace: str, name: str, subject: str) -> Path:
+    def _directory_of(
+        self, project: str, namespace: str, name: str, subject: str, create: str
+    ) -> Path:
         """Return the directory of a mounted secret; raise SecretError if there is none."""
         candidates: list[Path] = []
         if self._root is not None and self._tenancy:
@@ -210,8 +224,8 @@ class SecretStore:
             candidates = [self._root / namespace / name, self._root / name]
         directory = next((path for path in candidates if path.is_dir()), None)
         if directory is None:
-            elsewhere = self._elsewhere(project, namespace, name)
-            raise SecretError(f"{subject}: there is no such secret{elsewhere}")
+            elsewhere = self._elsewhere(project, namespace, name, create)
+            raise MissingSecretError(f"{subject}: there is no such secret{elsewhere}")
         return directory
 
     def _read_inside(self, path: Path, project: str) -> bytes:
@@ -266,6 +280,21 @@ def build_secret_data(reading: Reading) -> dict[str, bytes]:
 
 def _unreadable(subject: str, error: OSError) -> SecretError:
     return SecretError(f"{subject}: cannot be read: {error.strerror or type(error).__name__}")
+
+
+def _create_command(namespace: str, ref: SecretRef, default_key: str) -> str:
+    """Return the command that creates a Secret with the keys that are asked of it."""
+    keys = [ref.key or default_key]
+    if ref.type or (not ref.key and default_key in _LOGIN):
+        keys = list(_LOGIN)
+    values = " ".join(
+        f"--from-file={key}=FILE"
+        if key.endswith(_PEM_SUFFIXES)
+        else f"--from-literal={key}={key.upper()}"
+        for key in keys
+    )
+    kind = f" --type={ref.type}" if ref.type else ""
+    return f"kubectl -n {namespace} create secret generic {ref.name}{kind} {values}"
 
 
 def _keys_hint(key: str, manifest: Mapping[str, bytes]) -> str:

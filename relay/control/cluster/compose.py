@@ -38,7 +38,6 @@ def make_sources(settings: Settings) -> Sources:
     combiner = Combiner(
         secrets_root=settings.secrets,
         tenancy=settings.tenancy is not None,
-        kubernetes=settings.kubernetes is not None,
         limits=settings.limits,
     )
     sources: list[ResourceSource] = [FileResources(settings, combiner, lock)]

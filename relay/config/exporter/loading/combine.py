@@ -67,7 +67,7 @@ class Combiner:
     """Everything that is remembered between two combinations; not thread-safe.
 
     Without ``need_secrets`` an exporter with missing secrets counts as valid: it is only inspected,
-    not run. ``kubernetes``: a missing one can be created there, which its fault then says.
+    not run.
     """
 
     def __init__(
@@ -76,10 +76,8 @@ class Combiner:
         secrets_root: Path | None = None,
         tenancy: bool = False,
         need_secrets: bool = True,
-        kubernetes: bool = False,
         limits: LimitSettings = UNLIMITED,
     ) -> None:
-        self._kubernetes = kubernetes
         self._limits = limits
         self._secrets_root = secrets_root
         self._tenancy = tenancy
@@ -174,6 +172,8 @@ class Combiner:
         """
         good: list[ManifestResource] = []
         for one in _yielding(resources):
+            if one.key is not None and one.key.source == "kubernetes" and not one.has_good_secrets:
+                self._store.note_cluster(one.key.project, one.key.namespace)
             if one.draft is not None and one.draft.namespace and self._need_secrets:
                 report = surroundings.setdefault(id(one), one.report.another())
                 check_secrets(Candidate(one.draft, one.where, report), self._store)
@@ -219,7 +219,7 @@ class Combiner:
         if is_same and not refused:
             self._renewed = frozenset()
             return self._store
-        store = SecretStore(self._secrets_root, tenancy=self._tenancy, kubernetes=self._kubernetes)
+        store = SecretStore(self._secrets_root, tenancy=self._tenancy)
         secrets: _Secrets = {}
         for one in _yielding(found):
             if one.data is not None and one.identity is not None and id(one) not in surroundings:

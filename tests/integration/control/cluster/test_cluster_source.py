@@ -143,7 +143,7 @@ async def test_a_secret_that_may_not_be_watched_is_asked_for(
         async with rig_of(settings_of(tmp_path, api)) as rig:
             assert ids(rig.state) == set()
             (fault,) = faults(rig.state)
-            assert fault.endswith("there is no such secret; create it in namespace default")
+            assert "there is no such secret; create it: kubectl -n default create" in fault
             put_secret(api, "token")
             await rig.runs("default/a")
             before = rig.state.secrets

@@ -185,7 +185,10 @@ async def test_a_secret_that_comes_later_makes_its_exporter_run(tmp_path: Path) 
     async with cluster_in(tmp_path) as cluster, relay_of(cluster) as relay:
         await cluster.apply_exporter("demo", access=ACCESS)
         await eventually("refused", lambda: bool(faults(relay)), timeout_s=3)
-        assert "there is no such secret; create it in namespace default" in faults(relay)[0]
+        assert (
+            "there is no such secret; create it: kubectl -n default create secret"
+            in faults(relay)[0]
+        )
         await cluster.apply(SECRET.format(namespace="default", token="first"))
         await runs(relay, "default/demo", timeout_s=3)
         async with client_of(relay) as client:

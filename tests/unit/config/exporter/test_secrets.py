@@ -44,6 +44,40 @@ def test_a_secret_of_another_namespace_is_named_to_its_own_project_only(tmp_path
         store.get("umbrella", "default", REF)
 
 
+@pytest.mark.parametrize(
+    ("ref", "default_key", "command"),
+    [
+        (SecretRef("login"), "token", "--from-literal=token=TOKEN"),
+        (SecretRef("login", "k"), "token", "--from-literal=k=K"),
+        (
+            SecretRef("login"),
+            "password",
+            "--from-literal=username=USERNAME --from-literal=password=PASSWORD",
+        ),
+        (SecretRef("login"), "tls.crt", "--from-file=tls.crt=FILE"),
+    ],
+)
+def test_an_owner_of_objects_reads_the_command_that_creates_the_secret(
+    ref: SecretRef, default_key: str, command: str
+) -> None:
+    store = SecretStore()
+    store.note_cluster("acme", "team")
+    with pytest.raises(SecretError) as caught:
+        store.get("acme", "team", ref, default_key)
+    create = f"create it: kubectl -n team create secret generic login {command}"
+    assert str(caught.value).endswith(f"there is no such secret; {create}")
+    with pytest.raises(SecretError, match="add its manifest"):
+        store.get("acme", "other", ref, default_key)
+
+
+def test_a_secret_of_a_type_is_created_with_that_type() -> None:
+    store = SecretStore()
+    store.note_cluster("acme", "team")
+    login = SecretRef("login", type="kubernetes.io/basic-auth")
+    with pytest.raises(SecretError, match=r"--type=kubernetes\.io/basic-auth --from-literal=user"):
+        store.require("acme", "team", login)
+
+
 def test_the_first_manifest_of_a_name_counts() -> None:
     store = SecretStore()
     assert store.add("", "default", "login", {"token": b"first"})
