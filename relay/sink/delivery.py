@@ -392,7 +392,7 @@ class DeliveryStateMachine:
             retry_after_s=verdict.after_s,
         )
         is_kept, is_mute = isinstance(decision, TryAgain), verdict.reason in NO_ANSWER
-        self.outcomes.retried(verdict.message, now.wall, is_kept=is_kept, is_mute=is_mute)
+        self.outcomes.retried(verdict.message, now.wall, verdict.reason, is_kept=is_kept)
         # The endpoint's Retry-After holds for the next request, too, if this one is given up.
         delay_s = min(verdict.after_s or 0.0, RETRY_AFTER_S_MAX)
         match decision:

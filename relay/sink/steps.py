@@ -59,11 +59,14 @@ class Sleep:
     delay_s: float | None
 
 
-FailureKind = Literal["retried", "unreachable", "unauthorized", "rejected", "partial", "given up"]
+FailureKind = Literal[
+    "retried", "unreachable", "forbidden", "unauthorized", "rejected", "partial", "given up"
+]
 """Meaning of a failure for its data.
 
-It is kept and tried again (``retried``; ``unreachable``: no answer came; ``unauthorized``: the
-credentials are missing or refused), refused for good (``rejected``), refused in part while the rest
+It is kept and tried again (``retried``; ``unreachable``: no answer came; ``forbidden``: the
+operator does not allow the endpoint's address; ``unauthorized``: the credentials are missing or
+refused), refused for good (``rejected``), refused in part while the rest
 was accepted (``partial``), or lost after the last attempt or for its age (``given up``).
 """
 

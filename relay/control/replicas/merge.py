@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
+from relay.control.status.assess import of_sinks
 from relay.control.status.conditions import (
     TYPES,
     ConditionVerdict,
@@ -255,8 +256,8 @@ def _delivering_of(sinks: tuple[SinkStatus, ...]) -> ConditionVerdict:
     if status == "True":
         return ConditionVerdict("True", "Delivering", "every sink delivers")
     those = {name: one for name, one in verdicts.items() if one.status == status}
-    told = _listed([f"{name}: {one.message or one.reason}" for name, one in those.items()])
-    message = f"{len(those)} of {len(verdicts)} sinks: {told}"
+    told = {name: one.message or one.reason for name, one in those.items()}
+    message = of_sinks(told, len(verdicts))
     return ConditionVerdict(status, next(iter(those.values())).reason, message)
 
 

@@ -17,7 +17,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -33,6 +33,7 @@ NO_DATA: Final = (
     "no series has matched yet: check the selectors of its sources; relay preview shows what they "
     "match now"
 )
+_STARTS: Final = "it is being put into service"
 _KEPT: Final = "it is tried again, and data is kept in the queue"
 
 
@@ -145,7 +146,7 @@ def _sink_programmed(sink: SinkFacts) -> ConditionVerdict:
             return ConditionVerdict("False", "LastGoodRuns", message)
         if sink.refused is not None:
             return ConditionVerdict("False", "NotAccepted", "it does not run; see Accepted")
-        return ConditionVerdict("False", "Pending", "it is being put into service")
+        return ConditionVerdict("False", "Pending", _STARTS)
     return ConditionVerdict("True", "Programmed")
 
 
@@ -154,7 +155,8 @@ def _sink_delivering(sink: SinkFacts) -> ConditionVerdict:
         message = "spec.sinks[].paused is true: nothing is sent, and the queue is kept"
         return ConditionVerdict("False", "Paused", message)
     if not sink.runs and not sink.runs_old:
-        return ConditionVerdict("Unknown", "NotProgrammed", "it does not run; see Programmed")
+        message = f"it does not run: {sink.refused.message}" if sink.refused else _STARTS
+        return ConditionVerdict("Unknown", "NotProgrammed", message)
     facts = sink.delivery
     if facts is None:
         return ConditionVerdict("Unknown", "NoReport", "its relay cannot be asked now")
@@ -184,6 +186,9 @@ def _failing(sink: SinkFacts, facts: DeliveryFacts) -> str:
         case "unreachable":
             where = f"check the address {sink.address}, and that it answers there; "
             return f"{facts.failure}: {where if sink.address else ''}{_KEPT}"
+        case "forbidden":
+            does = "use an endpoint with a public address, or ask the operator to allow this one"
+            return f"{facts.failure}: {does}; {_KEPT}"
         case "rejected":
             return f"{facts.failure}: the endpoint refuses this data for good, and it is lost"
         case "given up":
@@ -235,7 +240,8 @@ def _programmed(facts: ObjectFacts, sinks: dict[str, Verdicts]) -> ConditionVerd
 
 def _delivering(facts: ObjectFacts, sinks: dict[str, Verdicts]) -> ConditionVerdict:
     if not sinks and (facts.refused is not None or facts.unresolved):
-        return ConditionVerdict("Unknown", "NotProgrammed", "it does not run; see Programmed")
+        cause = facts.refused or facts.unresolved[0]
+        return ConditionVerdict("Unknown", "NotProgrammed", f"it does not run: {cause.message}")
     active = {one.name: sinks[one.name] for one in facts.sinks if not one.paused}
     if facts.sinks and not active:
         return ConditionVerdict("False", "Paused", "every sink is paused")
@@ -250,9 +256,14 @@ def _all_of(name: ConditionType, sinks: dict[str, Verdicts], good: str) -> Condi
     if status == "True":
         return ConditionVerdict("True", name, good)
     those = {sink: one[name] for sink, one in sinks.items() if one[name].status == status}
-    shown = [f"{sink}: {one.message or one.reason}" for sink, one in those.items()]
-    message = f"{len(those)} of {len(sinks)} sinks: {_shortened(shown)}"
+    message = of_sinks({sink: one.message or one.reason for sink, one in those.items()}, len(sinks))
     return ConditionVerdict(status, next(iter(those.values())).reason, message)
+
+
+def of_sinks(messages: Mapping[str, str], total: int) -> str:
+    """Return the message of an object from those of the sinks it is about, of ``total``."""
+    told = _shortened([f"{name}: {message}" for name, message in messages.items()])
+    return told if total == 1 else f"{len(messages)} of {total} sinks: {told}"
 
 
 def _shortened(texts: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from relay.sink.retry.circuit_breaker import NO_ANSWER
 from relay.sink.steps import FailureKind, LastEvent
 
 
@@ -38,11 +39,13 @@ class DeliveryOutcomes:
         if self.failing_since is None and kind != "partial":
             self.failing_since = at
 
-    def retried(self, text: str, at: float, *, is_kept: bool, is_mute: bool) -> None:
-        """Note data that may be sent again, unless not ``is_kept``; ``is_mute``: no answer came."""
-        self.failed(
-            text, at, "given up" if not is_kept else "unreachable" if is_mute else "retried"
-        )
+    def retried(self, text: str, at: float, reason: str, *, is_kept: bool) -> None:
+        """Note data to send again, for a verdict's reason; it is lost unless ``is_kept``."""
+        kind: FailureKind = "given up"
+        if is_kept:
+            mute: FailureKind = "unreachable" if reason in NO_ANSWER else "retried"
+            kind = "forbidden" if reason == "forbidden_address" else mute
+        self.failed(text, at, kind)
 
     def rejected(self, text: str, at: float, *, in_part: bool) -> None:
         """Note data that was refused for good; ``in_part``: the rest of it was accepted."""

@@ -38,7 +38,7 @@ def test_the_relay_that_fails_is_named() -> None:
     readings = [RelayReading("r0", OK), RelayReading("r1", failing), RelayReading("r2", NO_DATA)]
     of_object, of_sink = delivering(merged(readings, None, at=9, waits=True))
     assert of_sink.message == "1 of 3 relays: r1: 503: it is tried again"
-    assert of_object.message == "1 of 1 sinks: out: 1 of 3 relays: r1: 503: it is tried again"
+    assert of_object.message == "out: 1 of 3 relays: r1: 503: it is tried again"
     assert (of_object.status, of_object.reason) == ("False", "Failing")
 
 

@@ -107,6 +107,35 @@ def test_refused_credentials_name_the_secret() -> None:
     assert message.startswith("401 Unauthorized: check secret n/s, key token; nothing is sent")
 
 
+def test_a_forbidden_address_says_what_is_allowed() -> None:
+    delivery = GOOD._replace(failure="the endpoint's address is not allowed here", kind="forbidden")
+    message = assess_sink(replace(SINK, delivery=delivery))["Delivering"].message
+    assert message.startswith(
+        "the endpoint's address is not allowed here: use an endpoint with a public address, or ask "
+        "the operator to allow this one; it is tried again"
+    )
+
+
+def test_the_only_sink_is_named_without_counting() -> None:
+    found = assess(ObjectFacts((replace(SINK, delivery=BROKEN),))).conditions["Delivering"]
+    assert found.message.startswith("otlp: 503 Service Unavailable: it is tried again")
+
+
+def test_what_does_not_run_says_why_where_delivery_is_looked_for() -> None:
+    missing = Problem("RefNotUsable", "there is no such secret")
+    refused = Problem("Invalid", "spec.sinks: is missing")
+    for facts, cause in (
+        (ObjectFacts((), unresolved=(missing,)), missing),
+        (ObjectFacts((), refused=refused), refused),
+    ):
+        found = assess(facts).conditions["Delivering"]
+        assert found.message == f"it does not run: {cause.message}"
+    bad = assess_sink(replace(SINK, refused=refused, runs=False))["Delivering"]
+    assert bad.message == "it does not run: spec.sinks: is missing"
+    soon = assess_sink(replace(SINK, runs=False))["Delivering"]
+    assert soon.message == "it is being put into service"
+
+
 def test_an_object_that_lacks_a_secret_is_accepted_and_does_not_run() -> None:
     missing = Problem("RefNotUsable", "secret n/s, key token: there is no such secret")
     found = assess(ObjectFacts((), unresolved=(missing,))).conditions
