@@ -8,7 +8,8 @@ Rules:
   (seen with 1.37) takes no notice in a status.
 * A status is compared in three parts, by how soon a difference is worth a write: conditions,
   messages, and counters (:class:`StatusParts`). So a status that the server already has is not
-  written again after a restart.
+  written again after a restart. The message of ``ResolvedRefs`` counts as its condition: it changes
+  when an owner repairs a Secret, who waits to see that it helped.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def parts_of(document: Mapping[str, Any]) -> StatusParts:
         for one in _mappings(section.get("conditions")):
             judged.append([one.get(word) for word in ("type", "status", "reason")])
             judged.append(one.get("observedGeneration"))
-            told.append(one.get("message"))
+            is_repaired = one.get("type") == "ResolvedRefs"
+            (judged if is_repaired else told).append(one.get("message"))
         error = section.get("lastError")
         told.append(error.get("message") if isinstance(error, Mapping) else None)
     return StatusParts(_digest(judged), _digest(told), _digest(document))

@@ -4,7 +4,9 @@ Rules:
 
 * A changed condition is written as soon as there is room, the oldest change first, before anything
   else. A changed message waits until :data:`MESSAGE_INTERVAL_S` after the object's last write,
-  counters alone until :data:`COUNTERS_INTERVAL_S` after it; both ride along with any write.
+  counters alone until :data:`COUNTERS_INTERVAL_S` after it; both ride along with any write. The
+  first counters after a changed condition wait like a message, as those written with it are of its
+  first seconds.
 * All writes together are at least ``1 / writes_per_s`` apart.
 * A status that is as it was written is not written, whatever it was in between.
 * A failed write is tried again after a pause that doubles; others go on meanwhile.
@@ -48,6 +50,7 @@ class _Entry:
     __slots__ = (
         "failures",
         "in_flight",
+        "is_new",
         "not_before_s",
         "plan",
         "since_s",
@@ -65,6 +68,7 @@ class _Entry:
         self.not_before_s = float("-inf")
         self.failures = 0
         self.in_flight = False
+        self.is_new = False  # nothing was written since its conditions
         self.plan: tuple[int, float] | None = None  # rank and time
         self.stamp = 0
 
@@ -75,7 +79,7 @@ class _Entry:
             return None
         if written is None or wanted.conditions != written.conditions:
             return _CONDITIONS, max(self.since_s or 0.0, self.not_before_s)
-        if wanted.messages != written.messages:
+        if self.is_new or wanted.messages != written.messages:
             return _MESSAGES, max(self.written_at_s + MESSAGE_INTERVAL_S, self.not_before_s)
         return _COUNTERS, max(self.written_at_s + COUNTERS_INTERVAL_S, self.not_before_s)
 
@@ -134,6 +138,8 @@ class StatusSchedule(Generic[Key]):
         if entry is None:
             return  # it went meanwhile
         entry.in_flight, entry.failures = False, 0
+        before = entry.written
+        entry.is_new = before is None or before.conditions != parts.conditions
         entry.written, entry.written_at_s = parts, now
         entry.not_before_s = float("-inf")
         entry.since_s = None

@@ -94,6 +94,17 @@ def test_differences_by_how_soon_they_are_worth_a_write(
     assert before.everything != after.everything
 
 
+def test_another_problem_of_a_secret_is_written_like_a_condition() -> None:
+    missing = replace(CONDITION, type="ResolvedRefs", message="there is no such secret")
+    without_key = replace(missing, message="the secret has no such key")
+    before, after = (
+        parts_of(status_document(replace(STATUS, conditions=(one,))))
+        for one in (missing, without_key)
+    )
+    assert before.conditions != after.conditions
+    assert before.messages == after.messages
+
+
 def test_what_the_server_has_is_recognised() -> None:
     document = status_document(STATUS)
     stored = json.loads(json.dumps(document, sort_keys=True))

@@ -36,13 +36,26 @@ def test_a_first_status_is_written_at_once_and_once() -> None:
 
 def test_messages_and_counters_wait() -> None:
     one = schedule()
-    write(one, parts(), 0)
+    one.known("a", parts(), 0)
     one.offer("a", parts(counters="1"), 5)
     assert one.next_at(5) == COUNTERS_INTERVAL_S
     one.offer("a", parts(messages="n"), 6)
     assert one.next_at(6) == MESSAGE_INTERVAL_S
     assert one.take(MESSAGE_INTERVAL_S - 0.1) is None
     assert one.take(MESSAGE_INTERVAL_S) == "a"
+
+
+def test_the_first_counters_after_a_condition_come_a_minute_later_and_others_as_ever() -> None:
+    one = schedule()
+    write(one, parts(), 0)
+    one.offer("a", parts(counters="1"), 5)
+    assert one.next_at(5) == MESSAGE_INTERVAL_S
+    write(one, parts(counters="1"), MESSAGE_INTERVAL_S)
+    one.offer("a", parts(counters="2"), 70)
+    assert one.next_at(70) == MESSAGE_INTERVAL_S + COUNTERS_INTERVAL_S
+    write(one, parts("d", counters="3"), 80)
+    one.offer("a", parts("d", counters="4"), 81)
+    assert one.next_at(81) == 80 + MESSAGE_INTERVAL_S
 
 
 def test_a_condition_takes_the_counters_along() -> None:
