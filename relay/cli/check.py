@@ -193,4 +193,4 @@ def _summary(lines: Sequence[str], faults: Sequence[Fault]) -> str:
 
 def counted(number: int, what: str) -> str:
     """Format ``1 fault``, ``2 faults``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{number} {what}" if number == 1 else f"{number:,} {what}s"

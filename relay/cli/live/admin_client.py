@@ -21,6 +21,8 @@ ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 LINE_BYTES_MAX: Final = 4 * 1024 * 1024
 TOKEN_VARIABLE = "RELAY_ADMIN_TOKEN"  # noqa: S105 - a name
 """Environment variable with the admin listener's bearer token."""
+_OPTIONS: Final = frozenset({"sink", "project", "points", "seconds", "measure"})
+"""Parameters of requests that an option of the same name gives."""
 TIMEOUT_S: Final = 30.0
 """Longest silence of a relay; s."""
 DEFAULT_URL: Final = f"http://{Settings().admin_listen}"
@@ -73,7 +75,7 @@ def ask(
         message = error.read(ANSWER_BYTES_MAX).decode(errors="replace").strip() or str(error)
         if error.code == HTTPStatus.NOT_FOUND and not message.startswith("admin."):
             message = f"{url} has no /{page}: write the address of adminListen ({message})"
-        raise ConfigError([Fault("--relay", message)]) from error
+        raise ConfigError([_fault(message)]) from error
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ConfigError([Fault("--relay", f"{url} does not answer: {reason}")]) from error
@@ -88,7 +90,7 @@ def events(answer: IO[bytes]) -> Iterator[dict[str, Any]]:
             message = "the answer cannot be read: is this a relay of another version?"
             raise ConfigError([Fault("--relay", message)]) from error
         if event.get("event") == "error":
-            raise ConfigError([Fault("--relay", str(event.get("message")))])
+            raise ConfigError([_fault(str(event.get("message")))])
         yield event
 
 
@@ -99,6 +101,14 @@ def read_json(relay: str, page: str, query: Mapping[str, str]) -> dict[str, Any]
             return msgspec.json.decode(answer.read(ANSWER_BYTES_MAX), type=dict[str, Any])
         except msgspec.DecodeError as error:
             raise ConfigError([Fault("--relay", f"/{page} cannot be read: {error}")]) from error
+
+
+def _fault(message: str) -> Fault:
+    """Return a relay's refusal as a fault of the argument that it is about."""
+    name, colon, rest = message.partition(": ")
+    if colon and name == "exporter":
+        return Fault(name, rest)  # it is given with or without --exporter
+    return Fault(f"--{name}", rest) if colon and name in _OPTIONS else Fault("--relay", message)
 
 
 def _credential() -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from relay.cli.check import counted
 from relay.cli.live.admin_client import DEFAULT_URL, add_relay_argument, ask, events
 from relay.cli.live.kubernetes import add_kubernetes_arguments, wants_kubernetes
 from relay.cli.live.subject import as_manifest, document_in_files, document_on_kubernetes
@@ -116,11 +117,9 @@ def render(result: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {change['series']:,} {title} than its running version"
             yield from (f"    {series}" for series in change["firstSeries"])
     for source in result["sources"]:
-        more = " or more" if source["hasMoreMetrics"] else ""
-        yield (
-            f"source {source['name']}: {source['series']:,} series of {source['metrics']:,}{more} "
-            f"metrics{_rate(source)}"
-        )
+        more = f"{source['metrics']:,} or more metrics"
+        metrics = more if source["hasMoreMetrics"] else counted(source["metrics"], "metric")
+        yield (f"source {source['name']}: {source['series']:,} series of {metrics}{_rate(source)}")
         for metric in source["topMetrics"]:
             yield f"  {metric['series']:>11,}  {metric['name']}"
         if source["firstSeries"]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from relay.cli.check import counted
 from relay.cli.live.admin_client import DEFAULT_URL, add_relay_argument, ask, events
 from relay.control.tap.tap import POINTS_MAX, SECONDS_MAX
 from relay.runtime.errors import ConfigError, Fault
@@ -45,8 +46,8 @@ def run_tap(arguments: argparse.Namespace) -> int:
                 else:
                     ended = True
                     print(
-                        f"{event['shown']:,} shown of {event['points']:,} points in "
-                        f"{event['batches']:,} batches"
+                        f"{event['shown']:,} shown of {counted(event['points'], 'point')} in "
+                        f"{event['batches']:,} {'batch' if event['batches'] == 1 else 'batches'}"
                     )
                 sys.stdout.flush()
     except KeyboardInterrupt:

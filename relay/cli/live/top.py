@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -48,12 +47,10 @@ def run_top(arguments: argparse.Namespace) -> int:
     query = {name: getattr(arguments, name) for name in ("project", "exporter", "state")}
     live = sys.stdout.isatty() and not arguments.once
     screen = Screen(sys.stdout, live=live)
-    rates = SinkRates()
-    look(arguments.relay, query, rates)  # a rate needs two looks
     try:
         while True:
-            time.sleep(arguments.interval)
-            document, rows = look(arguments.relay, query, rates)
+            document = read_json(arguments.relay, "status", query)
+            rows = rows_of(document, time.time())
             size = shutil.get_terminal_size((COLUMNS, 24))
             columns = max(COLUMNS, size.columns) if live else COLUMNS
             lines = render(document, sorted_rows(rows, arguments.sort), arguments.relay)
@@ -62,72 +59,36 @@ def run_top(arguments: argparse.Namespace) -> int:
                 screen.print(shown)
                 return 0
             screen.show(_cut(shown, size.lines - 1))
+            time.sleep(arguments.interval)
     except KeyboardInterrupt:
         return 0
 
 
-def look(
-    relay: str, query: Mapping[str, str], rates: SinkRates
-) -> tuple[dict[str, Any], list[SinkRow]]:
-    """Return the relay's status and its rows."""
-    document = read_json(relay, "status", query)
-    return document, rates.rows(document, time.monotonic(), time.time())
+def rows_of(document: Mapping[str, Any], now: float) -> list[SinkRow]:
+    """Return a row for each sink of a status document; ``now`` is the wall clock, s."""
+    return [
+        _row(exporter["name"], sink, now)
+        for exporter in document.get("exporters", ())
+        for sink in exporter.get("sinks", ())
+    ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    delivered: int
-    at: float
-
-
-class SinkRates:
-    """Makes rows of status documents, with delivered points a minute since the last document."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], _Seen] = {}
-
-    def rows(self, document: Mapping[str, Any], tick: float, now: float) -> list[SinkRow]:
-        """Return a row for each sink; ``tick`` is monotonic and ``now`` the wall clock, s."""
-        before, self._seen = self._seen, {}
-        return [
-            self._row(exporter["name"], sink, before, tick, now)
-            for exporter in document.get("exporters", ())
-            for sink in exporter.get("sinks", ())
-        ]
-
-    def _row(
-        self,
-        exporter: str,
-        sink: Mapping[str, Any],
-        before: Mapping[tuple[str, str], _Seen],
-        tick: float,
-        now: float,
-    ) -> SinkRow:
-        ledger, error = sink["ledger"], sink.get("lastError")
-        key = exporter, sink["name"]
-        seen = self._seen[key] = _Seen(ledger["delivered"], tick)
-        last = before.get(key)
-        rate = 0.0
-        if last is not None and tick > last.at:
-            # A relay that was started anew counts from 0.
-            rate = max(0, seen.delivered - last.delivered) * 60 / (tick - last.at)
-        age_s = sink["queue"]["oldestPointAgeSeconds"]
-        state = sink["state"] + (f", oldest {age_s:,.0f} s" if age_s >= OLD_S else "")
-        return SinkRow(
-            exporter=exporter,
-            sink=sink["name"],
-            matched=ledger["matched"],
-            delivered=ledger["delivered"],
-            rejected=sum(ledger["rejected"].values()),
-            queued=ledger["queued"],
-            rate=rate,
-            state=state,
-            error=error["text"] if error else "",
-            error_age_s=max(0.0, now - _seconds(error["at"])) if error else 0.0,
-        )
-
-    def __repr__(self) -> str:
-        return f"<SinkRates of {len(self._seen)} sinks>"
+def _row(exporter: str, sink: Mapping[str, Any], now: float) -> SinkRow:
+    ledger, error, usage = sink["ledger"], sink.get("lastError"), sink.get("usage")
+    age_s = sink["queue"]["oldestPointAgeSeconds"]
+    state = sink["state"] + (f", oldest {age_s:,.0f} s" if age_s >= OLD_S else "")
+    return SinkRow(
+        exporter=exporter,
+        sink=sink["name"],
+        matched=ledger["matched"],
+        delivered=ledger["delivered"],
+        rejected=sum(ledger["rejected"].values()),
+        queued=ledger["queued"],
+        rate=usage["samplesPerMinute"] if usage else 0.0,
+        state=state,
+        error=error["text"] if error else "",
+        error_age_s=max(0.0, now - _seconds(error["at"])) if error else 0.0,
+    )
 
 
 def sorted_rows(rows: Sequence[SinkRow], by: str) -> list[SinkRow]:
@@ -150,7 +111,7 @@ def render(document: Mapping[str, Any], rows: Sequence[SinkRow], relay: str) -> 
     states = summary.get("sinks", {})
     counts = ", ".join(f"{states[state]:,} {state}" for state in STATES if states.get(state))
     yield rule(f"{relay} {time.strftime('%H:%M:%S')}")
-    yield f"  {summary.get('exporters', 0):,} exporters; sinks: {counts or 'none'}"
+    yield f"  {counted(summary.get('exporters', 0), 'exporter')}; sinks: {counts or 'none'}"
     ingest = document.get("ingest")
     if ingest is not None:
         yield (

@@ -1,13 +1,11 @@
-"""Rows of ``relay top``: rates between two looks, order, what a terminal has room for."""
+"""Rows of ``relay top``: rates, order, what a terminal has room for."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from relay.cli.live.sink_table import COLUMNS, SinkRow, fit
-from relay.cli.live.top import SinkRates, render, sorted_rows
+from relay.cli.live.top import render, rows_of, sorted_rows
 
 STATUS: dict[str, Any] = {
     "summary": {"exporters": 2, "sinks": {"healthy": 1, "failing": 1, "paused": 0, "behind": 0}},
@@ -37,20 +35,20 @@ def row(exporter: str, sink: str, state: str, queued: int = 0, rate: float = 0.0
     return SinkRow(exporter, sink, 0, 0, 0, queued, rate, state)
 
 
-def test_rates_are_of_the_time_between_two_looks() -> None:
-    rates = SinkRates()
-    (first,) = rates.rows(status(100), tick=10.0, now=0.0)
-    assert (first.rate, first.rejected, first.queued) == (0.0, 3, 7)
-    (second,) = rates.rows(status(130), tick=12.0, now=0.0)
-    assert second.rate == pytest.approx(900.0)
-    (restarted,) = rates.rows(status(5), tick=14.0, now=0.0)
-    assert restarted.rate == 0.0
+def test_one_look_tells_the_rate() -> None:
+    (found,) = rows_of(status(100, usage={"samplesPerMinute": 612}), now=0.0)
+    assert (found.rate, found.rejected, found.queued) == (612, 3, 7)
+
+
+def test_one_exporter_is_no_plural() -> None:
+    lines = list(render({"summary": {"exporters": 1, "sinks": {"healthy": 1}}}, [], "http://x"))
+    assert lines[1] == "  1 exporter; sinks: 1 healthy"
 
 
 def test_errors_and_old_points_are_shown() -> None:
     error = {"text": "HTTP 401", "at": "1970-01-01T00:00:30Z"}
     sink = {"lastError": error, "state": "failing", "queue": {"oldestPointAgeSeconds": 75.2}}
-    (found,) = SinkRates().rows(status(1, **sink), tick=0.0, now=90.0)
+    (found,) = rows_of(status(1, **sink), now=90.0)
     assert (found.error, found.error_age_s) == ("HTTP 401", 60.0)
     assert found.state == "failing, oldest 75 s"
     lines = list(render(STATUS, [found], "http://x"))

@@ -46,11 +46,12 @@ def test_an_object_reads_the_command_once_with_both_keys() -> None:
     )
     (found,) = Combiner(tenancy=True).combine([OriginResources((resource,))]).objects
     assert found.lacks
-    assert [one.message for one in found.faults] == [
+    (fault,) = found.faults
+    assert fault.message == (
         "secret shop/login, key username: there is no such secret; create it: kubectl -n shop "
         "create secret generic login --from-literal=username=USERNAME "
         "--from-literal=password=PASSWORD"
-    ]
+    )
 
 
 def test_a_file_reads_of_manifests_once(tmp_path: Path) -> None:
