@@ -149,7 +149,13 @@ class SecretStore:
         kind = self._types.get(identity, "")
         if ref.type and identity in self._manifests and kind != ref.type:
             found = f"not {kind}" if kind else "and has none"
-            raise SecretError(f"secret {namespace}/{ref.name}: must be of type {ref.type}, {found}")
+            hint = ""
+            if (project, namespace) in self._clusters:
+                create = _create_command(namespace, ref, "")
+                hint = f"; a Secret's type cannot be changed: delete it, then {create}"
+            raise SecretError(
+                f"secret {namespace}/{ref.name}: must be of type {ref.type}, {found}{hint}"
+            )
 
     def _elsewhere(self, project: str, namespace: str, name: str, create: str) -> str:
         """Return why there is no such Secret, if the manifests tell, or else how to add it.

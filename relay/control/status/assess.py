@@ -152,7 +152,10 @@ def _sink_programmed(sink: SinkFacts) -> ConditionVerdict:
 
 def _sink_delivering(sink: SinkFacts) -> ConditionVerdict:
     if sink.paused:
-        message = "spec.sinks[].paused is true: nothing is sent, and the queue is kept"
+        message = (
+            "spec.sinks[].paused is true: nothing is sent, and the queue is kept; set it to false "
+            "to go on"
+        )
         return ConditionVerdict("False", "Paused", message)
     if not sink.runs and not sink.runs_old:
         message = f"it does not run: {sink.refused.message}" if sink.refused else _STARTS
@@ -245,7 +248,7 @@ def _delivering(facts: ObjectFacts, sinks: dict[str, Verdicts]) -> ConditionVerd
     active = {one.name: sinks[one.name] for one in facts.sinks if not one.paused}
     if facts.sinks and not active:
         return ConditionVerdict("False", "Paused", "every sink is paused")
-    return _all_of("Delivering", active, "every sink delivers")
+    return _all_of("Delivering", active, all_deliver(len(facts.sinks) - len(active)))
 
 
 def _all_of(name: ConditionType, sinks: dict[str, Verdicts], good: str) -> ConditionVerdict:
@@ -258,6 +261,11 @@ def _all_of(name: ConditionType, sinks: dict[str, Verdicts], good: str) -> Condi
     those = {sink: one[name] for sink, one in sinks.items() if one[name].status == status}
     message = of_sinks({sink: one.message or one.reason for sink, one in those.items()}, len(sinks))
     return ConditionVerdict(status, next(iter(those.values())).reason, message)
+
+
+def all_deliver(paused: int) -> str:
+    """Return the message of an object whose sinks deliver, but for those that are paused."""
+    return f"every sink delivers, but for {paused} paused" if paused else "every sink delivers"
 
 
 def of_sinks(messages: Mapping[str, str], total: int) -> str:

@@ -29,6 +29,7 @@ async def test_it_prints_one_table(tmp_path: Path, capsys: pytest.CaptureFixture
                 lines = capsys.readouterr().out.splitlines()
                 if any("HTTP 401" in line for line in lines):
                     break
+                await asyncio.sleep(0.1)
             names = [line.strip() for line in lines if line.startswith("  default/")]
             assert names == ["default/wrong", "default/good"]
             assert lines[1] == "  2 exporters; sinks: 1 healthy, 1 paused"

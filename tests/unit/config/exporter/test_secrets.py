@@ -76,6 +76,9 @@ def test_a_secret_of_a_type_is_created_with_that_type() -> None:
     login = SecretRef("login", type="kubernetes.io/basic-auth")
     with pytest.raises(SecretError, match=r"--type=kubernetes\.io/basic-auth --from-literal=user"):
         store.require("acme", "team", login)
+    assert store.add("acme", "team", "login", {"username": b"u"}, "Opaque")
+    with pytest.raises(SecretError, match=r"not Opaque; a Secret's type cannot be changed: delete"):
+        store.require("acme", "team", login)
 
 
 def test_the_first_manifest_of_a_name_counts() -> None:

@@ -116,6 +116,13 @@ def test_a_forbidden_address_says_what_is_allowed() -> None:
     )
 
 
+def test_a_paused_sink_is_not_said_to_deliver() -> None:
+    found = assess(ObjectFacts((SINK, replace(SINK, name="b", paused=True))))
+    whole = found.conditions["Delivering"]
+    assert (whole.status, whole.message) == ("True", "every sink delivers, but for 1 paused")
+    assert found.sinks["b"]["Delivering"].message.endswith("set it to false to go on")
+
+
 def test_the_only_sink_is_named_without_counting() -> None:
     found = assess(ObjectFacts((replace(SINK, delivery=BROKEN),))).conditions["Delivering"]
     assert found.message.startswith("otlp: 503 Service Unavailable: it is tried again")
