@@ -3,7 +3,8 @@
 Rules:
 
 * An object's project is that of its control plane, or a label of its Namespace. An object whose
-  Namespace has no such label is nobody's and is left out; one that is being deleted is gone.
+  Namespace has no such label is nobody's: it is refused, and its owner told so. One whose Namespace
+  is not known yet is left out; one that is being deleted is gone.
 * The oldest object comes first, as it claims a name, or a project's budget, before later ones.
 * A Secret to which the last good version of an Exporter refers stays referred to while the present
   version is faulty.
@@ -13,10 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 from relay.config.exporter.load_result import ObjectKey as ResultKey
-from relay.config.exporter.loading.object_reader import ObjectIdentity, read_object_value
+from relay.config.exporter.loading.object_reader import (
+    ObjectIdentity,
+    read_object_value,
+    refused_object,
+)
 from relay.config.exporter.loading.resource import ManifestResource
 from relay.config.exporter.types import Exporter, ResourceKind
 from relay.config.schema.checks import dns_subdomain_problem
@@ -26,6 +31,8 @@ from relay.runtime.errors import Fault
 from relay.runtime.event_loop import yield_to_loop
 from relay.selector.inventory.store import Object
 
+NO_PROJECT: Final = "NoProject"
+"""Reason of the condition of an object whose Namespace has no project."""
 Changes = Mapping[ApiResource, Mapping[ObjectKey, ApiObject | None]]
 """Objects that changed, by kind and name; None: gone."""
 _Id = tuple[ApiResource, ObjectKey]
@@ -67,6 +74,8 @@ class PlaneObjects:
         """Namespaces that have a project."""
         self._faults: dict[str, Fault] = {}
         """Of Namespaces."""
+        self._nobodys: set[str] = set()
+        """Namespaces that are known, and have no project."""
         self._secret_objects: dict[ObjectKey, ApiObject] = {}
         self._secrets: dict[ObjectKey, ManifestResource] = {}
         self._order: list[ManifestResource] | None = None
@@ -77,7 +86,7 @@ class PlaneObjects:
         """Namespaces that have gone or changed since :meth:`take_namespaces`, as they were then."""
         self._added: dict[str, None] = {}
         self.resources: tuple[ManifestResource, ...] = ()
-        """All objects that are somebody's, and the Secrets that they refer to."""
+        """All objects of known Namespaces, and the Secrets that they refer to."""
         self.references: frozenset[ObjectKey] = frozenset()
         """Secrets that they refer to: the same object as long as they are the same."""
 
@@ -141,11 +150,15 @@ class PlaneObjects:
 
     def _set_namespace(self, name: str, found: ApiObject | None) -> bool:
         """Note a Namespace; return whether its objects' project is another one now."""
-        before, project = self._namespaces.get(name), self._project_of(name)
+        before, was = self._namespaces.get(name), (self._project_of(name), name in self._nobodys)
         self._faults.pop(name, None)
         now = self._namespace(found) if found is not None else None
+        if now is None and found is not None:
+            self._nobodys.add(name)
+        else:
+            self._nobodys.discard(name)
         if now == before:
-            return False
+            return (name in self._nobodys) != was[1]
         if name not in self._added and before is not None:
             self._removed.setdefault(name, before)
         if now is None:
@@ -154,7 +167,7 @@ class PlaneObjects:
         else:
             self._namespaces[name] = now
             self._added[name] = None
-        return self._project_of(name) != project
+        return (self._project_of(name), name in self._nobodys) != was
 
     def _namespace(self, found: ApiObject) -> Object | None:
         metadata = found.document().get("metadata")
@@ -195,32 +208,35 @@ class PlaneObjects:
         resource, (namespace, name) = one
         found, project = self._objects.get(one), self._project_of(namespace)
         known = self._read.get(one)
-        if found is None or project is None:
+        if found is None or (project is None and namespace not in self._nobodys):
             if known is not None:
                 del self._read[one]
                 self._order = None
             return known is not None
-        is_same = known is not None and known.resource.project == project
+        is_same = known is not None and known.resource.project == (project or "")
         if known is not None and is_same and _reads_as(known.object, found):
             known.object = found
             return False
         kind = cast("ResourceKind", resource.kind)
         value = found.document()
-        made = read_object_value(
-            value,
-            ObjectIdentity(
-                kind,
-                namespace,
-                name,
-                project,
-                self._origin,
-                ResultKey("kubernetes", self._name, kind, project, namespace, name),
-                found.uid,
-                found.generation,
-            ),
+        identity = ObjectIdentity(
+            kind,
+            namespace,
+            name,
+            project or "",
+            self._origin,
+            ResultKey("kubernetes", self._name, kind, project or "", namespace, name),
+            found.uid,
+            found.generation,
+        )
+        made = (
+            refused_object(identity, self._nobodys_fault(identity))
+            if project is None
+            else read_object_value(value, identity)
         )
         references = frozenset(_references(made.exporter or made.draft, namespace))
-        if known is not None and known.object.uid == found.uid and made.faults:
+        has_same_uid = known is not None and known.object.uid == found.uid
+        if known is not None and has_same_uid and made.faults and project is not None:
             references |= known.references
         created = value.get("metadata", {}).get("creationTimestamp")
         order = (created if isinstance(created, str) else "", EXPORTING.index(resource), one[1])
@@ -230,6 +246,15 @@ class PlaneObjects:
             self._order[self._places[one]] = made
         self._read[one] = _Read(found, made, order, references)
         return True
+
+    def _nobodys_fault(self, identity: ObjectIdentity) -> Fault:
+        return Fault(
+            "metadata.namespace",
+            f"the Namespace {identity.namespace} belongs to no project: have its platform set the "
+            f"label {self._label} on it, or create the object in a Namespace that has it",
+            f"{self._origin}: {identity.kind} {identity.namespace}/{identity.name}",
+            reason=NO_PROJECT,
+        )
 
     def _read_secret(self, key: ObjectKey) -> bool:
         """Read a Secret as it is now; return whether that made a difference."""

@@ -72,7 +72,8 @@ def steps(draw: st.DrawFn) -> Step:
         return what, EXPORTERS, (home, name), None if gone else made
     if what == "namespace":
         project, team = draw(st.sampled_from(PROJECTS)), draw(st.sampled_from(NAMES))
-        made = namespace(home, uid, project, team)
+        # No two Namespaces have one uid.
+        made = namespace(home, uid + 2 * NAMES.index(home), project, team)
         return what, NAMESPACES, ("", home), None if gone else made
     return what, None, (home, name), None if gone else secret(home, name, draw(st.just("YQ==")))
 
@@ -132,7 +133,11 @@ def test_following_changes_is_as_good_as_reading_all(batches: list[list[Step]]) 
             outcomes(anew, Combiner(tenancy=True))
         )
         assert world.objects.faults == anew.faults
-        assert {one.project for one in world.objects.resources} <= {"acme", "umbrella"}
+        assert {one.project for one in world.objects.resources} <= {"", "acme", "umbrella"}
+        for one in world.objects.resources:
+            if not one.project:
+                assert one.exporter is one.draft is one.data is None
+                assert [fault.reason for fault in one.faults] == ["NoProject"]
         changed = {key for _, _, key, _ in batch}
         moved = {key[1] for key in changed if not key[0]}
         for one in world.objects.resources:

@@ -32,6 +32,16 @@ class ObjectIdentity:
     generation: int = 0
 
 
+def refused_object(identity: ObjectIdentity, fault: Fault) -> ManifestResource:
+    """Return an object that cannot run, whatever it says: nothing of it is read."""
+    resource = ManifestResource(Report(Document.of_value({}, identity.origin)))
+    resource.key, resource.uid = identity.key, identity.uid
+    resource.generation = identity.generation
+    resource.identity = (identity.kind, identity.project, identity.namespace, identity.name)
+    resource.faults = (fault,)
+    return resource
+
+
 def read_object_value(value: object, identity: ObjectIdentity) -> ManifestResource:
     """Read an Exporter, ExportPolicy or Secret; its faults are in the resource.
 

@@ -290,12 +290,19 @@ async def test_a_namespace_without_a_project_is_nobodys(tmp_path: Path) -> None:
         settings = settings_of(tmp_path, api, projects=KubernetesProjects(LABEL))
         async with rig_of(settings) as rig:
             assert ids(rig.state) == {"acme/shop/a"}
-            (fault,) = faults(rig.state)
+            fault, told = faults(rig.state)
             assert fault.startswith(
                 f'kubernetes: Namespace odd: metadata.labels["{LABEL}"]: is not'
             )
+            assert told.startswith(
+                "kubernetes: Exporter odd/a: metadata.namespace: the Namespace odd belongs to no "
+                f"project: have its platform set the label {LABEL} on it"
+            )
+            refused = [one for one in rig.state.loaded.objects if one.exporter is None]
+            assert [(one.key.project, one.key.namespace) for one in refused] == [("", "odd")]
             put_namespace(api, "odd", "umbrella")
             await rig.runs("acme/shop/a", "umbrella/odd/a")
+            assert not faults(rig.state)
             api.delete(NAMESPACES.path(), "shop", "")
             await rig.runs("umbrella/odd/a")
 
