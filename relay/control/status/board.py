@@ -273,7 +273,7 @@ class StatusBoard:
             known.result, known.wanted = result, exporter
             objects[place] = known
             if result.conflict:
-                winner = name_of(first.get(key.id))
+                winner = name_of(first.get(key.id), of=key.source)
                 if winner != known.winner:
                     known.winner, self._dirty[known] = winner, None
             else:

@@ -8,7 +8,7 @@ from typing import Final
 
 from relay.config.export_policy.conditions import policy_conditions, sink_conditions
 from relay.config.export_policy.dialect import KIND as EXPORT_POLICY
-from relay.config.exporter.load_result import ObjectResult
+from relay.config.exporter.load_result import ObjectResult, SourceName
 from relay.config.exporter.types import Exporter
 from relay.control.reconcile.sink_entry import RunningExporter
 from relay.control.status.assess import ObjectFacts, ObjectVerdicts, Problem
@@ -64,12 +64,16 @@ def facts_of(
     return ObjectFacts(sinks, warnings=tuple(one.text for one in wanted.warnings))
 
 
-def name_of(result: ObjectResult | None) -> str:
-    """Return an object in words, for the message of another one of its name."""
+def name_of(result: ObjectResult | None, *, of: SourceName = "files") -> str:
+    """Return an object in words, for the message of another one of its name from ``of``.
+
+    Owners of objects of a cluster are not told the paths of the relay's files.
+    """
     if result is None:
         return "an earlier object"
     key = result.key
-    if result.exporter is not None and result.exporter.origin:
+    is_open = of in (key.source, "files")
+    if is_open and result.exporter is not None and result.exporter.origin:
         return f"the one in {result.exporter.origin}"
     place = {"files": "the relay's files", "kubernetes": "Kubernetes", "api": "the relay's API"}
     plane = f", control plane {key.plane}" if key.plane else ""

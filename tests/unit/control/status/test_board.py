@@ -188,7 +188,7 @@ async def test_of_two_objects_of_one_name_the_first_counts(bench: Bench) -> None
         "NotAccepted",
         "NotProgrammed",
     ]
-    assert "taken by the one in /etc/relay/e.yaml:1" in loser.conditions[0].message
+    assert "taken by the one in the relay's files, which" in loser.conditions[0].message
     assert loser.sinks == ()
 
 
