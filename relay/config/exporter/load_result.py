@@ -23,7 +23,8 @@ SOURCE_ORDER: Final[tuple[SourceName, ...]] = ("files", "kubernetes", "api")
 class ObjectKey:
     """The name of an Exporter or ExportPolicy among all sources.
 
-    ``plane`` is the name of its control plane, "" for files and the API.
+    ``plane`` is the name of its control plane, "" for files and the API. ``group`` is the API group
+    of an ExportPolicy of a control plane, which may have that kind in two groups; else "".
     """
 
     source: SourceName
@@ -32,6 +33,7 @@ class ObjectKey:
     project: str
     namespace: str
     name: str
+    group: str = ""
 
     @property
     def id(self) -> str:

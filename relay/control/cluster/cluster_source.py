@@ -112,7 +112,8 @@ class ClusterSource:
             return None
         for resource in EXPORTING:
             found = plane.latest(resource, (key.namespace, key.name))
-            if found is not None and resource.kind == key.kind and uid in ("", found.uid):
+            is_kind = resource.kind == key.kind and key.group in ("", resource.group)
+            if found is not None and is_kind and uid in ("", found.uid):
                 return StatusTarget(plane.client, resource, found)
         return None
 

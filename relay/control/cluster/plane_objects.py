@@ -25,7 +25,7 @@ from relay.config.exporter.loading.object_reader import (
 from relay.config.exporter.loading.resource import ManifestResource
 from relay.config.exporter.types import Exporter, ResourceKind
 from relay.config.schema.checks import dns_subdomain_problem
-from relay.control.cluster.resources import EXPORTING, NAMESPACES, SECRETS
+from relay.control.cluster.resources import EXPORT_POLICIES, EXPORTING, NAMESPACES, SECRETS
 from relay.control.kubernetes.objects import ApiObject, ApiResource, ObjectKey
 from relay.runtime.errors import Fault
 from relay.runtime.event_loop import yield_to_loop
@@ -225,7 +225,15 @@ class PlaneObjects:
             name,
             project or "",
             self._origin,
-            ResultKey("kubernetes", self._name, kind, project or "", namespace, name),
+            ResultKey(
+                "kubernetes",
+                self._name,
+                kind,
+                project or "",
+                namespace,
+                name,
+                resource.group if resource in EXPORT_POLICIES else "",
+            ),
             found.uid,
             found.generation,
         )
