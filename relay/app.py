@@ -283,6 +283,10 @@ class Relay:
         if self._replay is not None and self._replay.active:
             left = self._replay.statistics().left_bytes
             reasons.append(f"replaying the journal: {left} bytes left")
+        cluster = self._sources.cluster
+        if cluster is not None and cluster.unknown and not any(True for _ in self._running()):
+            # Samples would be taken for exporters that nobody knows yet, and be lost.
+            reasons.append(f"no objects of Kubernetes are known yet: {cluster.unknown}")
         return reasons
 
     def degraded(self) -> list[str]:

@@ -102,6 +102,13 @@ class ClusterSource:
         """The control planes, by name; each has its ``client``, for Leases among other things."""
         return self._set.planes
 
+    @property
+    def unknown(self) -> str:
+        """Reason for which the objects of no control plane are known; "" if those of one are."""
+        if not self.planes or any(one.is_ready for one in self.planes):
+            return ""
+        return next((one.trouble for one in self.planes if one.trouble), "there was no answer")
+
     def target(self, key: ObjectKey, uid: str = "") -> StatusTarget | None:
         """Return the place of the status of an object; None if it is not there (any more).
 
