@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from relay.config.settings.kubernetes import KubernetesSettings
@@ -21,9 +24,14 @@ from relay.control.kubernetes.kubeconfig import ClusterAccess, in_cluster, read_
 from relay.control.replicas.peer_access import PeerAccess, advertised_address
 from relay.control.replicas.presence import ReplicaIdentity
 from relay.runtime.errors import ConfigError, Fault
+from relay.runtime.event_loop import run_in_thread
+
+_log = logging.getLogger("relay.control.cluster")
 
 RELEASE_MARGIN_S: Final = 30.0
 """Longest time from the end of the drain timeout until a finalizer is taken away anyway; s."""
+REREAD_S: Final = 10.0
+"""Time between two looks at the kubeconfig of the relays' Leases; s."""
 
 
 def make_publisher(
@@ -57,10 +65,15 @@ def make_publisher(
             kubernetes.relays.advertise, listen, peers.scheme, environment, hostname
         ),
     )
-    # A control plane gets no more connections than the source of objects may have.
-    shared = next((one.client for one in cluster.planes if one.access == access), None)
+    # A control plane gets no more connections than the source of objects may have. One that may
+    # go, or get other credentials, takes its client along.
+    kubeconfig, projects = kubernetes.relays.kubeconfig, kubernetes.projects
+    stays = kubeconfig is None and (projects is None or projects.kubeconfigs is None)
+    planes = cluster.planes if stays else ()
+    shared = next((one.client for one in planes if one.access == access), None)
+    client = shared or ApiClient(access, connections_max=2)
     publisher = StatusPublisher(
-        shared or ApiClient(access, connections_max=2),
+        client,
         PublisherOptions(
             identity,
             peers,
@@ -86,7 +99,30 @@ def make_publisher(
         ),
     )
     publisher.also(finalizers.run)
+    if kubeconfig is not None:
+        publisher.always(lambda: follow_kubeconfig(kubeconfig, client))
     return publisher
+
+
+async def follow_kubeconfig(path: Path, client: ApiClient) -> None:
+    """Give a client what its kubeconfig says, as it changes, until cancelled.
+
+    A faulty kubeconfig changes nothing, and is logged once.
+    """
+    fault = ""
+    while True:
+        await asyncio.sleep(REREAD_S)
+        try:
+            access = await run_in_thread(lambda: read_kubeconfig(path))
+        except ConfigError as error:
+            if fault != str(error):
+                fault = str(error)
+                _log.warning("the kubeconfig of the relays' Leases is not used: %s", fault)
+            continue
+        fault = ""
+        if access != client.access:
+            client.replace_access(access)
+            _log.info("relays' Leases have another access", extra={"server": access.server})
 
 
 def access_of_relays(

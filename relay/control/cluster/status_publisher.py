@@ -133,6 +133,7 @@ class StatusPublisher:
         self._schedule = StatusSchedule[_Written](options.writes_per_s)
         self._writer: StatusWriter[_Written] | None = None
         self._duties: list[Callable[[], Coroutine[Any, Any, None]]] = [self._write]
+        self._always: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._working: list[asyncio.Task[None]] = []
         self._dirty: dict[ObjectKey, None] = {}
         self._seeded: set[ObjectKey] = set()
@@ -181,6 +182,10 @@ class StatusPublisher:
         """Run this as well, until it is cancelled, whenever this relay leads."""
         self._duties.append(duty)
 
+    def always(self, duty: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run this as well, until it is cancelled, whether or not this relay leads."""
+        self._always.append(duty)
+
     def uids(self) -> set[str]:
         """Return the uids of the objects on Kubernetes that this relay judges."""
         results = (self._board.result(key) for key in self._objects())
@@ -216,6 +221,8 @@ class StatusPublisher:
                 group.create_task(self._elector.run(), name="elect a leader")
                 group.create_task(self.replicas.run(), name="take part among relays")
                 group.create_task(self._follow(), name="follow statuses")
+                for duty in self._always:
+                    group.create_task(duty())
         finally:
             self._lead(leads=False)
 

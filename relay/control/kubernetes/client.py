@@ -154,7 +154,9 @@ class ApiClient:
     ) -> None:
         self.access = access
         self.slots = ConnectionSlots(connections_max)
-        self.credentials = Credentials(access, contexts or TlsContexts(), clock)
+        self._contexts = contexts or TlsContexts()
+        self._clock = clock
+        self.credentials = Credentials(access, self._contexts, clock)
         self._timings = timings or ClientTimings()
         self._page_bytes_max = page_bytes_max
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
@@ -181,6 +183,11 @@ class ApiClient:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    def replace_access(self, access: ClusterAccess) -> None:
+        """Send what comes next to another address or with other credentials; watches go on."""
+        self.access = access
+        self.credentials = Credentials(access, self._contexts, self._clock)
 
     def statistics(self) -> ClientStatistics:
         """Return a snapshot."""
