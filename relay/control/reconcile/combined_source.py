@@ -50,8 +50,7 @@ class CombinedSource:
         for source in self._sources:
             self._note(source.name, await source.read())
         async with self._lock:
-            self._rotated = frozenset()  # all Secrets are read again
-            return await self._state()
+            return await self._state(reread=True)
 
     async def changes(self) -> AsyncGenerator[DesiredState, None]:
         """Yield the state after each change of a source, without end."""
@@ -82,10 +81,14 @@ class CombinedSource:
         if known is not None and part.version <= known.version:
             return
         self._parts[name] = part
-        if part.rotated is None or self._rotated is None:
+        self._renew(part.rotated)
+
+    def _renew(self, rotated: frozenset[Namespace] | None) -> None:
+        """Note that a state is to be made, and the Secrets that it has to renew."""
+        if rotated is None or self._rotated is None:
             self._rotated = None
         else:
-            self._rotated |= part.rotated
+            self._rotated |= rotated
         self._news.set()
 
     async def _next(self, watches: Sequence[asyncio.Task[None]]) -> None:
@@ -100,10 +103,24 @@ class CombinedSource:
                 one.result()  # raises what ended it
                 raise AssertionError(f"{one.get_name()}: changes have no end")
 
-    async def _state(self) -> DesiredState:
-        """Combine what all sources have."""
+    async def _state(self, *, reread: bool = False) -> DesiredState:
+        """Combine what all sources have; ``reread``: all Secrets are read again anyway.
+
+        Where that fails, the next change is there at once.
+        """
         self._news.clear()
         rotated, self._rotated = self._rotated, frozenset()
+        try:
+            await self._combine()
+        except BaseException:
+            self._renew(rotated)
+            raise
+        self._version += 1
+        renewed = frozenset[Namespace]() if reread else rotated
+        return DesiredState(self._version, self._loaded, self._inventory, renewed)
+
+    async def _combine(self) -> None:
+        """Set what is loaded, and the inventory."""
         parts = [self._parts[one.name] for one in self._sources if one.name in self._parts]
         origins = tuple(part.origins for part in parts)
         faults = tuple(fault for part in parts for fault in part.faults)
@@ -115,8 +132,6 @@ class CombinedSource:
             self._loaded = await run_in_thread(lambda: self._combiner.combine(flat, faults))
             self._origins, self._faults = origins, faults
         await self._combine_inventories([part.inventory for part in parts])
-        self._version += 1
-        return DesiredState(self._version, self._loaded, self._inventory, rotated)
 
     async def _combine_inventories(self, loads: Sequence[InventoryLoad]) -> None:
         """Set the inventory: the same object as long as no part of it has changed."""
