@@ -9,7 +9,8 @@
 * A version that was not judged yet gets no status, and an object nothing of a predecessor's: what
   is written is known by key and uid.
 * A bug in what is said of one object costs no other its status.
-* Counters are looked at every :data:`COUNTERS_S`; the schedule decides when they are worth a write.
+* Counters are looked at every :data:`COUNTERS_S` where there is data, else seldom; the schedule
+  decides when they are worth a write.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ _log = logging.getLogger("relay.control.cluster")
 
 TICK_S: Final = 0.5
 COUNTERS_S: Final = 300.0
+"""Time in which the counters of each object with data are looked at; s."""
+QUIET_S: Final = 1800.0
+"""The same for objects without data, of which only the count of series may change; s."""
 SLICE_S: Final = 0.002
 """Longest work between two turns of the event loop; s."""
 _Written = tuple[ObjectKey, str]
@@ -61,6 +65,9 @@ class JudgedObjects(Protocol):
 
     def objects(self) -> Iterator[ObjectKey]:
         """Return all objects."""
+
+    def busy(self) -> Iterator[ObjectKey]:
+        """Return the objects whose counters may have changed."""
 
     def result(self, key: ObjectKey) -> ObjectResult | None:
         """Return what was loaded of an object; None: it is gone."""
@@ -139,8 +146,10 @@ class StatusPublisher:
         self._seeded: set[ObjectKey] = set()
         self._uids: dict[ObjectKey, str] = {}  # of the objects in the schedule
         self._written = self._failed = 0  # by writers that have ended
-        self._counters: deque[ObjectKey] = deque()
-        self._counted_at_s = clock()
+        self._rounds = (
+            _Round(lambda: self._ours(board.busy()), COUNTERS_S, clock()),
+            _Round(self._objects, QUIET_S, clock()),
+        )
         self._woken = asyncio.Event()
         identity = options.identity
         self._elector = LeaderElector(
@@ -253,7 +262,10 @@ class StatusPublisher:
         self._woken.set()
 
     def _objects(self) -> Iterator[ObjectKey]:
-        return (key for key in self._board.objects() if key.source == "kubernetes")
+        return self._ours(self._board.objects())
+
+    def _ours(self, keys: Iterable[ObjectKey]) -> Iterator[ObjectKey]:
+        return (key for key in keys if key.source == "kubernetes")
 
     def _lead(self, leads: bool) -> None:
         """Begin or end to write; at once, and without a trace of an earlier time as the leader."""
@@ -345,16 +357,9 @@ class StatusPublisher:
 
     def _note_counters(self) -> None:
         """Note some objects because their counters may have changed: all in turns."""
-        if not self._counters:
-            self._counters.extend(self._objects())
         now = self._clock()
-        count = int(len(self._counters) * (now - self._counted_at_s) / COUNTERS_S) or (
-            now - self._counted_at_s > 1.0
-        )
-        if count:
-            self._counted_at_s = now
-        for _ in range(min(count, len(self._counters))):
-            self._dirty[self._counters.popleft()] = None
+        for one in self._rounds:
+            self._dirty.update((key, None) for key in one.next(now))
 
     def _seed(self, key: ObjectKey, *, alone: bool) -> None:
         """Begin with the status that the object has on its control plane."""
@@ -404,3 +409,28 @@ class StatusPublisher:
 def _named(key: ObjectKey) -> dict[str, object]:
     """Return the fields of a log line about an object."""
     return {"object": f"{key.namespace}/{key.name}", "plane": key.plane}
+
+
+class _Round:
+    """Goes through ``objects`` again and again, each time within ``round_s``; clock: ``now``, s."""
+
+    def __init__(
+        self, objects: Callable[[], Iterable[ObjectKey]], round_s: float, now: float
+    ) -> None:
+        self._objects = objects
+        self._round_s = round_s
+        self._left: deque[ObjectKey] = deque()
+        self._size = 0
+        self._at_s = now
+
+    def next(self, now: float) -> list[ObjectKey]:
+        """Return the objects whose turn it is since the last call."""
+        elapsed_s = min(now - self._at_s, self._round_s)
+        count = int(self._size * elapsed_s / self._round_s)
+        if not count and elapsed_s <= 1.0:
+            return []
+        self._at_s = now
+        if not self._left:
+            self._left.extend(self._objects())
+            self._size = len(self._left)
+        return [self._left.popleft() for _ in range(min(max(count, 1), len(self._left)))]

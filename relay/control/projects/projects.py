@@ -39,6 +39,8 @@ _log = logging.getLogger("relay.control.projects")
 
 SERIES_AT_ONCE: Final = 4_000
 """Series whose CRCs are computed between two turns of the event loop: about 2 ms."""
+FOLDED_AT_ONCE: Final = 500
+"""Sinks whose samples are counted between two turns of the event loop: about 2 ms."""
 LOOK_S: Final = 1.0
 """Interval at which queues are compared with their limits; s."""
 
@@ -73,14 +75,14 @@ class Projects:
         self._tick = tick
         self._limiter = SampleLimiter(self._limits, self._set_share)
         self._known: set[str] = set()
+        self._looked_at = -1  # version of the exporters when all projects were last found
         self._refusing: set[str] = set()
         self._directory = directory
         self._reserved = load_taken(directory) if directory is not None and limits.any else {}
         self._reserved_until = tick() + reserve_s
         self._hold_to_shares()
         self._forgotten = 0
-        self._marked_at = float("-inf")
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.watch = UsageWatch(
             UsageMeter(UsageReader(engine.router, reconciler.running)),
             lambda: reconciler.exporters,
@@ -90,14 +92,16 @@ class Projects:
 
     def start(self) -> None:
         """Begin to look after them. Needs a running loop."""
-        assert self._task is None, "started twice"
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="projects")
+        assert not self._tasks, "started twice"
+        loop = asyncio.get_running_loop()
+        self._tasks.append(loop.create_task(self._run(), name="projects"))
+        self._tasks.append(loop.create_task(self._mark(), name="mark usage"))
 
     async def stop(self) -> None:
         """Stop; figures can still be asked for."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for one in self._tasks:
+            one.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._directory is not None and self._refusing:
             table, reserved = self._engine.table, self._reserved
             found = {one: _taken(table.of_share(one)) for one in self._refusing}
@@ -161,16 +165,22 @@ class Projects:
                     self._report_refused()
                     await self._settled()
                     self._hold_to_shares()
-                if self._tick() >= self._marked_at + MARK_S:
-                    self._marked_at = self._tick()
-                    await self.watch.mark()
-                    await self._settled()
-                    self._limit_samples()
-                    await self._save_taken()
                 await self._forget_gone()
             except Exception:
                 _log.exception("bug in the relay: projects are not looked after")
             await asyncio.sleep(LOOK_S)
+
+    async def _mark(self) -> None:
+        """Mark usage once a minute, a part of the exporters at a time; then look at the limits."""
+        while True:
+            due_at = self._tick() + MARK_S
+            try:
+                await self.watch.mark(spread_s=MARK_S / 2)
+                await self._limit_samples()
+                await self._save_taken()
+            except Exception:
+                _log.exception("bug in the relay: usage is not marked")
+            await asyncio.sleep(max(LOOK_S, due_at - self._tick()))
 
     async def _save_taken(self) -> None:
         """Save the series of the projects at their limit; give up the places kept for too long."""
@@ -189,12 +199,18 @@ class Projects:
                 await asyncio.sleep(0)
         await run_in_thread(lambda: save_taken(self._directory or Path(), found))
 
-    def _limit_samples(self) -> None:
-        """Compare the samples of the last minute with the limits; marks have folded them."""
+    async def _limit_samples(self) -> None:
+        """Compare the samples of the last minute with the limits."""
         if not self._has_limits:
             return
+        entries = list(self._reconciler.entries())
+        for start in range(0, len(entries), FOLDED_AT_ONCE):
+            await asyncio.sleep(0)
+            await self._settled()
+            for entry in entries[start : start + FOLDED_AT_ONCE]:
+                self._engine.router.fold_exporter(entry.counter.exporter)
         taken: dict[str, int] = {}
-        for entry in self._reconciler.entries():
+        for entry in entries:
             counter = entry.counter
             samples = counter.samples - counter.refused
             taken[counter.group] = taken.get(counter.group, 0) + samples
@@ -231,10 +247,14 @@ class Projects:
         self._refusing = refusing
 
     async def _forget_gone(self) -> None:
+        version = self._reconciler.version
+        if version == self._looked_at:
+            return
         running = {one.project for one in self._reconciler.exporters if one.project}
         gone = self._known - running
         self._known |= running
         if not gone:
+            self._looked_at = version
             return
         busy = {entry.counter.group for entry in self._reconciler.entries()}
         if self._store is not None:

@@ -106,6 +106,7 @@ class SinkReconciler:
         self._unfrozen = 0  # exporters added or changed since survivors were last frozen
         self._upkeep = SinkUpkeep(self._evictor, store)
         self._revision = 0
+        self.version = 0  # incremented whenever exporters are added, changed or removed
         self._open: list[OpenBatch] | None = None
         """Open batches of all sinks; None after a change of the set."""
         self._draining = False
@@ -138,17 +139,16 @@ class SinkReconciler:
             step(wanted[name] if name in wanted else self._exporters[name])
             if time.monotonic() >= slice_end:
                 gc_pacing.collect_young()
-                # Sleep as long as the slice, for other tasks such as those of sinks that start and
-                # stop.
+                # Sleep as long, for other tasks such as those of sinks that start and stop.
                 await asyncio.sleep(SLICE_S)
                 slice_end = time.monotonic() + SLICE_S
                 if self._draining:
                     break
         else:
             # Keep the order of loading, and new warnings, origins and generations.
-            self._exporters = dict(wanted)
+            self._exporters, running = dict(wanted), self._running
             for name, exporter in wanted.items():
-                self._running[name].exporter = exporter
+                running[name].exporter = exporter
         self._unfrozen += len(differences.added) + len(differences.changed)
         if self._unfrozen >= BIG_CHANGE:
             self._unfrozen = 0
@@ -348,6 +348,7 @@ class SinkReconciler:
 
     def _note_programmed(self, exporter: Exporter) -> None:
         self._exporters[exporter.id] = exporter
+        self.version += 1
         entries = {one.name: self._entries[exporter.id, one.name] for one in exporter.sinks}
         for entry in entries.values():
             entry.matched_before = entry.worker.read_delivery().matched
@@ -356,6 +357,7 @@ class SinkReconciler:
     def _remove(self, exporter: Exporter) -> None:
         name = exporter.id
         del self._exporters[name], self._running[name]
+        self.version += 1
         self._engine.remove_exporter(name)
         self._engine.router.forget_counters(name)
         for sink in exporter.sinks:

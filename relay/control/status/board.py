@@ -1,8 +1,8 @@
 """Keep the status of every object that was loaded, refused and conflicting ones among them.
 
 * Conditions are judged about once a second: those of objects that changed, that have data, or whose
-  judgement depends on time; all others in turns, :data:`ROUND_S` each. Nothing is done in one go
-  that takes longer than :data:`SLICE_S`.
+  judgement depends on time; all others in turns, :data:`ROUND_S` each. What does not change costs
+  nothing but its turn. Nothing is done in one go that takes longer than :data:`SLICE_S`.
 * References to Secrets, which may be files, are looked up in a thread, only when something changed
   or is wrong.
 * Counters and usage are read when a status is asked for.
@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from relay.config.exporter.load_result import LoadResult, ObjectKey, ObjectResult
 from relay.config.exporter.secrets import SecretStore
@@ -23,7 +23,7 @@ from relay.control.reconcile.sink_entry import RunningExporter
 from relay.control.reconcile.sink_report import SinkReport
 from relay.control.status.assess import DeliveryFacts, ObjectVerdicts
 from relay.control.status.facts import Unresolved, delivery_facts, unresolved_references
-from relay.control.status.history import Amend, Conditions, ObjectHistory
+from relay.control.status.history import CARRY_S, Amend, Conditions, ObjectHistory
 from relay.control.status.object_facts import (
     LoadedObject,
     facts_of,
@@ -41,12 +41,16 @@ _log = logging.getLogger("relay.control.status")
 
 LOOK_S: Final = 1.0
 """Interval of judging; s."""
-ROUND_S: Final = 30.0
+ROUND_S: Final = 60.0
 """Time in which every object is judged, whether or not anything has changed; s."""
 SLICE_S: Final = 0.002
 """Longest work between two turns of the event loop; s."""
 BIG_CHANGE: Final = 1_000
 """Objects judged at once from which on survivors are frozen for the GC."""
+EDITS_MAX: Final = 100
+"""Most objects of one change that are found by a look at nothing but what differs."""
+BUSY_S: Final = 900.0
+"""Time without data after which an object's counters and rates stay as they are; s."""
 RESOLVE_AGAIN_S: Final = 5.0
 """Interval at which unusable references and refused credentials are looked up again; s."""
 _RESOLVED_AT_ONCE: Final = 200
@@ -55,6 +59,7 @@ _RESOLVED_AT_ONCE: Final = 200
 _NOT_JUDGED: Final = "\0"
 """Sign of no verdicts."""
 
+_Part = TypeVar("_Part")
 Place = tuple[ObjectKey, int]
 """An object, and its number among those of one name in one source."""
 
@@ -137,14 +142,19 @@ class StatusBoard:
         self._extra_sign = extra_sign
         self._clock = clock
         self._seen: LoadResult | None = None
+        self._has_conflicts = False
         self._objects: dict[Place, _Tracked] = {}
         self._by_exporter: dict[str, _Tracked] = {}
         self._dirty: dict[_Tracked, None] = {}
         self._restless: dict[_Tracked, None] = {}
+        self._carrying: dict[_Tracked, float] = {}
+        """Objects with written conditions that stand in for others, until when; the next first."""
         self._unresolved: dict[_Tracked, None] = {}
         self._resolve_at = 0.0
         self._shown: tuple[ObjectConditions, ...] | None = None
         self._turns: Sequence[_Tracked] = ()
+        self._busy: dict[_Tracked, float] = {}
+        """Objects whose sinks had data, and when they were last seen to."""
         self._next = 0
         self._listeners: list[Callable[[Sequence[ObjectKey]], None]] = []
         self._lock = asyncio.Lock()
@@ -174,9 +184,11 @@ class StatusBoard:
             if loaded is not self._seen:
                 await self._take(loaded, changed, pace)
             await self._resolve(loaded.secrets)
+            self._end_carrying()
             dirty, self._dirty = self._dirty, {}
-            due = {**dirty, **self._restless, **self._turn(), **self._active()}
             now = self._clock()
+            active = self._active()
+            due = {**dirty, **self._restless, **self._turn(), **active}
             for one in due:
                 try:
                     if self._judge(one, now, anew=one in dirty):
@@ -185,6 +197,8 @@ class StatusBoard:
                     one.sign = _NOT_JUDGED  # so that it is judged in its turn
                     extra = {"object": one.id}
                     _log.exception("bug in the relay: a status was not judged", extra=extra)
+                if one in active and any(each.matched or each.waits for each in one.deliveries):
+                    self._busy[one] = now
                 if pace.is_over:
                     await pace.rest()
                     now = self._clock()
@@ -197,6 +211,13 @@ class StatusBoard:
     def objects(self) -> Iterator[ObjectKey]:
         """Return the objects in the order of the sources; of a name that is there twice, one."""
         return (key for key, number in self._objects if not number)
+
+    def busy(self) -> Iterator[ObjectKey]:
+        """Return the objects whose counters and usage may have changed within :data:`BUSY_S`."""
+        since = self._clock() - BUSY_S
+        for one in [one for one, at in self._busy.items() if at < since]:
+            del self._busy[one]
+        return (one.place[0] for one in self._busy if not one.place[1])
 
     def result(self, key: ObjectKey) -> ObjectResult | None:
         """Return what was loaded of an object; None: it is not known, or gone."""
@@ -244,11 +265,16 @@ class StatusBoard:
         """Go on from the conditions that an object's own status has; judged at the next look."""
         one = self._objects.get((key, 0))
         if one is not None and one.result.uid == uid:
-            one.history.seed(conditions, sinks, self._clock())
+            now = self._clock()
+            one.history.seed(conditions, sinks, now)
             self._dirty[one] = None
+            self._carrying.pop(one, None)
+            self._carrying[one] = now + CARRY_S
 
     async def _take(self, loaded: LoadResult, changed: dict[ObjectKey, None], pace: _Pace) -> None:
         """Bring the objects in step with a result of loading."""
+        if self._take_edits(loaded):
+            return
         wanted: dict[str, Exporter] = {}
         for running in loaded.exporters:
             wanted[running.id] = running
@@ -258,13 +284,15 @@ class StatusBoard:
         by_exporter: dict[str, _Tracked] = {}
         first: dict[str, ObjectResult] = {}
         numbers: dict[ObjectKey, int] = {}
+        self._has_conflicts = False
         for result in loaded.objects:
             key = result.key
             number = numbers.get(key, 0)
             numbers[key] = number + 1
             place = (key, number)
-            exporter = None if result.conflict else wanted.get(key.id)
             known = before.get(place)
+            own_id = known.id if known is not None else key.id
+            exporter = None if result.conflict else wanted.get(own_id)
             if known is None or known.result.uid != result.uid:
                 known = _Tracked(place, result)
                 self._dirty[known] = None
@@ -273,21 +301,69 @@ class StatusBoard:
             known.result, known.wanted = result, exporter
             objects[place] = known
             if result.conflict:
-                winner = name_of(first.get(key.id), of=key.source)
+                self._has_conflicts = True
+                winner = name_of(first.get(own_id), of=key.source)
                 if winner != known.winner:
                     known.winner, self._dirty[known] = winner, None
             else:
-                first.setdefault(key.id, result)
-                by_exporter[key.id] = known
+                first.setdefault(own_id, result)
+                by_exporter[own_id] = known
             if pace.is_over:
                 await pace.rest()
         changed.update((key, None) for key, number in before if (key, number) not in objects)
         self._objects, self._by_exporter = objects, by_exporter
         self._turns = tuple(objects.values())
-        for some in (self._dirty, self._restless, self._unresolved):
+        tracked: tuple[dict[_Tracked, None] | dict[_Tracked, float], ...] = (
+            self._dirty,
+            self._restless,
+            self._unresolved,
+            self._carrying,
+            self._busy,
+        )
+        for some in tracked:
             for one in [one for one in some if objects.get(one.place) is not one]:
                 del some[one]
         self._seen, self._shown = loaded, None
+
+    def _take_edits(self, loaded: LoadResult) -> bool:
+        """Bring the objects in step at once if only some are edited, none has come or gone.
+
+        Return False, with nothing done, if it is not so.
+        """
+        seen = self._seen
+        if seen is None or len(seen.objects) != len(loaded.objects):
+            return False
+        if len(seen.exporters) != len(loaded.exporters) or self._has_conflicts:
+            return False
+        edited = _differing(seen.objects, loaded.objects)
+        exporters = _differing(seen.exporters, loaded.exporters)
+        if len(edited) > EDITS_MAX or len(exporters) > EDITS_MAX:
+            return False
+        if any(old.id != new.id for old, new in exporters) or any(
+            (old.key, old.uid) != (new.key, new.uid) or new.conflict for old, new in edited
+        ):
+            return False
+        for old, result in edited:
+            known = self._objects[result.key, 0]
+            known.result = result
+            if old != result:
+                self._dirty[known] = None
+        for _, exporter in exporters:
+            running = self._by_exporter.get(exporter.id)
+            if running is not None:
+                running.wanted, self._dirty[running] = exporter, None
+        self._seen, self._shown = loaded, None
+        return True
+
+    def _end_carrying(self) -> None:
+        """Judge the objects anew for which written conditions stand in no longer."""
+        now = self._clock()
+        while self._carrying:
+            one, until = next(iter(self._carrying.items()))
+            if until > now:
+                return
+            del self._carrying[one]
+            self._dirty[one] = None
 
     async def _resolve(self, secrets: SecretStore) -> None:
         """Look up the references of objects that changed, or of which some cannot be used."""
@@ -341,7 +417,7 @@ class StatusBoard:
                 deliveries.append(delivery_facts(entry, programmed_at=since, now=now))
         sign = self._extra_sign(result)
         is_same = running is one.running and exporter is one.exporter and sign == one.sign
-        if is_same and not anew and not history.carries and deliveries == one.deliveries:
+        if is_same and not anew and deliveries == one.deliveries:
             return False
         if (running is None) is not (one.running is None):
             self._shown = None
@@ -352,11 +428,7 @@ class StatusBoard:
         changed = history.judge(facts, generation=result.generation, at=now, amend=amend)
         if changed:
             self._shown = None
-        if (
-            any(each.unsettled for each in deliveries)
-            or history.carries
-            or exporter is not one.wanted
-        ):
+        if any(each.unsettled for each in deliveries) or exporter is not one.wanted:
             self._restless[one] = None
         else:
             self._restless.pop(one, None)
@@ -384,6 +456,11 @@ class StatusBoard:
 
     def __repr__(self) -> str:
         return f"<StatusBoard {len(self._objects)} objects, {len(self._restless)} restless>"
+
+
+def _differing(before: Sequence[_Part], now: Sequence[_Part]) -> list[tuple[_Part, _Part]]:
+    """Return the parts of equally many that are other objects now, with those before."""
+    return [(old, new) for old, new in zip(before, now, strict=True) if old is not new]
 
 
 class _Pace:

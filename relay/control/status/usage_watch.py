@@ -10,6 +10,8 @@ from typing import Final
 from relay.config.exporter.types import Exporter
 from relay.control.status.usage import ExporterUsage, UsageMeter
 
+AT_ONCE: Final = 200
+"""Exporters that are marked between two pauses; about 5 ms."""
 SLICE_S: Final = 0.002
 """Longest work between two turns of the event loop; s."""
 
@@ -34,10 +36,15 @@ class UsageWatch:
         self._settled = settled
         self._tick = tick
 
-    async def mark(self) -> None:
-        """Take a mark of every exporter, and forget those that are gone."""
+    async def mark(self, *, spread_s: float = 0.0) -> None:
+        """Take a mark of every exporter within ``spread_s``, and forget those that are gone."""
         names = [one.id for one in self._exporters()]
-        await self._slowly(names, lambda name: self._meter.mark(name, self._tick()))
+        pause_s = spread_s * AT_ONCE / max(len(names), 1)
+        for start in range(0, len(names), AT_ONCE):
+            if start:
+                await asyncio.sleep(pause_s)
+            part = names[start : start + AT_ONCE]
+            await self._slowly(part, lambda name: self._meter.mark(name, self._tick()))
         self._meter.forget_all_but(one.id for one in self._exporters())
 
     def usage(self, exporter: str) -> ExporterUsage:

@@ -74,6 +74,9 @@ class Board:
     def objects(self) -> Iterator[ObjectKey]:
         return iter(tuple(self.statuses))
 
+    def busy(self) -> Iterator[ObjectKey]:
+        return self.objects()
+
     def result(self, key: ObjectKey) -> ObjectResult | None:
         if key not in self.statuses:
             return None

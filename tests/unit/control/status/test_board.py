@@ -286,7 +286,7 @@ async def test_what_is_written_of_another_object_or_version_is_no_seed(bench: Be
 
 
 async def test_sinks_that_rest_are_looked_at_in_turns(bench: Bench) -> None:
-    names = [f"e{number}" for number in range(60)]
+    names = [f"e{number}" for number in range(120)]
     for name in names:
         bench.sinks.apply(exporter(name), bench.now)
     bench.sinks.load(*(result(bench.sinks.runs[f"n/{name}"].exporter) for name in names))
