@@ -70,10 +70,13 @@ class ConnectionSlot:
 class ConnectionSlots:
     """Connections of one control plane, at most ``connections_max`` in use at a time."""
 
-    def __init__(self, connections_max: int, *, turn_s: float = TURN_S) -> None:
+    def __init__(
+        self, connections_max: int, *, turn_s: float = TURN_S, linger_s: float = LINGER_S
+    ) -> None:
         assert connections_max >= 2, "one for requests, one for a watch"
         self.connections_max = connections_max
         self.turn_s = turn_s
+        self._linger_s = linger_s
         self._held: dict[ConnectionSlot, None] = {}
         self._waiting: list[tuple[Use, int, asyncio.Future[ConnectionSlot]]] = []
         self._order = itertools.count()
@@ -104,7 +107,7 @@ class ConnectionSlots:
         if slot.use is Use.REQUEST:
             now = asyncio.get_running_loop().time()
             since_s = now if self._waiting_since_s is None else self._waiting_since_s
-            self._kept_until_s = min(now + LINGER_S, since_s + HOLD_S)
+            self._kept_until_s = min(now + self._linger_s, since_s + HOLD_S)
         self._serve()
 
     @property

@@ -16,8 +16,8 @@ ACTIONS = st.lists(
 )
 
 
-async def live(connections_max: int, actions: list[tuple[object, int]]) -> None:
-    slots = ConnectionSlots(connections_max, turn_s=0)
+async def live(connections_max: int, linger_s: float, actions: list[tuple[object, int]]) -> None:
+    slots = ConnectionSlots(connections_max, turn_s=0, linger_s=linger_s)
     asked: list[asyncio.Task[ConnectionSlot]] = []
     held: list[ConnectionSlot] = []
 
@@ -50,13 +50,16 @@ async def live(connections_max: int, actions: list[tuple[object, int]]) -> None:
             held.remove(one)
             one.release()
         await rest()
+        await asyncio.sleep(linger_s / 4)
     assert not asked
     for one in held:
         one.release()
     assert slots.in_use == 0
 
 
-@given(st.integers(2, 4), ACTIONS)
+@given(st.integers(2, 4), st.sampled_from([0.0, 0.002]), ACTIONS)
 @examples(200)
-def test_everything_is_served(connections_max: int, actions: list[tuple[object, int]]) -> None:
-    asyncio.run(live(connections_max, actions))
+def test_everything_is_served(
+    connections_max: int, linger_s: float, actions: list[tuple[object, int]]
+) -> None:
+    asyncio.run(live(connections_max, linger_s, actions))
