@@ -169,9 +169,11 @@ async def until(done: Callable[[], bool], timeout_s: float, every_s: float = 0.0
 
 
 def has_written(relay: Relay, exporters: int) -> bool:
-    """Return whether the first status of each Exporter was written."""
+    """Return whether the first status of each Exporter was written, and its Events."""
     publishing = relay._statuses.statistics() if relay._statuses else None  # noqa: SLF001
-    return publishing is not None and publishing.written >= exporters
+    if publishing is None or publishing.written < exporters:
+        return False
+    return not publishing.replicas.events.schedule.waiting
 
 
 def settings_of(url: str, folder: Path) -> Settings:

@@ -170,6 +170,7 @@ class StatusPublisher:
                 target,
                 self.spend,
                 draining,
+                has=lambda key: board.result(key) is not None,
             ),
         )
         board.subscribe(self._changed)

@@ -59,7 +59,8 @@ class ReportLog:
     """This relay's statuses. ``epoch`` is new in every life.
 
     ``status`` returns that of an object as of now, None if there is none; ``draining`` the uids of
-    objects that are gone, and whose data is still being sent. Times are monotonic, s.
+    objects that are gone, and whose data is still being sent; ``has`` tells whether ``status``
+    returns one, at less cost. Times are monotonic, s.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class ReportLog:
         epoch: str,
         status: Callable[[ObjectKey], ReplicaStatus | None],
         draining: Callable[[], Iterable[str]] = tuple,
+        *,
+        has: Callable[[ObjectKey], bool] | None = None,
     ) -> None:
         assert epoch, "a position means nothing without"
         self.relay = relay
@@ -76,6 +79,7 @@ class ReportLog:
         """False until every object has a status."""
         self._status = status
         self._draining = draining
+        self._has = has or (lambda key: status(key) is not None)
         self._entries: OrderedDict[ObjectKey, _LogEntry] = OrderedDict()  # by position
         self._tombstones: deque[tuple[int, ObjectKey]] = deque()
         self._dead = 0
@@ -87,7 +91,7 @@ class ReportLog:
     def touch(self, keys: Iterable[ObjectKey]) -> None:
         """Note objects whose status has changed, is new, or gone."""
         for key in keys:
-            if self._status(key) is not None:
+            if self._has(key):
                 self._move(key, gone=False)
             elif key in self._entries and not self._entries[key].gone:
                 self._move(key, gone=True)

@@ -280,3 +280,11 @@ def test_a_status_that_no_api_server_takes_is_not_read(status: ObjectStatus) -> 
     relay.read(reader)
     assert reader.status_of(bad) is None
     assert reader.status_of(good) == relay.statuses[good]
+
+
+def test_no_status_is_put_together_to_note_a_change() -> None:
+    asked: list[object] = []
+    log = ReportLog("relay-0", "life", asked.append, has=lambda _: True)
+    log.touch(object_key(f"web{number}") for number in range(100))
+    assert log.statistics().objects == 100
+    assert asked == []
