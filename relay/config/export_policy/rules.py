@@ -175,6 +175,8 @@ POLICY_RULES: Final[dict[str, Rule]] = {
         "(has(self.bearer) || has(self.bearerToken)))",
         find=_two_kinds_of_authentication,
         message="basicAuth and bearer are mutually exclusive: remove one",
+        cel_message="(has(self.basicAuth) ? 'basicAuth' : 'basic') + ' and ' + "
+        "(has(self.bearer) ? 'bearer' : 'bearerToken') + ' are mutually exclusive: remove one'",
     ),
     "anyAuthentication": Rule(
         cel="",
@@ -202,7 +204,10 @@ POLICY_RULES: Final[dict[str, Rule]] = {
     "attemptsOfRetry": Rule(
         cel="has(self.maxAttempts) || !(has(self.backoffDuration) || has(self.backoff))",
         find=_lone_attempts,
-        message="maxAttempts is required beside backoffDuration",
+        message="is required beside backoffDuration",
+        field="maxAttempts",
+        cel_message="'is required beside ' + "
+        "(has(self.backoffDuration) ? 'backoffDuration' : 'backoff')",
         reads=(("maxAttempts",),),
     ),
     "backoffOfRetry": Rule(
@@ -229,7 +234,8 @@ POLICY_RULES: Final[dict[str, Rule]] = {
     "sourcesOfTarget": Rule(
         cel="has(self.sources) || !has(self.target)",
         find=_no_sources,
-        message="sources is required beside target",
+        message="is required beside target",
+        field="sources",
         reads=(("sources",),),
     ),
     "batchTwice": Rule(cel="", find=_twice("batch"), message="batch is there twice"),

@@ -68,6 +68,8 @@ _EXAMPLES: Final = {
     "remoteWriteEndpoint": "https://prometheus.example.com/api/v1/write",
 }
 """Checks of URLs, and the example that their messages show."""
+_DURATION: Final = re.compile(r"duration\((self[.\w]+)\)")
+"""Durations in a rule. It says nothing where one is none, which another rule says."""
 _GENERATED: Final = "of relay/config/schema/{name}.yaml by make schema: change that"
 
 
@@ -194,8 +196,13 @@ def _is_worded(node: Node, lists: int) -> bool:
 
 
 def _validation(rule: Rule) -> Node:
-    found: Node = {"rule": rule.cel}
-    if "{" in rule.message:
+    guards = "".join(
+        f"!{text}.matches('{DURATION_PATTERN}') || " for text in _DURATION.findall(rule.cel)
+    )
+    found: Node = {"rule": f"{guards}({rule.cel})" if guards else rule.cel}
+    if rule.cel_message:
+        found["messageExpression"] = rule.cel_message
+    elif "{" in rule.message:
         parts = re.split(r"\{([\w.]+)\}", rule.message)
         found["messageExpression"] = " + ".join(
             f"self.{part}" if number % 2 else f"'{part}'"

@@ -25,7 +25,7 @@ class Rule:
 
     ``field`` is the subject of the message, "" for the value itself. ``find`` replaces ``holds`` if
     the fault lies deeper or its text depends on more; it yields places below ``self``, and
-    ``message`` is then the CRD's text.
+    ``message`` is then the CRD's text, unless ``cel_message`` is CEL for one.
     """
 
     cel: str
@@ -34,6 +34,7 @@ class Rule:
     field: str = ""
     reads: tuple[Path, ...] = ()
     find: Callable[[Any], Faults] | None = None
+    cel_message: str = ""
 
     def faults(self, value: Any) -> Faults:
         """Yield the faults, each with its place below ``value``."""

@@ -28,7 +28,7 @@ PLURALS = {"Exporter": "exporters", "ExportPolicy": "exportpolicies"}
 THEIRS = re.compile(
     r" in body |Unsupported value|Required value|Duplicate value|Too (many|long)|must not validate"
     r"|some validation rules were not checked|RFC 1123|strict decoding|cannot unmarshal"
-    r"|type conversion error|quantities must match"
+    r"|quantities must match"
 )
 """Of a message in the API server's own words."""
 
@@ -49,12 +49,10 @@ OTHER_WORDS = {
     "sink-sources-unknown": "a sink names a source that does not exist",
     "timeout-without-unit": 'must be a duration from 100ms to 5m, not "10"',
     # Of ExportPolicy; where a field has two spellings, the rule names the documented one.
-    "authentication-two": "basicAuth and bearer are mutually exclusive: remove one",
     "kinds-both-spellings": "group belongs to another spelling than apiGroups and resources",
     "kinds-resources-beside-group": "group belongs to another spelling than apiGroups and "
     "resources",
-    "retry-max-attempts-missing": "maxAttempts is required beside backoffDuration",
-    "sink-sources-missing": "sources is required beside target",
+    "sink-sources-missing": "is required beside target",
     "target-beside-target": "a sink has one target",
     "target-missing": "target is required, or one of its fields beside the name",
     "targets-beside": "a sink has one target",

@@ -37,6 +37,7 @@ EDITORS = Draft202012Validator(json.loads((ROOT / "config/schema/export-policy.j
 REFUSED_BY_THE_CRD = {
     "authentication-both",
     "authentication-two",
+    "authentication-two-other-words",
     "batch-enabled",
     "batch-incomplete",
     "batch-max-size-large",
@@ -59,6 +60,7 @@ REFUSED_BY_THE_CRD = {
     "retry-incomplete",
     "retry-max-attempts",
     "retry-max-attempts-missing",
+    "retry-max-attempts-missing-backoff",
     "secret-ref-missing",
     "secret-ref-name-missing",
     "sink-name",
