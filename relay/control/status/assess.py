@@ -193,7 +193,8 @@ def _failing(sink: SinkFacts, facts: DeliveryFacts) -> str:
             does = "use an endpoint with a public address, or ask the operator to allow this one"
             return f"{facts.failure}: {does}; {_KEPT}"
         case "rejected":
-            return f"{facts.failure}: the endpoint refuses this data for good, and it is lost"
+            lost = "the endpoint refuses this data for good, and it is lost"
+            return f"{facts.failure}: {lost}; change what is sent, or the endpoint's limits"
         case "given up":
             does = "raise retry.maxAttempts or queue.maxAge to keep it longer"
             return f"{facts.failure}: the data was given up and is lost; {does}"

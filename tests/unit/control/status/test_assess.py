@@ -40,7 +40,7 @@ BROKEN = GOOD._replace(failure="503 Service Unavailable")
             {"succeeded": False, "failure": "400: bad", "kind": "rejected"},
             "False",
             "Rejected",
-            "400: bad: the endpoint refuses",
+            "it is lost; change what is sent, or the endpoint's limits",
         ),
         ({"failure": "503", "kind": "given up"}, "False", "Failing", "retry.maxAttempts"),
         (
