@@ -96,7 +96,7 @@ async def test_an_edit_judges_what_it_edits(many: Many) -> None:
 
 async def test_an_edit_of_what_has_its_name_taken_is_found(many: Many) -> None:
     taken = result(
-        exporter("e3"), conflict=True, key=ObjectKey("api", "", "Exporter", "", "n", "e3")
+        exporter("e3"), conflict=True, key=ObjectKey("files", "", "Exporter", "", "n", "e3")
     )
     many.results.append(taken)
     many.sinks.load(*many.results)
