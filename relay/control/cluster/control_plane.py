@@ -284,7 +284,12 @@ class ControlPlane:
         for key, one in reflector.store.objects.items():
             if kind.resource is not SECRET_VERSIONS:
                 self._put(kind, key, one)
-        kind.is_ready, kind.is_absent, kind.is_refused, kind.error = True, False, False, ""
+        kind.is_ready = True
+        self._note_success(kind)
+
+    def _note_success(self, kind: _Kind) -> None:
+        """Note that the server gives the objects, perhaps again."""
+        kind.is_absent, kind.is_refused, kind.error = False, False, ""
         if kind.resource is SECRET_VERSIONS:
             self.secrets.poll(polling=False)
         self._balance()
@@ -333,9 +338,16 @@ class ControlPlane:
         )
 
     async def _look_after(self) -> None:
-        """Log when the control plane is lost, and when it is reached again."""
+        """Log when the control plane is lost, and when it is reached again.
+
+        A kind or a right that has come back counts from the next look on.
+        """
         while True:
             await asyncio.sleep(HEALTH_S)
+            for kind in self._kinds.values():
+                synced = kind.reflector is not None and kind.reflector.freshness == "synced"
+                if kind.is_ready and kind.error and synced:
+                    self._note_success(kind)
             lost = [
                 kind
                 for kind in self._kinds.values()
