@@ -49,11 +49,9 @@ class FailingOnce(Combiner):
 @pytest.mark.parametrize("failing_in_load", [False, True])
 async def test_what_could_not_be_combined_is_tried_again(failing_in_load: bool) -> None:
     combined = CombinedSource([Source()], FailingOnce(), asyncio.Lock())
+    changed = combined.load() if failing_in_load else anext(combined.changes())
     with pytest.raises(RuntimeError):
-        if failing_in_load:
-            await combined.load()
-        else:
-            await anext(combined.changes())
+        await changed
     async with asyncio.timeout(5), aclosing(combined.changes()) as states:
         state = await anext(states)
     assert [one.summary for one in state.faults] == ["spec: is new"]
