@@ -16,7 +16,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -40,8 +40,8 @@ from relay.control.kubernetes.lease import (
 from relay.control.replicas.members import MemberLease, Membership, StaleLease
 
 RENEW_S: Final = 5.0
-LISTED_MAX: Final = 500
-"""Most Leases of relays that are looked at."""
+PAGE_LEASES: Final = 500
+"""Most Leases of relays that are asked for at once."""
 GROUP_LABEL: Final = "telemetry.datumapis.com/relay-group"
 REPORT_ANNOTATION: Final = "telemetry.datumapis.com/report"
 
@@ -95,8 +95,13 @@ class _Listed(msgspec.Struct):
     metadata: _ListedMetadata
 
 
+class _ListMetadata(msgspec.Struct):
+    continue_token: str = msgspec.field(name="continue", default="")
+
+
 class _LeaseList(msgspec.Struct):
     items: list[msgspec.Raw]
+    metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
 
 
 class Presence:
@@ -206,14 +211,25 @@ class Presence:
             )
 
     async def _look(self) -> None:
-        query = {"labelSelector": f"{GROUP_LABEL}={self.identity.group}", "limit": str(LISTED_MAX)}
-        body = await self._client.request("GET", LEASES.path(self.identity.namespace), query=query)
-        self.membership.listed(read_leases(body, self.identity.group), self._clock())
+        self.membership.listed(await self._list(), self._clock())
         if self._leads():
             for stale in self.membership.stale():
                 if await self._delete(stale):
                     _log.info("deleted the Lease of a lost relay", extra={"lease": stale.name})
         self._on_look()
+
+    async def _list(self) -> list[MemberLease]:
+        """Return the Leases of all pages: one that is not listed counts as given back."""
+        group = self.identity.group
+        query = {"labelSelector": f"{GROUP_LABEL}={group}", "limit": str(PAGE_LEASES)}
+        path = LEASES.path(self.identity.namespace)
+        found: list[MemberLease] = []
+        while True:
+            page = decoded(await self._client.request("GET", path, query=query), _LeaseList)
+            found += read_leases(page.items, group)
+            if not page.metadata.continue_token:
+                return found
+            query["continue"] = page.metadata.continue_token
 
     async def _delete(self, stale: StaleLease) -> bool:
         """Delete a Lease; return False if it has changed since, or is gone."""
@@ -256,13 +272,13 @@ def lease_name(group: str, relay: str) -> str:
     return f"{group}-{text or 'relay'}"
 
 
-def read_leases(body: bytes, group: str) -> list[MemberLease]:
-    """Return the Leases of a list that are of a group. Raises MalformedAnswerError.
+def read_leases(items: Iterable[bytes | msgspec.Raw], group: str) -> list[MemberLease]:
+    """Return those of some Leases, as JSON, that are of a group.
 
     One that cannot be read costs no other.
     """
     found: list[MemberLease] = []
-    for item in decoded(body, _LeaseList).items:
+    for item in items:
         try:
             metadata = decoded(bytes(item), _Listed).metadata
             record = read_lease(bytes(item))

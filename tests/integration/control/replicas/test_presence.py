@@ -179,3 +179,23 @@ async def test_a_list_with_anything_in_it_is_read(api: FakeApi) -> None:
     api.put(LEASES, broken)
     async with running(api, "relay-0") as one:
         await eventually("it is there", lambda: one.names() == ["relay-0"], timeout_s=5)
+
+
+async def test_more_relays_than_a_page_has_are_all_there(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "PAGE_LEASES", 3)
+    for number in range(7):
+        made = api.new(f"telemetry-other-{number}", "relay")
+        made["metadata"]["labels"] = {GROUP_LABEL: "telemetry"}
+        made["spec"] = {"holderIdentity": f"other-{number}_1", "renewTime": "x"}
+        api.put(LEASES, made)
+    expected = sorted(["relay-0", *(f"other-{number}" for number in range(7))])
+    async with running(api, "relay-0") as one:
+        await eventually("all are there", lambda: sorted(one.names()) == expected, timeout_s=5)
+        # Pages of one moment cannot be had any more.
+        api.faults.append(
+            Fault(failing(410, "Expired"), times=1, matches=lambda got: "continue" in got.query)
+        )
+        await eventually("it was refused", lambda: not api.faults[0].times, timeout_s=5)
+        assert sorted(one.names()) == expected, "a part of a list ends no relay"
