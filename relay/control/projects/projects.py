@@ -83,6 +83,7 @@ class Projects:
         self._hold_to_shares()
         self._forgotten = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._saving: asyncio.Task[None] | None = None
         self.watch = UsageWatch(
             UsageMeter(UsageReader(engine.router, reconciler.running)),
             lambda: reconciler.exporters,
@@ -102,7 +103,9 @@ class Projects:
         for one in self._tasks:
             one.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._directory is not None and self._refusing:
+        if self._saving is not None:
+            await asyncio.wait([self._saving])  # its thread may be writing yet
+        if self._directory is not None and (self._refusing or not self._reserved):
             table, reserved = self._engine.table, self._reserved
             found = {one: _taken(table.of_share(one)) for one in self._refusing}
             save_taken(
@@ -188,8 +191,9 @@ class Projects:
             for project in self._reserved:
                 self._engine.router.reserve(project, set())
             self._reserved = {}
-        if self._directory is None or not self._refusing:
-            return
+        directory = self._directory
+        if directory is None or (self._reserved and not self._refusing):
+            return  # a project may yet come to its limit again with the series of the file
         found: dict[str, set[int]] = {}
         for project in sorted(self._refusing):
             found[project] = set(self._reserved.get(project, ()))
@@ -197,7 +201,8 @@ class Projects:
             for start in range(0, len(series), SERIES_AT_ONCE):
                 found[project] |= _taken(series[start : start + SERIES_AT_ONCE])
                 await asyncio.sleep(0)
-        await run_in_thread(lambda: save_taken(self._directory or Path(), found))
+        self._saving = asyncio.create_task(run_in_thread(lambda: save_taken(directory, found)))
+        await asyncio.shield(self._saving)
 
     async def _limit_samples(self) -> None:
         """Compare the samples of the last minute with the limits."""

@@ -5,8 +5,8 @@ Rules:
 * After a restart the same series are taken again, whichever come first: places are kept for them
   until series that do not come would have been forgotten anyway.
 * A series is known by the CRC of its labels. Two that share one cost a place at most.
-* The file is written about once a minute while any project is at its limit, and at a stop. Losing
-  it costs that the first series that come are taken: failures are logged.
+* The file is saved once a minute and at a stop: deleted where no project is at its limit and no
+  place is kept. Losing it costs that the first series that come are taken: failures are logged.
 * The content is MessagePack with a version; other versions are ignored.
 """
 
@@ -73,9 +73,12 @@ def load_taken(directory: Path) -> dict[str, set[int]]:
 
 
 def save_taken(directory: Path, projects: Mapping[str, set[int]]) -> None:
-    """Replace the file; may run in a thread."""
+    """Replace the file, or delete it where there are no projects; may run in a thread."""
     path = directory / NAME
     try:
+        if not projects:
+            path.unlink(missing_ok=True)
+            return
         Disk().replace(path, encode_taken(projects), sync=False)
     except OSError as error:
         _log.error("%s cannot be written: %s", path, reason(error))
