@@ -87,6 +87,7 @@ def not_running_document(judged: ObjectConditions) -> dict[str, Any]:
         "kind": judged.key.kind,
         "source": judged.key.source,
         "controlPlane": judged.key.plane or None,
+        "apiGroup": judged.key.group or None,
         "conditions": _conditions(judged.conditions),
     }
 

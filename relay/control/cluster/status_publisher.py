@@ -20,12 +20,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
+from relay.config.export_policy.dialect import KIND as EXPORT_POLICY
 from relay.config.exporter.load_result import ObjectKey, ObjectResult
 from relay.control.cluster.cluster_source import StatusTarget
+from relay.control.cluster.resources import EXPORT_POLICIES
 from relay.control.kubernetes.client import ApiClient
 from relay.control.kubernetes.leader import LeaderElector, LeaderStatistics
 from relay.control.kubernetes.status_body import own_part, parts_of, status_document
@@ -256,7 +258,15 @@ class StatusPublisher:
         self._note(ours)
 
     def _changed_elsewhere(self, keys: Iterable[ObjectKey] | None) -> None:
-        self._note(self._objects() if keys is None else keys)
+        if keys is None:
+            self._note(self._objects())
+            return
+        for key in keys:
+            if key.kind == EXPORT_POLICY and not key.group:
+                # An earlier version's report names no API groups.
+                self._note(replace(key, group=one.group) for one in EXPORT_POLICIES)
+            else:
+                self._note([key])
 
     def _note(self, keys: Iterable[ObjectKey]) -> None:
         self._dirty.update((key, None) for key in keys)

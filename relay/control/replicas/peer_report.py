@@ -7,7 +7,7 @@ is ever seen.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -89,8 +89,13 @@ class PeerReport:
         self.epoch, self.position, self._next = "", 0, None
 
     def status_of(self, key: ObjectKey) -> ReplicaStatus | None:
-        """Return the status of an object; None if the report has none that can be read."""
+        """Return the status of an object; None if the report has none that can be read.
+
+        An earlier version's report names no API groups: the uid tells which object is meant.
+        """
         kept = self._objects.get(key)
+        if kept is None and key.group:
+            kept = self._objects.get(replace(key, group=""))
         if kept is None:
             return None
         status = read_status(kept.text)

@@ -72,6 +72,8 @@ def name_of(result: ObjectResult | None, *, of: SourceName = "files") -> str:
     if result is None:
         return "an earlier object"
     key = result.key
+    if key.group:
+        return f"the {key.kind} {key.namespace}/{key.name} of {key.group} in Kubernetes"
     is_open = of in (key.source, "files")
     if is_open and result.exporter is not None and result.exporter.origin:
         return f"the one in {result.exporter.origin}"

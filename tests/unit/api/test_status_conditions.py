@@ -19,7 +19,9 @@ from relay.telemetry.snapshot import PolicyFigures
 from tests.kit.paths import DATA
 
 GOOD = DATA / "export_policies/good"
-KEY = ObjectKey("kubernetes", "acme", "ExportPolicy", "acme", "default", "p")
+KEY = ObjectKey(
+    "kubernetes", "acme", "ExportPolicy", "acme", "default", "p", "telemetry.datumapis.com"
+)
 
 
 def load_one(file: Path, project: str = "") -> Exporter:
@@ -93,5 +95,6 @@ def test_an_object_that_does_not_run_says_where_it_is() -> None:
         "kind": "ExportPolicy",
         "source": "kubernetes",
         "controlPlane": "acme",
+        "apiGroup": "telemetry.datumapis.com",
         "conditions": [shown("Accepted", "Conflict")],
     }

@@ -259,6 +259,8 @@ def _claim(
         if first is not one:
             conflicts.add(id(one))
             origin = first.report.document.origin(first.where)
+            if first.key is not None and first.key.group:
+                origin = f"{first.report.origin()} of {first.key.group}"
             report = surroundings.setdefault(id(one), one.report.another())
             report.fault(
                 (*one.where, "metadata", "name"),

@@ -327,7 +327,12 @@ async def test_each_project_has_its_own_control_plane_below_a_server(tmp_path: P
         async with rig_of(settings_of(tmp_path, api, projects=below)) as rig:
             assert ids(rig.state) == {"acme/default/a", "umbrella/default/a"}
             assert [plane.name for plane in rig.cluster.planes] == ["acme", "umbrella"]
-            assert {one.key.plane for one in rig.state.loaded.objects} == {"acme", "umbrella"}
+            results = rig.state.loaded.objects
+            assert {one.key.plane for one in results} == {"acme", "umbrella"}
+            assert not any(one.conflict for one in results)
+            targets = [rig.cluster.target(one.key, one.uid) for one in results]
+            clients = [one.client for one in targets if one is not None]
+            assert clients == [plane.client for plane in rig.cluster.planes]
             assert max(api.connections_by_prefix.values()) <= 3
 
 

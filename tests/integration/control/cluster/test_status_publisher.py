@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -300,6 +300,27 @@ async def test_the_leader_writes_for_all_and_the_next_one_goes_on(api: FakeApi) 
             ("True", "Delivering"),
             ("False", "Failing"),
         ]
+
+
+async def test_a_report_of_an_earlier_version_counts(api: FakeApi) -> None:
+    """Its keys name no API groups."""
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(relay(api, "relay-0"))
+        policy = replace(WEB, kind="ExportPolicy")
+        first.board.put(replace(policy, group=EXPORTERS.group), NO_DATA)
+        await eventually("the first leads", lambda: first.leads, timeout_s=8)
+        old = await stack.enter_async_context(relay(api, "relay-1"))
+        old.board.put(policy, GOOD)
+        await eventually(
+            "both are counted",
+            lambda: web(api).get("status", {}).get("relays") == "2 of 2",
+            timeout_s=20,
+        )
+        await eventually("it delivers", lambda: delivering(api)[0] == "True", timeout_s=5)
+        old.board.put(policy, FAILING)
+        await eventually(
+            "a change is written", lambda: delivering(api) == ("False", "Failing"), timeout_s=5
+        )
 
 
 async def test_a_relay_whose_report_cannot_be_fetched(api: FakeApi) -> None:

@@ -288,3 +288,30 @@ def test_no_status_is_put_together_to_note_a_change() -> None:
     log.touch(object_key(f"web{number}") for number in range(100))
     assert log.statistics().objects == 100
     assert asked == []
+
+
+def test_policies_of_one_name_in_two_groups() -> None:
+    relay, reader = Relay(), PeerReport()
+    keys = [replace(object_key("web"), group=f"telemetry.{one}.com") for one in ("a", "b")]
+    for number, key in enumerate(keys):
+        relay.statuses[key] = ReplicaStatus(f"uid-{number}", object_status())
+    relay.log.touch(keys)
+    assert relay.read(reader) == (2, set(keys))
+    assert [getattr(reader.status_of(key), "uid", "") for key in keys] == ["uid-0", "uid-1"]
+    del relay.statuses[keys[0]]
+    relay.log.touch(keys[:1])
+    assert relay.read(reader) == (1, {keys[0]})
+    assert reader.status_of(keys[0]) is None
+    assert reader.status_of(keys[1]) == relay.statuses[keys[1]]
+
+
+def test_the_report_of_an_earlier_version_names_no_groups() -> None:
+    relay, reader = Relay(), PeerReport()
+    old = relay.put("web")
+    page = relay.page(reader)
+    texts = [msgspec.json.decode(text) for text in page.objects]
+    del texts[0]["key"]["group"]
+    without = tuple(msgspec.Raw(msgspec.json.encode(text)) for text in texts)
+    assert reader.add(msgspec.structs.replace(page, objects=without)) == {old}
+    assert reader.status_of(replace(old, group="telemetry.a.com")) == relay.statuses[old]
+    assert reader.status_of(replace(old, name="other", group="telemetry.a.com")) is None

@@ -192,6 +192,26 @@ async def test_of_two_objects_of_one_name_the_first_counts(bench: Bench) -> None
     assert loser.sinks == ()
 
 
+async def test_policies_of_one_name_in_two_groups(bench: Bench) -> None:
+    keys = [
+        ObjectKey("kubernetes", "", "ExportPolicy", "", "n", "p", f"telemetry.{one}.com")
+        for one in ("datumapis", "miloapis")
+    ]
+    first = exporter("p", kind="ExportPolicy")
+    later = exporter("p", kind="ExportPolicy", uid="another")
+    bench.sinks.load(
+        result(first, key=keys[0]), result(later, key=keys[1], uid="another", conflict=True)
+    )
+    bench.sinks.apply(first, bench.now)
+    await bench.look()
+    assert list(bench.board.objects()) == keys
+    statuses = [bench.board.status(key) for key in keys]
+    accepted = [one.conditions[0] for one in statuses if one is not None]
+    assert [one.reason for one in accepted] == ["Accepted", "Conflict"]
+    assert "the ExportPolicy n/p of telemetry.datumapis.com" in accepted[1].message
+    assert [one.runs for one in bench.board.conditions()] == [True, False]
+
+
 async def test_two_documents_of_one_name_in_one_source(bench: Bench) -> None:
     bench.sinks.load(result(exporter()), result(exporter(), conflict=True))
     await bench.look()
