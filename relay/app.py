@@ -167,6 +167,9 @@ class Relay:
             if cluster is not None:
                 await cluster.start()
             await self._reloader.start()
+            # A full collection takes a second beside 10,000 exporters: nobody waits for it yet.
+            malloc.configure_malloc()
+            gc_pacing.configure_gc()
             self._start_sinks(self._reconciler)
             admission = self._admit(self._reconciler)
             await self._start_statuses(self._reconciler, self._reloader)
@@ -179,8 +182,6 @@ class Relay:
         except BaseException:
             await self.stop()
             raise
-        malloc.configure_malloc()
-        gc_pacing.configure_gc()
         loop = asyncio.get_running_loop()
         self._lag_task = loop.create_task(self._lag.run())
         if self._settings.watch.enabled or self._sources.cluster is not None:
