@@ -9,7 +9,8 @@ Rules:
 * A list that is complete replaces everything; what it lacks is removed. So no deletion is lost,
   however long nobody watched.
 * A change of status or ``resourceVersion`` alone is kept, but is no change to be taken.
-* Objects over the limits are refused and named; those that are here stay.
+* Objects over the limits are refused and named; those that are here stay. One namespace may have an
+  eighth of the bytes, so that its owner takes no room from the others.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from relay.control.kubernetes.objects import ApiObject, ObjectKey, Verb
 
 OBJECTS_MAX = 100_000
 STORE_BYTES_MAX = 256 * 1024 * 1024
+NAMESPACE_SHARE = 8
+"""A namespace may have this part of the bytes."""
 REFUSED_SHOWN_MAX = 10
 
 
@@ -54,6 +57,7 @@ class ObjectStore:
         self._bytes_max = bytes_max
         self._objects: dict[ObjectKey, ApiObject] = {}
         self._bytes = 0
+        self._namespace_bytes: dict[str, int] = {}
         self._taken: dict[ObjectKey, ApiObject | None] = {}
         """For each object with a change to be taken: as it was taken last."""
         self._refused: dict[ObjectKey, None] = {}
@@ -139,7 +143,7 @@ class ObjectStore:
         known = self._objects.get(given.key)
         grown = _size(given) - (_size(known) if known else 0)
         too_many = known is None and len(self._objects) >= self._objects_max
-        if too_many or (grown > 0 and self._bytes + grown > self._bytes_max):
+        if too_many or (grown > 0 and self._lacks_room(given.namespace, grown)):
             self._refused[given.key] = None
             if known is not None and known.uid != given.uid:
                 self._set(given.key, None)  # that one is gone, whatever comes in its place
@@ -147,21 +151,38 @@ class ObjectStore:
         self._refused.pop(given.key, None)
         self._set(given.key, given)
 
+    def _lacks_room(self, namespace: str, grown: int) -> bool:
+        if self._bytes + grown > self._bytes_max:
+            return True
+        share = self._bytes_max // NAMESPACE_SHARE
+        return bool(namespace) and self._namespace_bytes.get(namespace, 0) + grown > share
+
     def _set(self, key: ObjectKey, after: ApiObject | None) -> None:
         before = self._objects.get(key)
         if after is None:
             if before is None:
                 return
             del self._objects[key]
-            self._bytes -= _size(before)
         else:
             self._objects[key] = after
-            self._bytes += _size(after) - (_size(before) if before else 0)
+        one = after or before
+        assert one is not None, "something is set or taken away"
+        self._resize(
+            one.namespace, (_size(after) if after else 0) - (_size(before) if before else 0)
+        )
         if key not in self._taken:
             if not _is_same(before, after):
                 self._taken[key] = before
         elif _is_same(self._taken[key], after):
             del self._taken[key]
+
+    def _resize(self, namespace: str, grown: int) -> None:
+        self._bytes += grown
+        left = self._namespace_bytes.get(namespace, 0) + grown
+        if left:
+            self._namespace_bytes[namespace] = left
+        else:
+            self._namespace_bytes.pop(namespace, None)
 
     def __repr__(self) -> str:
         return f"<ObjectStore {len(self._objects)} objects, {len(self._taken)} changes>"

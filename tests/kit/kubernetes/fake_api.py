@@ -144,7 +144,7 @@ class FakeApi:
         key = (metadata.get("namespace", ""), metadata["name"])
         before = kind.objects.get(key)
         self.version += 1
-        stored = json.loads(json.dumps(document))
+        stored: dict[str, Any] = json.loads(json.dumps(document))
         own = stored["metadata"]
         own["resourceVersion"] = str(self.version)
         own.setdefault("generation", 1)

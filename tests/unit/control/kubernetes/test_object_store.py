@@ -58,6 +58,23 @@ def test_limits_refuse_the_new_and_keep_the_old() -> None:
     assert store.statistics().bytes == 4
 
 
+def test_one_namespace_takes_no_room_from_others() -> None:
+    store = ObjectStore(bytes_max=800)
+    store.replace([made(str(number), b"x" * 40) for number in range(5)])
+    assert store.statistics().refused_names == ("n/2", "n/3", "n/4")
+    store.apply("ADDED", ApiObject("other", "a", "uid", "1", 1, b"x" * 100))
+    assert ("other", "a") in store.objects
+    store.apply("DELETED", made("0"))
+    store.apply("ADDED", made("2", b"x" * 40))
+    assert store.statistics().refused_names == ("n/3", "n/4")
+
+
+def test_a_resource_without_namespaces_has_all_the_room() -> None:
+    store = ObjectStore(bytes_max=800)
+    store.replace([ApiObject("", str(n), str(n), "1", 1, b"x" * 100) for n in range(8)])
+    assert not store.is_incomplete
+
+
 def test_a_refused_successor_is_not_its_predecessor() -> None:
     store = ObjectStore(bytes_max=100)
     store.replace([made("a", uid="1")])
