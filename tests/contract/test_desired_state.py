@@ -33,8 +33,7 @@ from relay.selector.inventory.store import ManifestIndex
 from tests.kit.kubernetes.fake_api import FakeApi, kubeconfig_of
 
 TIMEOUT_S = 20.0
-EXPORTER_PATH = EXPORTERS.path()
-SECRET_PATH = "/api/v1/secrets"
+EXPORTER_PATH, SECRET_PATH = EXPORTERS.path(), "/api/v1/secrets"
 MANIFEST = """\
 apiVersion: telemetry.datumapis.com/v1alpha1
 kind: Exporter
@@ -180,8 +179,7 @@ class WatchedSource(CombinedSource):
 
     async def load(self) -> DesiredState:
         await eventually(self.has_seen_all)
-        # A Secret's new version is seen a moment before the Secret is due.
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # a Secret's version is seen a moment before it is due
         await eventually(self.has_seen_all)
         return await super().load()
 
@@ -239,12 +237,11 @@ class Cluster:
         self._api.delete(EXPORTER_PATH, name)
 
     def put_secret(self, token: str) -> None:
-        document = yaml.safe_load(SECRET.format(token=token))
         known = self._api.kind(SECRET_PATH).objects.get(("default", "credentials"))
         metadata = known["metadata"] if known else self._api.new("credentials")["metadata"]
-        data = base64.b64encode(token.encode()).decode()
-        document.pop("stringData")
-        self._api.put(SECRET_PATH, {**document, "metadata": metadata, "data": {"token": data}})
+        data = {"token": base64.b64encode(token.encode()).decode()}
+        document = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+        self._api.put(SECRET_PATH, document)
 
 
 @pytest.fixture(params=[Files, Memory, Cluster])
