@@ -12,8 +12,9 @@ from tests.kit.paths import ROOT
 
 LANES = {
     "computing": ("unit", "property", "contract"),
-    "waiting": ("integration", "chaos"),
-    "cluster": ("integration/kubernetes", "integration/control/kubernetes"),
+    "waiting": ("integration",),
+    "peers": ("chaos", "integration/senders", "integration/sink", "integration/control/kubernetes"),
+    "cluster": ("integration/kubernetes",),
 }
 """By lane: folders below tests/. A folder within another one is that lane's alone."""
 
