@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import threading
 import time
@@ -17,8 +18,28 @@ _Result = TypeVar("_Result")
 
 def run_on_uvloop(main_coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     """Run a coroutine on a fresh uvloop event loop and return its result."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         return runner.run(main_coroutine)
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    loop = uvloop.new_event_loop()
+    loop.set_exception_handler(_on_error)
+    return loop
+
+
+def _on_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report an error that no task has; none where a TLS connection is closed while it reads.
+
+    uvloop calls that fatal, with a traceback, although the closing side wants just this.
+    """
+    transport = context.get("transport")
+    is_closed = transport is not None and transport.is_closing()
+    if is_closed and str(context.get("message")).startswith("Fatal error on SSL protocol"):
+        why = context.get("exception")
+        logging.getLogger("asyncio").debug("a TLS connection was closed while it read: %s", why)
+        return
+    loop.default_exception_handler(context)
 
 
 SWITCH_INTERVAL_S = 0.0005
