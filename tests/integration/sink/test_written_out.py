@@ -24,7 +24,7 @@ from tests.kit.processes import Process, binary, eventually, free_port, get_json
 from tests.kit.remote_write import prompb
 from tests.kit.remote_write.raw import STALE, bits_of, snappy
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.alone]
 
 Samples = Mapping[tuple[tuple[str, str], ...], list[tuple[int, int]]]
 """By series: its samples as (time in ms, bits of the value), in order of time."""

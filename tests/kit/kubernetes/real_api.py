@@ -134,6 +134,20 @@ class RealApi:
         self._server = stack
         await eventually("kube-apiserver is ready", self._is_ready, timeout_s=90)
 
+    async def start_anew(self) -> None:
+        """Start the API server for the first time; on another port where its own was taken."""
+        for attempts_left in (2, 1, 0):
+            self.prepare()
+            try:
+                await self.start()
+            except AssertionError as error:
+                if "address already in use" not in str(error) or not attempts_left:
+                    raise
+                await self.stop()
+                self.port = free_port()
+            else:
+                return
+
     async def stop(self) -> None:
         """Kill the API server; etcd goes on."""
         if self._server is not None:
@@ -170,10 +184,9 @@ async def real_api(folder: Path, *, etcd: str = "", roles: bool = False) -> Asyn
             f"--audit-policy-file={policy}",
             f"--audit-log-path={folder / 'audit.log'}",
         )
-    api.prepare()
     async with api.etcd():
         try:
-            await api.start()
+            await api.start_anew()
             yield api
         finally:
             await api.stop()
