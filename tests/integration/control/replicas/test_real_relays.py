@@ -27,7 +27,12 @@ from tests.kit.paths import ROOT
 from tests.kit.processes import Process, eventually, relay
 from tests.kit.remote_write.write_client import WriteClient
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real,
+    pytest.mark.newest,
+    pytest.mark.timeout(300),
+]
 
 EXPORTERS = next(one for one in EXPORTING if one.kind == "Exporter")
 EXPORTER = """
@@ -221,7 +226,7 @@ async def test_the_next_relay_writes_after_the_leader_is_killed(tmp_path: Path) 
     async with cluster_in(tmp_path) as cluster, relays_of(cluster, tmp_path) as relays:
         first, second = await relays.two()
         await cluster.apply()
-        await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=20)
+        await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=75)
         assert await second.client.send("up", series=3) == 204
         await cluster.shows("2 of 2", "True", "Delivering", timeout_s=20)
 
@@ -254,7 +259,7 @@ async def test_a_relay_that_restarts_does_not_show(tmp_path: Path) -> None:
     async with cluster_in(tmp_path) as cluster, relays_of(cluster, tmp_path) as relays:
         first, second = await relays.two()
         await cluster.apply()
-        await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=20)
+        await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=75)
         await first.client.send("up", series=3)
         await cluster.shows("2 of 2", "True", "Delivering", timeout_s=20)
         assert await second.process.stop() == 0
@@ -269,7 +274,7 @@ async def test_a_relay_whose_report_cannot_be_fetched_is_named(tmp_path: Path) -
     async with cluster_in(tmp_path) as cluster, relays_of(cluster, tmp_path) as relays:
         first, _ = await relays.two()
         await cluster.apply()
-        await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=20)
+        await cluster.shows("2 of 2", "Unknown", "NoData", timeout_s=75)
         await first.client.send("up", series=3)
         await cluster.shows("2 of 2", "True", "Delivering", timeout_s=20)
         third = await relays.start(advertise="http://127.0.0.1:1")
