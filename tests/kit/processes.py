@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import secrets
 import shutil
@@ -25,13 +26,15 @@ POLL_S = 0.05
 PORTS = range(10_000, 32_000)
 """Below those that a system gives to outgoing connections, which would take one meanwhile."""
 
-_random = secrets.SystemRandom()  # hypothesis seeds the common one alike in every process
+# In an order of its own in every process (hypothesis seeds the common generator alike in all), and
+# none a second time before all others: a port that was given out may not be listened on yet.
+_ports = itertools.cycle(secrets.SystemRandom().sample(PORTS, len(PORTS)))
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on a moment ago."""
+    """A port of 127.0.0.1 that nobody listened on a moment ago, another one at each call."""
     while True:
-        port = _random.choice(PORTS)
+        port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
