@@ -79,7 +79,32 @@ async def run_in_thread(work: Callable[[], _Result]) -> _Result:
 
 
 WORK_S = 0.002
-"""Time that threaded work runs between two turns of the event loop; s."""
+"""Time that work runs between two turns of the event loop, on the loop or in a thread; s."""
+
+
+class WorkSlice:
+    """Time of long work on the event loop itself, at most :data:`WORK_S` between two turns."""
+
+    __slots__ = ("_end_s",)
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._end_s = time.monotonic() + WORK_S
+
+    @property
+    def is_over(self) -> bool:
+        """True if the event loop is to have a turn."""
+        return time.monotonic() >= self._end_s
+
+    async def rest(self) -> None:
+        """Give the event loop a turn, then count from now on."""
+        await asyncio.sleep(0)
+        self.begin()
+
+
 _TURN_MAX_S = 1.0
 """Longest wait for the event loop's turn, in case the loop has stopped; s."""
 

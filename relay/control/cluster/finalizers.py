@@ -25,6 +25,7 @@ from relay.control.kubernetes.errors import (
     RequestRefusedError,
 )
 from relay.control.kubernetes.objects import ApiObject
+from relay.runtime.event_loop import WorkSlice
 
 _log = logging.getLogger("relay.control.cluster")
 
@@ -33,8 +34,6 @@ FINALIZER_MANAGER: Final = "telemetry-relay-finalizer"
 JSON_PATCH: Final = "application/json-patch+json"
 LOOK_S: Final = 1.0
 """Time between two looks at whether an object needs a write; s."""
-SLICE_S: Final = 0.002
-"""Longest work between two turns of the event loop; s."""
 UNSEEN_S: Final = 10.0
 """Time in which a write should be seen in a watch, and is not repeated; s."""
 RETRY_S: Final = 1.0
@@ -151,7 +150,7 @@ class Finalizers:
         surplus: dict[str, SeenObject] = {}
         lacking: dict[str, SeenObject] = {}
         written: dict[str, tuple[bytes, float]] = {}
-        until = self._clock() + SLICE_S
+        part = WorkSlice()
         for one in self._host.seen():
             seen, uid = one.object, one.object.uid
             has = FINALIZER in seen.finalizers
@@ -168,9 +167,8 @@ class Finalizers:
                     written[uid] = patched
                 else:
                     wanted[uid] = one
-            if self._clock() >= until:
-                await asyncio.sleep(0)
-                until = self._clock() + SLICE_S
+            if part.is_over:
+                await part.rest()
         self._since = {uid: self._since.get(uid, now) for uid in leaving}
         self._leaving, self._surplus, self._lacking = leaving, surplus, lacking
         self._written = written

@@ -33,7 +33,7 @@ from relay.control.kubernetes.errors import (
 from relay.control.kubernetes.object_store import ObjectChange
 from relay.control.kubernetes.objects import ApiObject, ObjectKey, Unusable, read_object
 from relay.runtime.errors import StorageError
-from relay.runtime.event_loop import run_in_thread
+from relay.runtime.event_loop import WorkSlice, run_in_thread
 
 POLL_S: Final = 60.0
 POLL_ABSENT_S: Final = 5.0
@@ -44,8 +44,6 @@ RETRY_S: Final = 1.0
 RETRY_S_MAX: Final = 30.0
 SAVE_S: Final = 1.0
 """Time between a change and the writing of the cache; s."""
-SLICE_S: Final = 0.002
-"""Longest work between two turns of the event loop; s."""
 
 
 @dataclass(slots=True)
@@ -267,14 +265,13 @@ class PlaneSecrets:
         token = ""
         while True:
             page = await client.list_page(target, continue_token=token)
-            slice_end = self._clock() + SLICE_S
+            part = WorkSlice()
             for item in page.items:
                 read = read_object(item, SECRETS)
                 if not isinstance(read, Unusable) and read.key in wanted:
                     self._answer(read.key, wanted.pop(read.key), read)
-                if self._clock() >= slice_end:
-                    await asyncio.sleep(0)
-                    slice_end = self._clock() + SLICE_S
+                if part.is_over:
+                    await part.rest()
             token = page.continue_token
             if not token:
                 break

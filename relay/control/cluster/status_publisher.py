@@ -40,6 +40,7 @@ from relay.control.replicas.report import ReplicaStatus
 from relay.control.replicas.written_status import read_object_status
 from relay.control.status.conditions import StatusCondition
 from relay.control.status.object_status import ObjectStatus
+from relay.runtime.event_loop import WorkSlice
 
 _log = logging.getLogger("relay.control.cluster")
 
@@ -48,8 +49,6 @@ COUNTERS_S: Final = 300.0
 """Time in which the counters of each object with data are looked at; s."""
 QUIET_S: Final = 1800.0
 """The same for objects without data, of which only the count of series may change; s."""
-SLICE_S: Final = 0.002
-"""Longest work between two turns of the event loop; s."""
 _Written = tuple[ObjectKey, str]
 """Key and uid of an object whose status is written."""
 RESTART_S: Final = 5.0
@@ -340,23 +339,21 @@ class StatusPublisher:
         self._note_counters()
         dirty, self._dirty = self._dirty, {}
         alone = len(self.replicas.presence.membership.members()) <= 1
-        until = self._clock() + SLICE_S
+        part = WorkSlice()
         unseeded = [key for key in dirty if key not in self._seeded]
         for key in unseeded:
             self._tried(key, partial(self._seed, alone=alone))
-            if self._clock() >= until:
-                await asyncio.sleep(0)
-                until = self._clock() + SLICE_S
+            if part.is_over:
+                await part.rest()
         if unseeded and alone:
             await self._board.look()  # what the seeds say is judged before it is written
         for key in dirty:
             if writer is not self._writer:
                 return  # another time as the leader has begun, or none
             self._tried(key, self._offer)
-            if self._clock() >= until:
+            if part.is_over:
                 writer.wake()
-                await asyncio.sleep(0)
-                until = self._clock() + SLICE_S
+                await part.rest()
         writer.wake()
 
     def _tried(self, key: ObjectKey, step: Callable[[ObjectKey], None]) -> None:

@@ -46,13 +46,11 @@ from relay.control.kubernetes.objects import (
 )
 from relay.control.kubernetes.slots import Use
 from relay.runtime.errors import StorageError
-from relay.runtime.event_loop import run_in_thread
+from relay.runtime.event_loop import WorkSlice, run_in_thread
 from relay.sink.retry.backoff import next_delay_s
 
 SLICE_OBJECTS: Final = 200
 """Most changes that are given at once."""
-SLICE_S: Final = 0.002
-"""Longest work between two turns of the event loop; s."""
 TROUBLE_MAX: Final = 100
 """Most unusable objects that are remembered by name."""
 STREAMING_FAILURES_MAX: Final = 3
@@ -324,7 +322,7 @@ class Reflector:
                     limit = max(1, limit // 4)
                     continue
                 page = await self._skip_one(token, unusable)
-            slice_end = self._clock() + SLICE_S
+            part = WorkSlice()
             for item in page.items:
                 found = read_object(item, self.target.resource)
                 if isinstance(found, ApiObject):
@@ -332,9 +330,8 @@ class Reflector:
                 else:
                     self._note(found)
                     unusable[found.key] = None
-                if self._clock() >= slice_end:
-                    await asyncio.sleep(0)
-                    slice_end = self._clock() + SLICE_S
+                if part.is_over:
+                    await part.rest()
             token = page.continue_token
             if not token:
                 if None in unusable:
@@ -377,11 +374,10 @@ class Reflector:
         self, listed: Iterable[ApiObject], unusable: dict[ObjectKey | None, None]
     ) -> None:
         keep = [key for key in unusable if key is not None]
-        slice_end = self._clock() + SLICE_S
+        part = WorkSlice()
         for _ in self.store.replacing(listed, keep=keep):
-            if self._clock() >= slice_end:
-                await asyncio.sleep(0)
-                slice_end = self._clock() + SLICE_S
+            if part.is_over:
+                await part.rest()
         self.trouble = {key: why for key, why in self.trouble.items() if key in unusable}
         self._lists += 1
         self._unsaved = True

@@ -41,6 +41,7 @@ from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.router import Sources
 from relay.runtime import gc_pacing
+from relay.runtime.event_loop import WorkSlice
 from relay.sink.eviction import Evictor
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.ledger import LedgerStatistics
@@ -182,11 +183,10 @@ class SinkReconciler:
         self._upkeep.orphans_may_expire = complete
         if self._store is None or self._draining:
             return
+        told = "queue on disk of a sink that does not run: kept"
         for queue in self._store.keep_orphans():
             if queue.points:
-                _log.warning(
-                    "queue on disk of a sink that does not run: kept", extra=log_fields(queue)
-                )
+                _log.warning(told, extra=log_fields(queue))
 
     @property
     def blocking(self) -> Iterable[SinkWorker]:
@@ -242,15 +242,15 @@ class SinkReconciler:
         listed += [(entry, True) for entry in self._draining_entries.values()]
         reports: list[SinkReport] = []
         await self._settled()
-        slice_end = time.monotonic() + SLICE_S
+        part = WorkSlice()
         for entry, removed in listed:
             # Count the points on both sides first, or the report does not balance.
             self._engine.router.fold_exporter(entry.counter.exporter)
             reports.append(entry.report(removed=removed))
-            if time.monotonic() >= slice_end:
-                await asyncio.sleep(0)
+            if part.is_over:
+                await part.rest()
                 await self._settled()
-                slice_end = time.monotonic() + SLICE_S
+                part.begin()
         return SinksSnapshot(exporters, tuple(reports), removed_ledger)
 
     def removed_ledger(self) -> LedgerStatistics:

@@ -2,7 +2,7 @@
 
 * Conditions are judged about once a second: those of objects that changed, that have data, or whose
   judgement depends on time; all others in turns, :data:`ROUND_S` each. What does not change costs
-  nothing but its turn. Nothing is done in one go that takes longer than :data:`SLICE_S`.
+  nothing but its turn. The event loop has a turn after each :class:`WorkSlice`.
 * References to Secrets, which may be files, are looked up in a thread, only when something changed
   or is wrong.
 * Counters and usage are read when a status is asked for.
@@ -34,7 +34,7 @@ from relay.control.status.object_facts import (
 from relay.control.status.object_status import ObjectConditions, ObjectStatus, sink_status
 from relay.control.status.usage import ExporterUsage
 from relay.runtime import gc_pacing
-from relay.runtime.event_loop import run_in_thread
+from relay.runtime.event_loop import WorkSlice, run_in_thread
 from relay.sink.worker import SinkWorker
 
 _log = logging.getLogger("relay.control.status")
@@ -43,8 +43,6 @@ LOOK_S: Final = 1.0
 """Interval of judging; s."""
 ROUND_S: Final = 60.0
 """Time in which every object is judged, whether or not anything has changed; s."""
-SLICE_S: Final = 0.002
-"""Longest work between two turns of the event loop; s."""
 BIG_CHANGE: Final = 1_000
 """Objects judged at once from which on survivors are frozen for the GC."""
 EDITS_MAX: Final = 100
@@ -178,7 +176,7 @@ class StatusBoard:
     async def look(self) -> list[ObjectKey]:
         """Judge what may have changed; return the objects whose conditions did, and those gone."""
         async with self._lock:
-            pace = _Pace()
+            pace = WorkSlice()
             changed: dict[ObjectKey, None] = {}
             loaded = self._loaded()
             if loaded is not self._seen:
@@ -271,7 +269,9 @@ class StatusBoard:
             self._carrying.pop(one, None)
             self._carrying[one] = now + CARRY_S
 
-    async def _take(self, loaded: LoadResult, changed: dict[ObjectKey, None], pace: _Pace) -> None:
+    async def _take(
+        self, loaded: LoadResult, changed: dict[ObjectKey, None], pace: WorkSlice
+    ) -> None:
         """Bring the objects in step with a result of loading."""
         if self._take_edits(loaded):
             return
@@ -461,20 +461,3 @@ class StatusBoard:
 def _differing(before: Sequence[_Part], now: Sequence[_Part]) -> list[tuple[_Part, _Part]]:
     """Return the parts of equally many that are other objects now, with those before."""
     return [(old, new) for old, new in zip(before, now, strict=True) if old is not new]
-
-
-class _Pace:
-    """Gives the event loop a turn after each :data:`SLICE_S` of work."""
-
-    __slots__ = ("_until",)
-
-    def __init__(self) -> None:
-        self._until = time.monotonic() + SLICE_S
-
-    @property
-    def is_over(self) -> bool:
-        return time.monotonic() >= self._until
-
-    async def rest(self) -> None:
-        await asyncio.sleep(0)
-        self._until = time.monotonic() + SLICE_S

@@ -9,11 +9,10 @@ from typing import Final
 
 from relay.config.exporter.types import Exporter
 from relay.control.status.usage import ExporterUsage, UsageMeter
+from relay.runtime.event_loop import WorkSlice
 
 AT_ONCE: Final = 200
 """Exporters that are marked between two pauses; about 5 ms."""
-SLICE_S: Final = 0.002
-"""Longest work between two turns of the event loop; s."""
 
 
 class UsageWatch:
@@ -67,13 +66,13 @@ class UsageWatch:
 
     async def _slowly(self, names: Iterable[str], action: Callable[[str], object]) -> None:
         await self._settled()
-        slice_end = time.monotonic() + SLICE_S
+        part = WorkSlice()
         for name in names:
             action(name)
-            if time.monotonic() >= slice_end:
-                await asyncio.sleep(0)
+            if part.is_over:
+                await part.rest()
                 await self._settled()
-                slice_end = time.monotonic() + SLICE_S
+                part.begin()
 
     def __repr__(self) -> str:
         return f"<UsageWatch {self._meter!r}>"

@@ -1,4 +1,4 @@
-"""How soon threads give way to the event loop."""
+"""Turns of the event loop: beside threads, and between parts of long work on the loop itself."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import asyncio
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from relay.runtime import event_loop
-from relay.runtime.event_loop import SWITCH_INTERVAL_S, run_in_thread, yield_to_loop
+from relay.runtime.event_loop import (
+    SWITCH_INTERVAL_S,
+    WORK_S,
+    WorkSlice,
+    run_in_thread,
+    yield_to_loop,
+)
 
 
 async def test_threads_give_way_sooner_while_there_is_long_work() -> None:
@@ -108,3 +115,22 @@ async def test_a_loop_that_is_closed_is_not_waited_for() -> None:
         return time.perf_counter() - before
 
     assert await run_in_thread(work) < 0.5
+
+
+async def test_a_slice_of_work_gives_the_loop_a_turn_and_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(event_loop, "time", SimpleNamespace(monotonic=lambda: now))
+    part, turns = WorkSlice(), list[str]()
+    assert not part.is_over
+    now += WORK_S
+    assert part.is_over
+    asyncio.get_running_loop().call_soon(turns.append, "another's")
+    await part.rest()
+    assert turns == ["another's"]
+    assert not part.is_over
+    now += WORK_S / 2
+    part.begin()
+    now += WORK_S / 2
+    assert not part.is_over
