@@ -29,7 +29,6 @@ from relay.control.cluster.resources import (
     SECRET_VERSIONS,
     SECRETS,
 )
-from relay.control.kubernetes.access import TlsContexts
 from relay.control.kubernetes.cache_file import ObjectCache
 from relay.control.kubernetes.client import (
     ApiClient,
@@ -42,6 +41,7 @@ from relay.control.kubernetes.kubeconfig import ClusterAccess
 from relay.control.kubernetes.objects import ApiObject, ApiResource, ObjectKey
 from relay.control.kubernetes.reflector import Reflector, ReflectorLimits, ReflectorStatistics
 from relay.control.kubernetes.slots import Use
+from relay.sink.http.tls import TlsContexts
 
 _log = logging.getLogger("relay.control.cluster")
 

@@ -22,10 +22,10 @@ from typing import Final
 from relay.config.schema.checks import dns_subdomain_problem
 from relay.config.settings.kubernetes import PROJECT_MARK, KubernetesSettings
 from relay.control.cluster.control_plane import ControlPlane, PlaneOptions, directory_of
-from relay.control.kubernetes.access import TlsContexts
 from relay.control.kubernetes.kubeconfig import ClusterAccess, in_cluster, read_kubeconfig
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
+from relay.sink.http.tls import TlsContexts
 
 _log = logging.getLogger("relay.control.cluster")
 

@@ -10,36 +10,17 @@ from __future__ import annotations
 
 import base64
 import ssl
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 from relay.config.yaml.document import read_bounded
 from relay.control.kubernetes.kubeconfig import ClusterAccess, PemSource
 from relay.runtime.errors import SecretError
-from relay.sink.http.tls import TlsMaterial, build_context
+from relay.sink.http.tls import TlsContexts, TlsMaterial
 
 REREAD_S = 60.0
 """Longest time for which a rotated file goes unnoticed; s."""
 CREDENTIAL_BYTES_MAX = 1024 * 1024
-
-
-class TlsContexts:
-    """TLS contexts by their material, shared while they are in use."""
-
-    def __init__(self) -> None:
-        self._contexts: weakref.WeakValueDictionary[TlsMaterial, ssl.SSLContext]
-        self._contexts = weakref.WeakValueDictionary()
-
-    def of(self, material: TlsMaterial) -> ssl.SSLContext:
-        """Return the context of a material. Raises SecretError for an invalid PEM text."""
-        found = self._contexts.get(material)
-        if found is None:
-            found = self._contexts[material] = build_context(material)
-        return found
-
-    def __repr__(self) -> str:
-        return f"<TlsContexts: {len(self._contexts)}>"
 
 
 class Credentials:

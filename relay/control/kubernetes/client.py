@@ -29,7 +29,7 @@ from aiohttp.client_reqrep import ClientResponse
 from yarl import URL
 
 from relay import __version__
-from relay.control.kubernetes.access import Credentials, TlsContexts
+from relay.control.kubernetes.access import Credentials
 from relay.control.kubernetes.errors import (
     AnswerError,
     KubernetesError,
@@ -50,6 +50,7 @@ from relay.control.kubernetes.objects import (
 )
 from relay.control.kubernetes.slots import ConnectionSlot, ConnectionSlots, Use
 from relay.runtime.errors import SecretError
+from relay.sink.http.tls import TlsContexts
 
 CONNECTIONS_MAX: Final = 3
 """Most connections to one control plane."""

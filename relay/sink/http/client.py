@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -34,7 +33,7 @@ from relay.sink.http.response import (
     HttpResponse,
     RequestFailedError,
 )
-from relay.sink.http.tls import TlsMaterial, build_context
+from relay.sink.http.tls import TlsContexts, TlsMaterial
 
 __all__ = [
     "RESPONSE_BYTES_MAX",
@@ -90,17 +89,13 @@ class Transport:
             trace=trace,
         )
         # A context lives as long as a sink that sends with it; sinks of equal material share one.
-        self._contexts: weakref.WeakValueDictionary[TlsMaterial, ssl.SSLContext]
-        self._contexts = weakref.WeakValueDictionary()
+        self._contexts = TlsContexts()
         self._requests = 0
         self._in_flight = 0
 
     def context(self, material: TlsMaterial) -> ssl.SSLContext:
         """Return the TLS context for some material; keep it. Raises SecretError for faulty PEM."""
-        context = self._contexts.get(material)
-        if context is None:
-            context = self._contexts[material] = build_context(material)
-        return context
+        return self._contexts.of(material)
 
     async def post(self, request: HttpRequest) -> HttpResponse | HttpFailure:
         """Send a request and read its whole answer. Raises ValueError for a faulty header field."""
@@ -134,7 +129,7 @@ class Transport:
 
     def statistics(self) -> TransportStatistics:
         """A snapshot."""
-        return TransportStatistics(self._requests, self._in_flight, len(self._contexts))
+        return TransportStatistics(self._requests, self._in_flight, self._contexts.count)
 
     def __repr__(self) -> str:
         return f"<Transport {self._in_flight} in flight of {self._requests}>"

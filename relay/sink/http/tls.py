@@ -13,6 +13,7 @@ import ssl
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from relay.config.exporter.types import ClientTls
 from relay.runtime.errors import SecretError
@@ -32,6 +33,28 @@ class TlsMaterial:
     key: str = field(default="", repr=False)
     server_name: str = ""
     insecure_skip_verify: bool = False
+
+
+class TlsContexts:
+    """TLS contexts by their material: equal material shares one, for as long as it is in use."""
+
+    def __init__(self) -> None:
+        self._contexts: WeakValueDictionary[TlsMaterial, ssl.SSLContext] = WeakValueDictionary()
+
+    def of(self, material: TlsMaterial) -> ssl.SSLContext:
+        """Return the context of a material. Raises SecretError for an invalid PEM text."""
+        found = self._contexts.get(material)
+        if found is None:
+            found = self._contexts[material] = build_context(material)
+        return found
+
+    @property
+    def count(self) -> int:
+        """Number of contexts in use."""
+        return len(self._contexts)
+
+    def __repr__(self) -> str:
+        return f"<TlsContexts: {self.count}>"
 
 
 def read_material(tls: ClientTls, secrets: SecretLookup) -> TlsMaterial:

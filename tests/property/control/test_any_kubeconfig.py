@@ -10,12 +10,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.control.kubernetes.access import Credentials, TlsContexts
+from relay.control.kubernetes.access import Credentials
 from relay.control.kubernetes.client import ApiClient, ClientTimings, WatchTarget
 from relay.control.kubernetes.errors import UnreachableError
 from relay.control.kubernetes.kubeconfig import read_kubeconfig
 from relay.control.kubernetes.objects import ApiResource
 from relay.runtime.errors import ConfigError, SecretError
+from relay.sink.http.tls import TlsContexts
 from tests.kit.examples import examples
 
 TEXTS = st.text(max_size=12) | st.sampled_from(["c", "u", "x", "127.0.0.1", "Zm9v", "::1"])

@@ -11,11 +11,11 @@ import pytest
 from relay.control.cluster import control_plane
 from relay.control.cluster.control_plane import ControlPlane, PlaneOptions
 from relay.control.cluster.resources import EXPORTERS, SECRETS
-from relay.control.kubernetes.access import TlsContexts
 from relay.control.kubernetes.kubeconfig import ClusterAccess
 from relay.control.kubernetes.objects import ApiResource
 from relay.control.kubernetes.reflector import ReflectorLimits
 from relay.control.kubernetes.slots import Use
+from relay.sink.http.tls import TlsContexts
 from tests.kit.kubernetes.fake_api import FakeApi, Fault, failing
 from tests.kit.processes import eventually
 

@@ -9,12 +9,12 @@ from random import Random
 
 import pytest
 
-from relay.control.kubernetes.access import TlsContexts
 from relay.control.kubernetes.client import ApiClient, WatchTarget
 from relay.control.kubernetes.kubeconfig import ClusterAccess
 from relay.control.kubernetes.objects import ApiResource
 from relay.control.kubernetes.reflector import Reflector, ReflectorLimits
 from relay.control.kubernetes.slots import Use
+from relay.sink.http.tls import TlsContexts
 from tests.kit.kubernetes.fake_api import FakeApi
 from tests.kit.processes import eventually
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.control.kubernetes.access import REREAD_S, Credentials, TlsContexts
+from relay.control.kubernetes.access import REREAD_S, Credentials
 from relay.control.kubernetes.kubeconfig import ClusterAccess, PemSource
 from relay.runtime.errors import SecretError
+from relay.sink.http.tls import TlsContexts
 
 
 class Clock:
