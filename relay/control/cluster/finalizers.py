@@ -26,6 +26,7 @@ from relay.control.kubernetes.errors import (
 )
 from relay.control.kubernetes.objects import ApiObject
 from relay.runtime.event_loop import WorkSlice
+from relay.sink.retry.backoff import doubled_s
 
 _log = logging.getLogger("relay.control.cluster")
 
@@ -42,7 +43,6 @@ FORBIDDEN_S: Final = 60.0
 """Pause of all writes after one for which the relay has no right; s."""
 RESTART_S: Final = 5.0
 """Pause after a bug; s."""
-_DOUBLINGS_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +224,11 @@ class Finalizers:
 
     def _note_failure(self, one: SeenObject, error: KubernetesError) -> None:
         now, uid = self._clock(), one.object.uid
-        count = self._failures[uid].count if uid in self._failures else 0
-        pause_s = min(RETRY_S * 2.0 ** min(count, _DOUBLINGS_MAX), RETRY_S_MAX)
+        count = 1 + (self._failures[uid].count if uid in self._failures else 0)
+        pause_s = doubled_s(RETRY_S, count, RETRY_S_MAX)
         if isinstance(error, AnswerError):
             pause_s = max(pause_s, error.retry_after_s or 0.0)
-        self._failures[uid] = _Failure(count + 1, now + pause_s)
+        self._failures[uid] = _Failure(count, now + pause_s)
         if isinstance(error, RequestRefusedError) and error.status in (401, 403):
             self._not_before_s = now + FORBIDDEN_S
             if not self._warned:

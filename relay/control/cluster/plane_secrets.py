@@ -34,6 +34,7 @@ from relay.control.kubernetes.object_store import ObjectChange
 from relay.control.kubernetes.objects import ApiObject, ObjectKey, Unusable, read_object
 from relay.runtime.errors import StorageError
 from relay.runtime.event_loop import WorkSlice, run_in_thread
+from relay.sink.retry.backoff import doubled_s
 
 POLL_S: Final = 60.0
 POLL_ABSENT_S: Final = 5.0
@@ -203,7 +204,7 @@ class PlaneSecrets:
                 self._row += 1
                 self._last_error = str(error)
                 self._settled.set()
-                await asyncio.sleep(min(RETRY_S_MAX, RETRY_S * 2 ** (self._row - 1)))
+                await asyncio.sleep(doubled_s(RETRY_S, self._row, RETRY_S_MAX))
             else:
                 self._row = 0
                 self._last_error = ""

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from relay.control.kubernetes.status_body import StatusParts
+from relay.sink.retry.backoff import doubled_s
 
 MESSAGE_INTERVAL_S: Final = 60.0
 COUNTERS_INTERVAL_S: Final = 600.0
 RETRY_S: Final = 1.0
 RETRY_S_MAX: Final = 60.0
 _CONDITIONS, _MESSAGES, _COUNTERS = range(3)
-_DOUBLINGS_MAX = 16
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -150,8 +150,8 @@ class StatusSchedule(Generic[Key]):
         entry = self._entries.get(key)
         if entry is None:
             return
-        pause_s = min(RETRY_S * 2.0 ** min(entry.failures, _DOUBLINGS_MAX), RETRY_S_MAX)
         entry.failures += 1
+        pause_s = doubled_s(RETRY_S, entry.failures, RETRY_S_MAX)
         entry.in_flight = False
         entry.not_before_s = now + max(pause_s, retry_after_s)
         self._plan(key, entry, now)

@@ -52,13 +52,21 @@ class Expire:
 Decision = TryAgain | GiveUp | Expire
 
 
+def doubled_s(first_s: float, failures: int, most_s: float) -> float:
+    """Return the pause after the ``failures``-th consecutive failure (1 is the first), s.
+
+    It is ``first_s`` after the first one, then twice the last pause, and at most ``most_s``.
+    """
+    return min(first_s * 2.0 ** min(failures - 1, _DOUBLINGS_MAX), most_s)
+
+
 def next_delay_s(
     attempts: int, *, backoff_s: float, rng: Randomness, retry_after_s: float | None = None
 ) -> float:
     """Return the seconds to wait after the ``attempts``-th consecutive failure (1 is the first)."""
     assert attempts > 0
     ceiling = max(BACKOFF_S_MAX, backoff_s)
-    full = min(backoff_s * 2.0 ** min(attempts - 1, _DOUBLINGS_MAX), ceiling)
+    full = doubled_s(backoff_s, attempts, ceiling)
     delay = rng.uniform(full / 2, full)
     if retry_after_s is not None:
         delay = max(delay, min(retry_after_s, RETRY_AFTER_S_MAX))

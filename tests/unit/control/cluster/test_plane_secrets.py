@@ -18,6 +18,7 @@ from relay.control.kubernetes.errors import (
     KubernetesError,
     PageTooLargeError,
     ThrottledError,
+    UnreachableError,
 )
 from relay.control.kubernetes.object_store import ObjectChange
 from relay.control.kubernetes.objects import ApiObject, ListPage, ObjectKey
@@ -174,3 +175,17 @@ async def test_a_secret_that_the_server_cannot_read_blocks_no_other(bench: Bench
         bench.server.faults.clear()
         await bench.nothing_due()
     assert bench.version("a") == "3"
+
+
+async def test_they_are_asked_for_after_an_outage_of_a_day(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plane_secrets, "RETRY_S_MAX", 0.0)
+    bench.server.secrets["a"] = secret("a", 1)
+    bench.server.faults["a"] = UnreachableError("there is no answer")
+    async with bench.run():
+        bench.secrets.refer_to([("n", "a")])
+        await eventually("it has failed", lambda: len(bench.server.asked) > 2000, timeout_s=5)
+        bench.server.faults.clear()
+        await bench.nothing_due()
+    assert bench.version("a") == "1"

@@ -15,6 +15,7 @@ from relay.sink.retry.backoff import (
     GiveUp,
     TryAgain,
     decide,
+    doubled_s,
     next_delay_s,
 )
 
@@ -25,6 +26,11 @@ def test_delays_double_within_their_upper_half() -> None:
         delays = [next_delay_s(attempts, backoff_s=2.0, rng=rng) for _ in range(200)]
         assert full / 2 <= min(delays) < full * 0.6
         assert full * 0.9 < max(delays) <= full
+
+
+def test_a_pause_doubles_up_to_its_limit() -> None:
+    pauses = [doubled_s(1.0, failures, 30.0) for failures in (1, 2, 3, 5, 6, 100_000)]
+    assert pauses == [1.0, 2.0, 4.0, 16.0, 30.0, 30.0]
 
 
 def test_a_longer_backoff_is_its_own_ceiling() -> None:
