@@ -20,7 +20,6 @@ from relay.control.cluster.cluster_source import SeenObject
 from relay.control.kubernetes.client import APPLY
 from relay.control.kubernetes.errors import (
     AbsentError,
-    AnswerError,
     KubernetesError,
     RequestRefusedError,
 )
@@ -225,9 +224,7 @@ class Finalizers:
     def _note_failure(self, one: SeenObject, error: KubernetesError) -> None:
         now, uid = self._clock(), one.object.uid
         count = 1 + (self._failures[uid].count if uid in self._failures else 0)
-        pause_s = doubled_s(RETRY_S, count, RETRY_S_MAX)
-        if isinstance(error, AnswerError):
-            pause_s = max(pause_s, error.retry_after_s or 0.0)
+        pause_s = max(doubled_s(RETRY_S, count, RETRY_S_MAX), error.retry_after_s or 0.0)
         self._failures[uid] = _Failure(count, now + pause_s)
         if isinstance(error, RequestRefusedError) and error.status in (401, 403):
             self._not_before_s = now + FORBIDDEN_S

@@ -17,7 +17,12 @@ from relay.runtime.errors import RelayError
 
 
 class KubernetesError(RelayError):
-    """Base class of every failure of a request to a control plane."""
+    """Base class of every failure of a request to a control plane.
+
+    ``retry_after_s`` is the time for which the server asks to be left alone, None without a wish.
+    """
+
+    retry_after_s: float | None = None
 
 
 class UnreachableError(KubernetesError):
@@ -35,8 +40,7 @@ class PageTooLargeError(MalformedAnswerError):
 class AnswerError(KubernetesError):
     """Report an answer other than success.
 
-    ``status`` is the HTTP status or the code of a Status object, ``reason`` Kubernetes' word or "",
-    ``retry_after_s`` the server's wish or None.
+    ``status`` is the HTTP status or the code of a Status object, ``reason`` Kubernetes' word or "".
     """
 
     def __init__(

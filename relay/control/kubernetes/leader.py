@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.control.kubernetes.client import ApiClient
-from relay.control.kubernetes.errors import AbsentError, AnswerError, KubernetesError
+from relay.control.kubernetes.errors import AbsentError, KubernetesError
 from relay.control.kubernetes.lease import (
     RENEW_DEADLINE_S,
     LeaseElection,
@@ -119,8 +119,7 @@ class LeaderElector:
         except TimeoutError:
             self._note("no answer in time")
         except KubernetesError as error:
-            retry_after_s = error.retry_after_s or 0.0 if isinstance(error, AnswerError) else 0.0
-            self._note(str(error), retry_after_s)
+            self._note(str(error), error.retry_after_s or 0.0)
 
     def _note(self, why: str, retry_after_s: float = 0.0) -> None:
         self._failures += 1

@@ -435,7 +435,7 @@ class Reflector:
                 self._row,
                 backoff_s=self._limits.backoff_s,
                 rng=self._rng,
-                retry_after_s=getattr(error, "retry_after_s", None),
+                retry_after_s=error.retry_after_s,
             )
         )
 

@@ -13,7 +13,6 @@ from weakref import WeakKeyDictionary
 from relay.control.kubernetes.client import APPLY, ApiClient
 from relay.control.kubernetes.errors import (
     AbsentError,
-    AnswerError,
     KubernetesError,
     ThrottledError,
 )
@@ -149,8 +148,7 @@ class StatusWriter(Generic[Key]):
         if isinstance(error, AbsentError):
             self.schedule.forget(key)  # the watch will say so, too
             return
-        wanted_s = error.retry_after_s or 0.0 if isinstance(error, AnswerError) else 0.0
-        retry_after_s = min(wanted_s, RETRY_AFTER_S_MAX)
+        retry_after_s = min(error.retry_after_s or 0.0, RETRY_AFTER_S_MAX)
         if isinstance(error, ThrottledError) and retry_after_s:
             self._held_until[write.client] = now + retry_after_s  # of no other control plane
         self.schedule.failed(key, now, retry_after_s=retry_after_s)

@@ -19,7 +19,6 @@ from relay.config.exporter.load_result import ObjectKey
 from relay.control.cluster.cluster_source import StatusTarget
 from relay.control.kubernetes.errors import (
     AbsentError,
-    AnswerError,
     KubernetesError,
     WriteConflictError,
 )
@@ -130,7 +129,7 @@ class EventWriter:
             self._failed += 1
             name = "/".join(filter(None, found.object.key))
             self._last_error = f"{name}: {error}"
-            retry_after_s = error.retry_after_s or 0.0 if isinstance(error, AnswerError) else 0.0
+            retry_after_s = error.retry_after_s or 0.0
             self._schedule.failed(event, self._clock(), retry_after_s=retry_after_s)
         else:
             self._written += 1
