@@ -21,6 +21,7 @@ from typing import Final
 
 from relay.config.schema.checks import dns_subdomain_problem
 from relay.config.settings.kubernetes import PROJECT_MARK, KubernetesSettings
+from relay.config.yaml.file_watcher import ABSENT, Signature, signature
 from relay.control.cluster.control_plane import ControlPlane, PlaneOptions, directory_of
 from relay.control.kubernetes.kubeconfig import ClusterAccess, in_cluster, read_kubeconfig
 from relay.runtime.errors import ConfigError, Fault
@@ -37,6 +38,10 @@ PLANES_A_TURN: Final = 10
 most some ten watches a second anew."""
 TURN_S_MAX: Final = 10.0
 _ENDINGS: Final = (".yaml", ".yml", ".kubeconfig")
+
+
+_Kubeconfigs = dict[str, tuple[Signature, ClusterAccess | None]]
+"""Signature of the kubeconfig of each project, and what it said last; None: nothing good yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +72,7 @@ class PlaneSet:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
         """Ends of control planes that are gone, by name."""
-        self._known: dict[str, tuple[tuple[int, ...], ClusterAccess | None]] = {}
-        """Signature of each kubeconfig of a directory, and what it said."""
+        self._known: _Kubeconfigs = {}
         self._faults: tuple[Fault, ...] = ()
 
     @property
@@ -235,15 +239,15 @@ def _delete(path: Path) -> None:
 
 
 def _read_directory(
-    directory: Path, known: Mapping[str, tuple[tuple[int, ...], ClusterAccess | None]]
-) -> tuple[dict[str, tuple[tuple[int, ...], ClusterAccess | None]] | None, tuple[Fault, ...]]:
+    directory: Path, known: _Kubeconfigs
+) -> tuple[_Kubeconfigs | None, tuple[Fault, ...]]:
     """Return each project's signature and access, and all faults.
 
     None if the directory cannot be read. A faulty file keeps its last good access, and its fault is
     found again each time.
     """
     faults: list[Fault] = []
-    read: dict[str, tuple[tuple[int, ...], ClusterAccess | None]] = {}
+    read: _Kubeconfigs = {}
     try:
         paths = sorted(path for path in directory.iterdir() if path.name[:1] != ".")
     except OSError as error:
@@ -263,17 +267,15 @@ def _read_directory(
             faults.append(Fault("", f"more than {PLANES_MAX} kubeconfigs are here", str(path)))
         else:
             before = known.get(project)
-            try:
-                state = path.stat()
-            except OSError:
+            found = signature(path)
+            if found == ABSENT:
                 continue  # gone meanwhile
-            signature = (state.st_ino, state.st_mtime_ns, state.st_size)
-            if before is not None and before[0] == signature and before[1] is not None:
+            if before is not None and before[0] == found and before[1] is not None:
                 read[project] = before
                 continue
             try:
-                read[project] = (signature, read_kubeconfig(path))
+                read[project] = (found, read_kubeconfig(path))
             except ConfigError as error:
                 faults += error.faults
-                read[project] = ((), before[1] if before is not None else None)
+                read[project] = (ABSENT, before[1] if before is not None else None)
     return read, tuple(faults)
