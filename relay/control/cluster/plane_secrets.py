@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.control.cluster.resources import SECRETS
-from relay.control.kubernetes.cache_file import SAVE_REST, ObjectCache
+from relay.control.kubernetes.cache_file import CacheWriter, ObjectCache
 from relay.control.kubernetes.client import ApiClient, WatchTarget
 from relay.control.kubernetes.errors import (
     AbsentError,
@@ -32,8 +32,7 @@ from relay.control.kubernetes.errors import (
 )
 from relay.control.kubernetes.object_store import ObjectChange
 from relay.control.kubernetes.objects import ApiObject, ObjectKey, Unusable, read_object
-from relay.runtime.errors import StorageError
-from relay.runtime.event_loop import WorkSlice, run_in_thread
+from relay.runtime.event_loop import WorkSlice
 from relay.sink.retry.backoff import doubled_s
 
 POLL_S: Final = 60.0
@@ -45,6 +44,8 @@ RETRY_S: Final = 1.0
 RETRY_S_MAX: Final = 30.0
 SAVE_S: Final = 1.0
 """Time between a change and the writing of the cache; s."""
+SAVE_AGAIN_S: Final = 30.0
+"""Longest pause after the writing of the cache, and that after a failure; s."""
 
 
 @dataclass(slots=True)
@@ -82,7 +83,9 @@ class PlaneSecrets:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._namespace = namespace
-        self._cache = cache
+        self._saved = CacheWriter(
+            cache, self._held, soon_s=SAVE_S, later_s=SAVE_AGAIN_S, clock=clock
+        )
         self._on_change = on_change
         self._clock = clock
         self._entries: dict[ObjectKey, _Entry] = {}
@@ -93,14 +96,11 @@ class PlaneSecrets:
         self._polling = False
         self._row = 0  # failures in a row
         self._last_error = ""
-        self._unsaved = False
         self._restored = False
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
         self._changed: dict[ObjectKey, None] = {}
-        self.cache_problem = ""
-        """Reason for which the cache was not read or written; "" if it was."""
 
     @property
     def has_changes(self) -> bool:
@@ -131,7 +131,7 @@ class PlaneSecrets:
             del self._entries[key]
             self._due.pop(key, None)
             self._later.pop(key, None)
-            self._unsaved = True
+            self._note_unsaved()
             self._changed[key] = None
         for key in wanted:
             if key not in self._entries:
@@ -178,22 +178,19 @@ class PlaneSecrets:
 
     async def restore(self) -> None:
         """Read the cache, once."""
-        if self._cache is None or self._restored:
-            return
-        self._restored = True
-        cached = await run_in_thread(self._cache.load)
-        self.cache_problem = cached.problem
-        self._cached = {one.key: one for one in cached.objects}
+        if not self._restored:
+            self._restored = True
+            await self._saved.load(self._restore)
 
     async def run(self, client: ApiClient) -> None:
         """Ask for what is due until cancelled; write the cache once more at the end."""
         self._row = 0
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._save_now_and_then(), name="save secrets")
+                group.create_task(self._saved.run(), name="save secrets")
                 group.create_task(self._ask_for_all(client), name="ask for secrets")
         finally:
-            await self._save()
+            await self._saved.save()
 
     async def _ask_for_all(self, client: ApiClient) -> None:
         while True:
@@ -308,7 +305,7 @@ class PlaneSecrets:
         if self._polling:
             self._later[key] = self._clock() + self._interval_of(entry)
         if before is not found:
-            self._unsaved = True
+            self._note_unsaved()
         if (before and before.content) != (found and found.content):
             self._changed[key] = None
             self._on_change()
@@ -320,26 +317,16 @@ class PlaneSecrets:
         if not any(not self._entries[key].is_known for key in self._due if key in self._entries):
             self._settled.set()
 
-    async def _save_now_and_then(self) -> None:
-        while True:
-            await asyncio.sleep(SAVE_S)
-            began = self._clock()
-            await self._save()
-            await asyncio.sleep(SAVE_REST * (self._clock() - began))
+    def _restore(self, cached: Iterable[ApiObject]) -> None:
+        self._cached = {one.key: one for one in cached}
 
-    async def _save(self) -> None:
-        if self._cache is None or not self._unsaved:
-            return
-        self._unsaved = False
+    def _held(self) -> tuple[ApiObject, ...]:
         found = (one.object for one in self._entries.values())
-        cache, objects = self._cache, tuple(one for one in found if one is not None)
-        try:
-            await run_in_thread(lambda: cache.save(objects))
-        except StorageError as error:
-            self.cache_problem = str(error)
-            self._unsaved = True
-        else:
-            self.cache_problem = ""
+        return tuple(one for one in found if one is not None)
+
+    def _note_unsaved(self) -> None:
+        self._saved.note()
+        self._saved.hurry()
 
     def __repr__(self) -> str:
         found = self.statistics()

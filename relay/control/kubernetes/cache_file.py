@@ -11,7 +11,8 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import logging
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,12 @@ import msgspec
 from relay.config.yaml.document import read_bounded
 from relay.control.kubernetes.objects import UNREADABLE, ApiObject, ApiResource
 from relay.runtime.errors import StorageError
-from relay.runtime.event_loop import yield_to_loop
+from relay.runtime.event_loop import run_in_thread, yield_to_loop
 from relay.storage.journal.checkpoint import seal, unseal
 from relay.storage.log.filesystem import Disk, reason
 from relay.storage.log.frame import FormatError
+
+_log = logging.getLogger("relay.control.cluster")
 
 CACHE_BYTES_MAX = 128 * 1024 * 1024
 VERSION = 1
@@ -143,17 +146,100 @@ class ObjectCache:
         return f"<ObjectCache {self.path}>"
 
 
-async def next_save(urgent: asyncio.Event, *, soon_s: float, later_s: float) -> None:
-    """Wait until a cache is to be written: ``soon_s`` after ``urgent`` is set, or ``later_s``.
+class CacheWriter:
+    """Keeps the file of changing objects up to date; without ``cache`` it does nothing.
 
-    What is not on disk at a crash is unknown at the next start, if the API is away then; and what
-    has come for an unknown sink is lost.
+    Lives on the event loop; :meth:`run` does the work. ``objects`` returns what is to be written.
+    ``soon_s``: from an urgent change to the writing, in which others join; ``later_s``: from any
+    other, and from a failure. ``clock`` is monotonic; s.
     """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(later_s):
-            await urgent.wait()
-            await asyncio.sleep(soon_s)
-    urgent.clear()
+
+    def __init__(
+        self,
+        cache: ObjectCache | None,
+        objects: Callable[[], Collection[ApiObject]],
+        *,
+        soon_s: float,
+        later_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._cache = cache
+        self._objects = objects
+        self._soon_s = soon_s
+        self._later_s = later_s
+        self._clock = clock
+        self._unsaved = False
+        self._urgent = asyncio.Event()
+        self._saving: asyncio.Task[None] | None = None
+        self.problem = ""
+        """Reason for which the file was not read or written; "" if it was."""
+
+    async def load(self, use: Callable[[tuple[ApiObject, ...]], None]) -> bool:
+        """Give ``use``, in a thread, what the file has; return whether it was there and good."""
+        cache = self._cache
+        if cache is None:
+            return False
+
+        def read() -> CachedObjects:
+            cached = cache.load()
+            use(cached.objects)
+            return cached
+
+        cached = await run_in_thread(read)
+        self._note_problem(cached.problem)
+        return cached.found
+
+    def note(self) -> None:
+        """Note that the file lacks a change."""
+        self._unsaved = True
+
+    def hurry(self) -> None:
+        """Let a change that was noted be written soon.
+
+        What is not on disk at a crash is unknown at the next start, if the API is away then; and
+        what has come for an unknown sink is lost.
+        """
+        self._urgent.set()
+
+    async def run(self) -> None:
+        """Write changes until cancelled."""
+        while self._cache is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._later_s):
+                    await self._urgent.wait()
+                    await asyncio.sleep(self._soon_s)
+            self._urgent.clear()
+            began = self._clock()
+            await self.save()
+            await asyncio.sleep(min(self._later_s, SAVE_REST * (self._clock() - began)))
+
+    async def save(self) -> None:
+        """Write the file if it lacks a change, after a write that is under way."""
+        if self._saving is not None:
+            await asyncio.shield(self._saving)
+        if self._cache is not None and self._unsaved:
+            # A cancelled wait must not leave a thread that writes beside the next one.
+            self._saving = asyncio.ensure_future(self._write(self._cache))
+            await asyncio.shield(self._saving)
+
+    async def _write(self, cache: ObjectCache) -> None:
+        self._unsaved = False
+        objects = self._objects()
+        try:
+            await run_in_thread(lambda: cache.save(objects))
+        except StorageError as error:
+            self._note_problem(str(error))
+            self._unsaved = True
+        else:
+            self._note_problem("")
+
+    def _note_problem(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            _log.warning("last known objects on disk: %s", problem)
+        self.problem = problem
+
+    def __repr__(self) -> str:
+        return f"<CacheWriter of {self._cache!r}>"
 
 
 def _line(one: ApiObject) -> Any:

@@ -23,7 +23,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from relay.control.kubernetes.cache_file import SAVE_REST, CachedObjects, ObjectCache, next_save
+from relay.control.kubernetes.cache_file import CacheWriter, ObjectCache
 from relay.control.kubernetes.client import ApiClient, WatchStream, WatchTarget
 from relay.control.kubernetes.errors import (
     AnswerError,
@@ -45,8 +45,7 @@ from relay.control.kubernetes.objects import (
     read_object,
 )
 from relay.control.kubernetes.slots import Use
-from relay.runtime.errors import StorageError
-from relay.runtime.event_loop import WorkSlice, run_in_thread
+from relay.runtime.event_loop import WorkSlice
 from relay.sink.retry.backoff import next_delay_s
 
 SLICE_OBJECTS: Final = 200
@@ -125,10 +124,7 @@ class Reflector:
         self.store = store or ObjectStore()
         self.trouble: dict[ObjectKey | None, str] = {}
         """Reasons for which objects are not used as they are now, by key; None: of unknown name."""
-        self.cache_problem = ""
-        """Reason for which the cache was not read or written; "" if it was."""
         self._client = client
-        self._cache = cache
         self._limits = limits or ReflectorLimits()
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
         self._clock = clock
@@ -138,9 +134,13 @@ class Reflector:
         self._freshness: Freshness = "starting"
         self._changed = asyncio.Event()
         self._published = asyncio.Event()
-        self._unsaved = False
-        self._save_soon = asyncio.Event()
-        self._saving: asyncio.Task[None] | None = None
+        self._saved = CacheWriter(
+            cache,
+            lambda: tuple(self.store.objects.values()),
+            soon_s=self._limits.save_soon_s,
+            later_s=self._limits.save_s,
+            clock=clock,
+        )
         self._lists = self._watches = self._events = self._unusable = self._failures = 0
         self._row = 0  # failures in a row
         self._unreachable = False  # the last one was no answer
@@ -152,6 +152,11 @@ class Reflector:
     def freshness(self) -> Freshness:
         """Tell how current the objects are."""
         return self._freshness
+
+    @property
+    def cache_problem(self) -> str:
+        """Reason for which the cache was not read or written; "" if it was."""
+        return self._saved.problem
 
     async def ready(self) -> None:
         """Wait until the objects are known, from the API or from the cache."""
@@ -184,15 +189,15 @@ class Reflector:
 
     async def run(self) -> None:
         """Keep the store in step until cancelled; write the cache once more at the end."""
-        await self._restore()
+        if await self._saved.load(self.store.restore):
+            self._freshness = "cached"
         try:
             async with asyncio.TaskGroup() as group:
-                if self._cache is not None:
-                    group.create_task(self._publish_cache(), name="publish cache")
-                    group.create_task(self._save_now_and_then(), name="save cache")
+                group.create_task(self._publish_cache(), name="publish cache")
+                group.create_task(self._saved.run(), name="save cache")
                 group.create_task(self._follow(), name=f"watch {self.target.resource.plural}")
         finally:
-            await self._save()
+            await self._saved.save()
 
     async def _follow(self) -> None:
         while True:
@@ -299,7 +304,7 @@ class Reflector:
             self.trouble.pop(event.object.key, None)
             self.store.apply(event.verb, event.object)
             self._version = event.object.resource_version
-            self._unsaved = True
+            self._saved.note()
         elif isinstance(event, Bookmark):
             self._version = event.resource_version
         elif isinstance(event, Unusable):
@@ -380,7 +385,7 @@ class Reflector:
                 await part.rest()
         self.trouble = {key: why for key, why in self.trouble.items() if key in unusable}
         self._lists += 1
-        self._unsaved = True
+        self._saved.note()
         self._in_touch()
         self._publish()
 
@@ -393,7 +398,7 @@ class Reflector:
 
     def _tell(self) -> None:
         self._changed.set()
-        self._save_soon.set()
+        self._saved.hurry()
 
     def _note(self, found: Unusable) -> None:
         self._unusable += 1
@@ -439,54 +444,11 @@ class Reflector:
             )
         )
 
-    async def _restore(self) -> None:
-        if self._cache is None:
-            return
-        cache = self._cache
-
-        def load() -> CachedObjects:
-            cached = cache.load()
-            self.store.restore(cached.objects)
-            return cached
-
-        cached = await run_in_thread(load)
-        self.cache_problem = cached.problem
-        if cached.found:
-            self._freshness = "cached"
-
     async def _publish_cache(self) -> None:
         """Give what the cache had, if the first list takes too long."""
         if self._freshness == "cached":
             await asyncio.sleep(self._limits.grace_s)
             self._publish()
-
-    async def _save_now_and_then(self) -> None:
-        limits = self._limits
-        while True:
-            await next_save(self._save_soon, soon_s=limits.save_soon_s, later_s=limits.save_s)
-            began = self._clock()
-            await self._save()
-            await asyncio.sleep(min(limits.save_s, SAVE_REST * (self._clock() - began)))
-
-    async def _save(self) -> None:
-        """Write the cache if needed, after a write that is under way."""
-        if self._saving is not None:
-            await asyncio.shield(self._saving)
-        if self._cache is not None and self._unsaved:
-            # A cancelled wait must not leave a thread that writes beside the next one.
-            self._saving = asyncio.ensure_future(self._write(self._cache))
-            await asyncio.shield(self._saving)
-
-    async def _write(self, cache: ObjectCache) -> None:
-        self._unsaved = False
-        objects = tuple(self.store.objects.values())
-        try:
-            await run_in_thread(lambda: cache.save(objects))
-        except StorageError as error:
-            self.cache_problem = str(error)
-            self._unsaved = True
-        else:
-            self.cache_problem = ""
 
     def __repr__(self) -> str:
         return f"<Reflector {self.target.resource.plural}, {self._freshness}, {self.store!r}>"

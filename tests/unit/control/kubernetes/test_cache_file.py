@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import stat
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from relay.control.kubernetes.cache_file import ObjectCache
+from relay.control.kubernetes.cache_file import CacheWriter, ObjectCache
 from relay.control.kubernetes.objects import ApiObject, ApiResource
 from relay.runtime.errors import StorageError
 from relay.storage.journal.checkpoint import seal, unseal
 from relay.storage.log.filesystem import Disk
+from tests.kit.processes import eventually
 
 SECRETS = ApiResource("", "v1", "secrets", "Secret")
 
@@ -101,3 +105,53 @@ def test_a_file_without_finalizers_is_loaded(tmp_path: Path) -> None:
     (found,) = cache(tmp_path).load().objects
     assert found.finalizers == ()
     assert found.content == objects(1)[0].content
+
+
+def writer(store: ObjectCache) -> CacheWriter:
+    return CacheWriter(store, lambda: objects(1), soon_s=0.0, later_s=60.0, clock=time.monotonic)
+
+
+class SlowDisk(Disk):
+    """Writes once it is told to."""
+
+    def __init__(self) -> None:
+        self.begun, self.told = threading.Event(), threading.Event()
+
+    def replace(self, path: Path, data: bytes, *, sync: bool) -> None:
+        self.begun.set()
+        assert self.told.wait(5)
+        super().replace(path, data, sync=sync)
+
+
+async def test_the_last_write_waits_for_the_one_under_way(tmp_path: Path) -> None:
+    """After it the directory may be deleted: nothing must be written there any more."""
+    disk = SlowDisk()
+    store = cache(tmp_path, disk=disk)
+    one = writer(store)
+    one.note()
+    one.hurry()
+    running = asyncio.create_task(one.run())
+    await eventually("it is written", disk.begun.is_set, timeout_s=5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    last = asyncio.create_task(one.save())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not last.done()
+    disk.told.set()
+    await last
+    assert store.load().objects == objects(1)
+
+
+async def test_a_file_that_cannot_be_written_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = FullDisk()
+    one = writer(cache(tmp_path, disk=full))
+    one.note()
+    for _ in range(3):
+        await one.save()
+    assert one.problem.endswith("cannot be written: No space left on device")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"last known objects on disk: {one.problem}"
+    ]
