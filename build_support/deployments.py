@@ -41,10 +41,10 @@ MILO: Final = "telemetry.miloapis.com"
 CLUSTER: Final = (
     Permission((DATUM,), ("exporters",), WATCHED, "the objects that say what is exported"),
     Permission((DATUM, MILO), ("exportpolicies",), WATCHED, "the same, in Datum's form"),
-    Permission((DATUM,), ("exporters/status",), ("patch",), "whether it works"),
+    Permission((DATUM,), ("exporters/status",), ("patch",), "the statuses of objects"),
     Permission((DATUM, MILO), ("exportpolicies/status",), ("patch",), "the same"),
     Permission(("",), ("namespaces",), WATCHED, "labels, for selectors and for projects"),
-    Permission(("",), ("events",), ("create", "patch"), "what happens to an object"),
+    Permission(("",), ("events",), ("create", "patch"), "Events of objects"),
 )
 """Where objects may be: in all namespaces."""
 
@@ -65,7 +65,7 @@ OWN_NAMESPACE: Final = (
         ("coordination.k8s.io",),
         ("leases",),
         ("get", "list", "create", "update", "delete"),
-        "which relays there are, and which of them writes",
+        "the relays, and their leader, which writes",
     ),
 )
 """In the namespace of the relay alone."""

@@ -116,7 +116,7 @@ class WatchStream:
 
     @property
     def given_way(self) -> bool:
-        """True if the connection was wanted for something more urgent."""
+        """True if the watch was preempted: its connection is needed for another use."""
         return self._slot.given_way
 
     async def parts(self) -> AsyncGenerator[tuple[WatchEvent, ...], None]:
@@ -252,7 +252,7 @@ class ApiClient:
     ) -> AsyncIterator[WatchStream]:
         """Watch from a resource version on, or with ``initial_events`` from everything there is.
 
-        Gives the stream once the server has agreed, or an empty one if the watch must give way
+        Gives the stream once the server has agreed, or an empty one if the watch is preempted
         before that. Raises KubernetesError, within the block too.
         """
         timeout_s = self._rng.uniform(*self._timings.watch_s)

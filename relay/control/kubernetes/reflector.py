@@ -218,8 +218,8 @@ class Reflector:
             self._lose_touch()
 
     async def _round(self) -> bool:
-        """List if needed, then watch to its end; return whether the watch gave way."""
-        # A spare watch may have to give way within a streaming list, again and again.
+        """List if needed, then watch to its end; return whether the watch was preempted."""
+        # A spare watch may be preempted within a streaming list, again and again.
         if not self._version and (not self._streaming or self.target.use is Use.SPARE_WATCH):
             await self._list()
         initial = not self._version

@@ -3,14 +3,15 @@
 A connection of HTTP/1.1 that carries a watch carries nothing else, and a control plane may get only
 a few of them (a relay watches hundreds of control planes).
 
-* Requests come first; *main* watches keep their connection, all but one of them; a main watch
-  beyond those is a spare one.
-* A *spare* watch uses what is left. It gives way at once to a request or a main watch that waits,
-  and after :data:`TURN_S` to another spare watch; then it goes on from its resource version, so
-  nothing is lost.
-* Giving way costs a connection, and with TLS a handshake. So requests that come one after the other
-  keep theirs for :data:`LINGER_S` each, and for :data:`HOLD_S` together; then the spare watches
-  have it, for :data:`UNDISTURBED_S` even where requests wait.
+* Requests come first. *Main* watches keep their connections; they get all but one of them, and a
+  main watch beyond those is a spare one.
+* *Spare* watches share the connections that are left. A spare watch is preempted at once if a
+  request or a main watch waits for a connection, and after :data:`TURN_S` if another spare watch
+  does; later it goes on from its resource version, so nothing is lost.
+* A preempted watch costs a connection, and with TLS a handshake. So a connection that a request
+  gave back is kept for the next request for :data:`LINGER_S`, and for a series of requests for at
+  most :data:`HOLD_S`; then a spare watch gets it, and keeps it for :data:`UNDISTURBED_S` even if
+  requests wait.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class ConnectionSlot:
         self.use = use
         self.since_s = since_s
         self.undisturbed_s = since_s
-        """Time until which it need not give way to requests."""
+        """Time until which no request preempts it."""
         self.given_way = False
-        """True once the connection is wanted for something more urgent."""
+        """True once it is preempted: its connection is needed for another use."""
         self.give_way: Callable[[], None] | None = None
         """Ends the use at once; called at most once."""
 

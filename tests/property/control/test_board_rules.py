@@ -70,7 +70,7 @@ class Course:
             if does == "sleep":
                 self.sinks.asleep ^= {worker.exporter_id}
                 return
-            self.sinks.asleep.discard(worker.exporter_id)  # whoever has data is awake
+            self.sinks.asleep.discard(worker.exporter_id)  # a sink with data is awake
             if does == "match":
                 worker.matched += 1
                 worker.waiting += 1

@@ -42,7 +42,7 @@ async def live(connections_max: int, linger_s: float, actions: list[tuple[object
     await rest()
     mains = sum(one.use is Use.MAIN_WATCH for one in held)
     assert mains < connections_max
-    # Whatever gives way when asked to: everything is served in the end.
+    # If preempted watches and requests end, each use gets a connection in the end.
     for _ in range(1000):
         if not asked:
             break

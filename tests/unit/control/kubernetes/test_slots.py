@@ -1,4 +1,4 @@
-"""Three connections for requests and watches: who gets one, who gives way."""
+"""Three connections for requests and watches: which use gets one, which watch is preempted."""
 
 from __future__ import annotations
 
