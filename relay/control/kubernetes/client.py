@@ -224,10 +224,6 @@ class ApiClient:
         finally:
             slot.release()
 
-    async def read(self, path: str, kind: type[_Document]) -> _Document:
-        """Return the answer to a GET as a struct. Raises KubernetesError."""
-        return decoded(await self.request("GET", path), kind)
-
     async def list_page(
         self,
         target: WatchTarget,
