@@ -134,7 +134,6 @@ class ControlPlane:
         self.revision = 0
         """Incremented when an object changes, its status alone excepted."""
         self._options = options
-        self._contexts = contexts
         self._on_change = on_change
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
         self._clock = clock
@@ -142,8 +141,10 @@ class ControlPlane:
         self._replaced = asyncio.Event()
         self._is_well = True
         self._began_at = clock()
-        self.client = self._new_client(access)
-        """The client of the present access; another one after :meth:`replace_access`."""
+        self.client = ApiClient(
+            access, contexts=contexts, timings=options.timings, rng=self._rng, clock=clock
+        )
+        self.client.slots.turn_s = options.turn_s
         self.secrets = PlaneSecrets(
             namespace=options.namespace,
             cache=self._cache_of(SECRETS, access),
@@ -202,7 +203,7 @@ class ControlPlane:
 
     def replace_access(self, access: ClusterAccess) -> None:
         """Go on with another address or other credentials; what is known stays."""
-        self.client = self._new_client(access)
+        self.client.replace_access(access)
         self._replaced.set()
 
     def statistics(self) -> ControlPlaneStatistics:
@@ -224,36 +225,35 @@ class ControlPlane:
         """Watch until cancelled."""
         while True:
             self._replaced.clear()
-            client = self.client
             try:
-                await self._watch(client)
+                await self._watch()
             except Exception:
                 self.bugs += 1
                 _log.exception("bug in the relay: control plane is watched anew", extra=self._as())
                 await asyncio.sleep(RESTART_S)
             finally:
-                await client.close()
+                await self.client.close()
 
-    async def _watch(self, client: ApiClient) -> None:
-        """Watch with one client until another one takes its place."""
+    async def _watch(self) -> None:
+        """Watch until another access takes the place of the present one."""
         await self.secrets.restore()
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._follow(kind, client), name=f"follow {name_of(resource)}")
+                group.create_task(self._follow(kind), name=f"follow {name_of(resource)}")
                 for resource, kind in self._kinds.items()
             ]
-            tasks.append(group.create_task(self.secrets.run(client), name="secrets"))
+            tasks.append(group.create_task(self.secrets.run(self.client), name="secrets"))
             tasks.append(group.create_task(self._look_after(), name="health"))
             await self._replaced.wait()
             for task in tasks:
                 task.cancel()
 
-    async def _follow(self, kind: _Kind, client: ApiClient) -> None:
+    async def _follow(self, kind: _Kind) -> None:
         resource = kind.resource
         reflector = Reflector(
-            client,
+            self.client,
             self._target(kind),
-            cache=None if resource is SECRET_VERSIONS else self._cache_of(resource, client.access),
+            cache=None if resource is SECRET_VERSIONS else self._cache_of(resource, self.access),
             limits=self._options.limits,
             rng=self._rng,
             clock=self._clock,
@@ -277,7 +277,7 @@ class ControlPlane:
                     await asyncio.sleep(0)  # the next slice may be there already
 
     def _begin(self, kind: _Kind, reflector: Reflector) -> None:
-        """Note that the objects are known; drop those that have gone since another client."""
+        """Note that the objects are known; drop those that another access does not have."""
         for key in [key for key in kind.objects if key not in reflector.store.objects]:
             self._put(kind, key, None)
         # All at once: a first state that lacks some would stop their exporters.
@@ -363,17 +363,6 @@ class ControlPlane:
                     _log.warning("control plane is lost: %s", lost[0].error, extra=extra)
                 else:
                     _log.info("control plane is watched again", extra=self._as())
-
-    def _new_client(self, access: ClusterAccess) -> ApiClient:
-        client = ApiClient(
-            access,
-            contexts=self._contexts,
-            timings=self._options.timings,
-            rng=self._rng,
-            clock=self._clock,
-        )
-        client.slots.turn_s = self._options.turn_s
-        return client
 
     def _cache_of(self, resource: ApiResource, access: ClusterAccess) -> ObjectCache | None:
         if self._options.cache is None:
