@@ -2,8 +2,8 @@
 
 Rules:
 
-* A kubeconfig that is faulty is a fault of the state, and its control plane stays as it was; so do
-  all while their directory cannot be read.
+* A kubeconfig that becomes faulty is a fault of the state, and its control plane stays as it was;
+  so do all while their directory cannot be read.
 * A control plane whose file is gone goes with all its objects, and with what the disk holds of
   them: its Secrets are the project's. A changed file replaces access only.
 """
@@ -14,7 +14,7 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -31,7 +31,7 @@ from relay.sink.http.tls import TlsContexts
 _log = logging.getLogger("relay.control.cluster")
 
 DIRECTORY_INTERVAL_S: Final = 2.0
-"""Time between two looks at a directory of kubeconfigs; s."""
+"""Time between two looks at the kubeconfigs; s."""
 PLANES_MAX: Final = 1000
 PLANES_A_TURN: Final = 10
 """Control planes for each second that a shared connection keeps its watch: together they begin at
@@ -70,9 +70,14 @@ class PlaneSet:
         self._contexts = TlsContexts()
         self._planes: dict[str, ControlPlane] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        """Those that run control planes, by name."""
+        self._watching: asyncio.Task[None] | None = None
         self._ending: dict[str, asyncio.Task[None]] = {}
         """Ends of control planes that are gone, by name."""
         self._known: _Kubeconfigs = {}
+        """Those of a directory."""
+        self._signature: Signature = ABSENT
+        """That of the only kubeconfig."""
         self._faults: tuple[Fault, ...] = ()
 
     @property
@@ -86,36 +91,41 @@ class PlaneSet:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Faults of kubeconfigs in a directory."""
+        """Faults of kubeconfigs."""
         return self._faults
 
     async def start(self) -> None:
         """Begin to watch. Raises ConfigError if the settings' own access is faulty."""
-        projects = self._settings.projects
+        projects, only = self._settings.projects, self._settings.kubeconfig
         if projects is not None and projects.kubeconfigs is not None:
-            if await self._look(projects.kubeconfigs):
+            directory = projects.kubeconfigs
+            if await self._look_below(directory):
                 await self._forget_others(self._known)  # a faulty kubeconfig may be mended
-            self._tasks[""] = asyncio.create_task(self._watch_directory(projects.kubeconfigs))
+            self._watching = asyncio.create_task(self._watch(lambda: self._look_below(directory)))
+            return
+        if only is None:
+            self._apply(self._at(in_cluster(self._environment)))
         else:
-            self._apply(self._fixed())
-            await self._forget_others(self._planes)
+            self._signature = signature(only)
+            self._apply(self._at(read_kubeconfig(only)))
+            self._watching = asyncio.create_task(self._watch(lambda: self._look_at(only)))
+        await self._forget_others(self._planes)
 
     async def stop(self) -> None:
         """End all watches, and write the caches."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         for task in self._tasks.values():
             task.cancel()
         ended = (*self._tasks.values(), *self._ending.values())
         await asyncio.gather(*ended, return_exceptions=True)
         self._tasks.clear()
 
-    def _fixed(self) -> dict[str, _Found]:
-        """Return the control planes of one kubeconfig or pod, by name."""
-        settings = self._settings
-        if settings.kubeconfig is not None:
-            access = read_kubeconfig(settings.kubeconfig)
-        else:
-            access = in_cluster(self._environment)
-        below = settings.projects.server_path if settings.projects is not None else None
+    def _at(self, access: ClusterAccess) -> dict[str, _Found]:
+        """Return the control planes of one server, by name."""
+        projects = self._settings.projects
+        below = projects.server_path if projects is not None else None
         if below is None:
             return {"": _Found("", access)}
         return {
@@ -126,15 +136,32 @@ class PlaneSet:
             for name in below.names
         }
 
-    async def _watch_directory(self, directory: Path) -> None:
+    async def _watch(self, look: Callable[[], Awaitable[object]]) -> None:
         while True:
             await asyncio.sleep(DIRECTORY_INTERVAL_S)
             try:
-                await self._look(directory)
+                await look()
             except Exception:
                 _log.exception("bug in the relay: kubeconfigs were not read")
 
-    async def _look(self, directory: Path) -> bool:
+    async def _look_at(self, path: Path) -> None:
+        """Read the only kubeconfig if it has changed, and apply what it says."""
+        found = await run_in_thread(lambda: signature(path))
+        if found == self._signature:
+            return
+        self._signature = found
+        before = self._faults
+        try:
+            access = await run_in_thread(lambda: read_kubeconfig(path))
+        except ConfigError as error:
+            self._faults = error.faults
+        else:
+            self._faults = ()
+            self._apply(self._at(access))
+        if self._faults != before:
+            self.on_change()
+
+    async def _look_below(self, directory: Path) -> bool:
         """Read the kubeconfigs that have changed, apply what there is; False: none can be read."""
         before = self._faults
         known, faults = await run_in_thread(lambda: _read_directory(directory, self._known))
@@ -170,7 +197,7 @@ class PlaneSet:
                     contexts=self._contexts,
                     on_change=self._note_change,
                 )
-                self._tasks[name or "only"] = asyncio.create_task(self._run(plane))
+                self._tasks[name] = asyncio.create_task(self._run(plane))
                 self.on_change()
             elif plane.access != one.access:
                 plane.replace_access(one.access)
@@ -184,7 +211,7 @@ class PlaneSet:
 
     def _end(self, name: str) -> None:
         """Begin to end a control plane that is gone."""
-        ended = asyncio.create_task(self._wipe(name, self._tasks.pop(name or "only")))
+        ended = asyncio.create_task(self._wipe(name, self._tasks.pop(name)))
         self._ending[name] = ended
 
         def forget(_: object) -> None:

@@ -66,9 +66,9 @@ def make_publisher(
         ),
     )
     # A control plane gets no more connections than the source of objects may have. One that may
-    # go, or get other credentials, takes its client along.
-    kubeconfig, projects = kubernetes.relays.kubeconfig, kubernetes.projects
-    stays = kubeconfig is None and (projects is None or projects.kubeconfigs is None)
+    # go takes its client along.
+    own, projects = kubernetes.relays.kubeconfig, kubernetes.projects
+    stays = own is None and (projects is None or projects.kubeconfigs is None)
     planes = cluster.planes if stays else ()
     shared = next((one.client for one in planes if one.access == access), None)
     client = shared or ApiClient(access, connections_max=2)
@@ -99,7 +99,8 @@ def make_publisher(
         ),
     )
     publisher.also(finalizers.run)
-    if kubeconfig is not None:
+    kubeconfig = own or kubernetes.kubeconfig
+    if shared is None and kubeconfig is not None:
         publisher.always(lambda: follow_kubeconfig(kubeconfig, client))
     return publisher
 

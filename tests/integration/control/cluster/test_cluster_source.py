@@ -368,6 +368,32 @@ async def test_a_directory_of_kubeconfigs_is_watched(
         assert ids(rig.state) == {"acme/default/b"}
 
 
+async def test_the_only_kubeconfig_is_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plane_set, "DIRECTORY_INTERVAL_S", 0.05)
+    file = tmp_path / "kubeconfig"
+    async with FakeApi() as first, FakeApi() as second:
+        put_exporter(first, "a")
+        put_exporter(second, "b")
+        file.write_text(kubeconfig_of(first.url))
+        settings = Settings(kubernetes=KubernetesSettings(kubeconfig=file))
+        async with rig_of(settings) as rig:
+            assert ids(rig.state) == {"default/a"}
+            client = rig.cluster.planes[0].client
+            file.write_text("clusters: 7")
+            await rig.until(lambda state: bool(state.faults))
+            assert ids(rig.state) == {"default/a"}
+            file.unlink()
+            await rig.until(lambda state: "No such file" in "".join(faults(state)))
+            assert ids(rig.state) == {"default/a"}
+            file.write_text(kubeconfig_of(second.url))
+            await rig.runs("default/b")
+            await rig.until(lambda state: not state.faults)
+            assert rig.cluster.planes[0].client is client
+            assert client.access.server == second.url
+
+
 async def test_what_the_disk_has_of_a_project_goes_with_its_control_plane(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
