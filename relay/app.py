@@ -208,11 +208,10 @@ class Relay:
 
     def _make_reloader(self, reconciler: SinkReconciler) -> Reloader:
         return Reloader(
-            self._settings,
+            self._sources.state,
             reconciler,
             self._set_inventory,
             clock=self._clock,
-            source=self._sources.state,
             may_be_empty=self._sources.cluster is not None,
         )
 

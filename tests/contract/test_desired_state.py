@@ -20,13 +20,13 @@ from relay.config.inventory_manifests import InventoryLoad
 from relay.config.settings.kubernetes import KubernetesSettings
 from relay.config.settings.settings import Settings, Watch
 from relay.control.cluster.cluster_source import ClusterSource
+from relay.control.cluster.compose import make_sources
 from relay.control.cluster.control_plane import PlaneOptions
 from relay.control.cluster.plane_set import PlaneSet
 from relay.control.cluster.resources import EXPORTERS, SECRET_VERSIONS
 from relay.control.reconcile.combined_source import CombinedSource
 from relay.control.reconcile.desired_state import DesiredState, DesiredStateSource
 from relay.control.reconcile.diff import Changes, Differences, compare
-from relay.control.reconcile.file_source import FileSource
 from relay.control.reconcile.reloader import Reloader
 from relay.runtime.errors import ConfigError, Fault, SecretError
 from relay.selector.inventory.store import ManifestIndex
@@ -80,9 +80,8 @@ class Files:
         self._directory = root / "exporters"
         self._directory.mkdir()
         self.put_secret("first")
-        self.source = FileSource(
-            Settings(exporters=(ExporterPath(self._directory),), watch=Watch(interval_s=0.05))
-        )
+        paths = (ExporterPath(self._directory),)
+        self.source = make_sources(Settings(exporters=paths, watch=Watch(interval_s=0.05))).state
 
     def _write(self, name: str, text: str) -> None:
         fresh = self._directory / f".{name}"
@@ -412,7 +411,7 @@ def reloader_of(
     reconciler: RecordingReconciler,
     set_inventory: Callable[[ManifestIndex], Awaitable[None]] = ignore_inventory,
 ) -> Reloader:
-    return Reloader(Settings(), reconciler, set_inventory, source=source)  # type: ignore[arg-type]
+    return Reloader(source, reconciler, set_inventory)  # type: ignore[arg-type]
 
 
 async def eventually(holds: Callable[[], bool]) -> None:

@@ -18,7 +18,6 @@ from relay.config.exporter.mounted_secrets import MountedSecrets
 from relay.config.inventory_manifests import InventoryFiles, InventoryLoad
 from relay.config.settings.settings import Settings
 from relay.config.yaml.file_watcher import SETTLE_S
-from relay.control.reconcile.combined_source import CombinedSource
 from relay.control.reconcile.desired_state import Namespace
 from relay.control.reconcile.resource_source import SourceResources
 from relay.runtime.event_loop import run_in_thread
@@ -99,19 +98,6 @@ class FileResources:
 
     def __repr__(self) -> str:
         return f"<FileResources {self._manifests!r}, version {self._version}>"
-
-
-class FileSource(CombinedSource):
-    """The files that the settings name, and nothing else."""
-
-    def __init__(self, settings: Settings) -> None:
-        lock = asyncio.Lock()
-        combiner = Combiner(
-            secrets_root=settings.secrets,
-            tenancy=settings.tenancy is not None,
-            limits=settings.limits,
-        )
-        super().__init__((FileResources(settings, combiner, lock),), combiner, lock)
 
 
 def _is_same(one: InventoryLoad, other: InventoryLoad) -> bool:

@@ -18,10 +18,8 @@ from relay.config.exporter.load_result import LoadResult, keep_last_good
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Exporter, SecretRef
 from relay.config.inventory_manifests import InventoryLoad
-from relay.config.settings.settings import Settings
 from relay.control.reconcile.desired_state import DesiredState, DesiredStateSource
 from relay.control.reconcile.diff import Changes, Differences
-from relay.control.reconcile.file_source import FileSource
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
@@ -100,22 +98,21 @@ class _News:
 class Reloader:
     """Keep the reconciler and the inventory in step with a source. Lives on the event loop.
 
-    Without ``source`` the state is read from the files that the settings name. ``may_be_empty``:
-    the source may give exporters later, so that it is no fault of the operator's if none can run.
+    ``may_be_empty``: the source may give exporters later, so that it is no fault of the operator's
+    if none can run.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        source: DesiredStateSource,
         reconciler: SinkReconciler,
         set_inventory: Callable[[ManifestIndex], Awaitable[None]],
         *,
         clock: Callable[[], float] = time.time,
-        source: DesiredStateSource | None = None,
         may_be_empty: bool = False,
     ) -> None:
         self._may_be_empty = may_be_empty
-        self._source: DesiredStateSource = source or FileSource(settings)
+        self._source = source
         self._inventory = InventoryLoad()
         self._reconciler = reconciler
         self._set_inventory = set_inventory
