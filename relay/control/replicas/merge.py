@@ -26,6 +26,7 @@ from relay.control.status.conditions import (
     ConditionVerdict,
     StatusCondition,
     clipped,
+    listed,
     worst,
 )
 from relay.control.status.object_status import (
@@ -221,9 +222,8 @@ def _programmed(
     behind = [relay for relay, one in votes if one.observed_generation < highest]
     behind += lacking
     if behind and not (this.waits and is_known):
-        message = (
-            f"{_listed(sorted(behind), ', ')} of {this.total} relays run an older version or none"
-        )
+        names = listed(sorted(behind), _SHOWN_MAX, separator=", ")
+        message = f"{names} of {this.total} relays run an older version or none"
         return ConditionVerdict("False", "Pending", message), highest
     return _worst_of(votes, this), lowest
 
@@ -238,7 +238,8 @@ def _delivering(
     if this.unreached:
         return _unreached(this)
     if lacking and not (this.waits and is_known):
-        message = f"{_listed(sorted(lacking), ', ')} of {this.total} relays do not run it yet"
+        names = listed(sorted(lacking), _SHOWN_MAX, separator=", ")
+        message = f"{names} of {this.total} relays do not run it yet"
         return ConditionVerdict("Unknown", "NotProgrammed", message)
     return _worst_of(counting, this)
 
@@ -270,12 +271,14 @@ def _worst_of(votes: _Votes, this: _Round) -> ConditionVerdict:
         return ConditionVerdict(status, first.reason, first.message)
     if status == "True":
         return ConditionVerdict(status, first.reason, max(one.message for _, one in those))
-    told = _listed([f"{relay}: {one.message or one.reason}" for relay, one in those])
+    texts = [f"{relay}: {one.message or one.reason}" for relay, one in those]
+    told = listed(texts, _SHOWN_MAX)
     return ConditionVerdict(status, first.reason, f"{len(those)} of {this.total} relays: {told}")
 
 
 def _unreached(this: _Round) -> ConditionVerdict:
-    told = _listed([f"{relay} cannot be asked: {why}" for relay, why in this.unreached])
+    texts = [f"{relay} cannot be asked: {why}" for relay, why in this.unreached]
+    told = listed(texts, _SHOWN_MAX)
     next_step = "what it delivers is not known: if this stays, tell the operator of the relays"
     return ConditionVerdict("Unknown", NO_REPORT, f"{told}; {next_step}")
 
@@ -300,12 +303,6 @@ def _since(
     if not times:
         return this.at
     return max(times) if verdict.status == "True" else min(times)
-
-
-def _listed(texts: Sequence[str], separator: str = "; ") -> str:
-    more = len(texts) - _SHOWN_MAX
-    shown = separator.join(texts[:_SHOWN_MAX])
-    return shown + (f"{separator}and {more} more" if more > 0 else "")
 
 
 def _ledger(of: Iterable[LedgerCounts | None]) -> LedgerCounts | None:

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from relay.control.status.conditions import ConditionType, ConditionVerdict, worst
+from relay.control.status.conditions import ConditionType, ConditionVerdict, listed, worst
 from relay.sink.steps import FailureKind
 
 Verdicts = dict[str, ConditionVerdict]
@@ -223,7 +223,7 @@ def _accepted(facts: ObjectFacts) -> ConditionVerdict:
     taken = len(facts.sinks) - len(refused)
     if refused:
         shown = [f"{one.name}: {one.refused.message}" for one in refused if one.refused]
-        message = f"{taken}/{len(facts.sinks)} sinks are accepted; {_shortened(shown)}"
+        message = f"{taken}/{len(facts.sinks)} sinks are accepted; {listed(shown, SINKS_SHOWN_MAX)}"
         return ConditionVerdict("False", "SinksNotAccepted", message)
     return ConditionVerdict("True", "Accepted", "; ".join(facts.warnings))
 
@@ -271,10 +271,6 @@ def all_deliver(paused: int) -> str:
 
 def of_sinks(messages: Mapping[str, str], total: int) -> str:
     """Return the message of an object from those of the sinks it is about, of ``total``."""
-    told = _shortened([f"{name}: {message}" for name, message in messages.items()])
+    texts = [f"{name}: {message}" for name, message in messages.items()]
+    told = listed(texts, SINKS_SHOWN_MAX)
     return told if total == 1 else f"{len(messages)} of {total} sinks: {told}"
-
-
-def _shortened(texts: Sequence[str]) -> str:
-    more = len(texts) - SINKS_SHOWN_MAX
-    return "; ".join(texts[:SINKS_SHOWN_MAX]) + (f"; and {more} more" if more > 0 else "")

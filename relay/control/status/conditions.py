@@ -11,7 +11,7 @@ Rules (Kubernetes API conventions, "Typical status properties"; words of the Gat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -83,6 +83,13 @@ def clipped(message: str) -> str:
     if len(message) <= MESSAGE_CHARS_MAX:
         return message
     return f"{message[: MESSAGE_CHARS_MAX - 1]}…"
+
+
+def listed(texts: Sequence[str], most: int, *, separator: str = "; ", see: str = "") -> str:
+    """Return the first texts for a message, and how many more there are; ``see`` follows that."""
+    more = len(texts) - most
+    shown = separator.join(texts[:most])
+    return shown + (f"{separator}and {more} more{see}" if more > 0 else "")
 
 
 def worst(statuses: Iterable[ConditionStatus]) -> ConditionStatus:

@@ -12,7 +12,7 @@ from relay.config.exporter.load_result import ObjectResult, SourceName
 from relay.config.exporter.types import Exporter
 from relay.control.reconcile.sink_entry import RunningExporter
 from relay.control.status.assess import ObjectFacts, ObjectVerdicts, Problem
-from relay.control.status.conditions import ConditionVerdict
+from relay.control.status.conditions import ConditionVerdict, listed
 from relay.control.status.facts import (
     REF_NOT_USABLE,
     Unresolved,
@@ -124,6 +124,5 @@ def _reason(faults: Sequence[Fault]) -> str:
 
 def _listed(faults: Sequence[Fault]) -> str:
     """Return faults in the words of ``relay check``."""
-    more = len(faults) - FAULTS_SHOWN_MAX
-    shown = "; ".join(one.text for one in faults[:FAULTS_SHOWN_MAX])
-    return shown + (f"; and {more} more: relay check shows all" if more > 0 else "")
+    texts = [one.text for one in faults]
+    return listed(texts, FAULTS_SHOWN_MAX, see=": relay check shows all")
