@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
-from relay.control.status.assess import all_deliver, of_sinks
+from relay.control.status.assess import all_deliver, worst_of_sinks
 from relay.control.status.conditions import (
     TYPES,
     ConditionVerdict,
@@ -253,13 +253,7 @@ def _delivering_of(sinks: tuple[SinkStatus, ...]) -> ConditionVerdict:
                 verdicts[sink.name] = ConditionVerdict(one.status, one.reason, one.message)
     if not verdicts:
         return ConditionVerdict("False", "Paused", "every sink is paused")
-    status = worst(one.status for one in verdicts.values())
-    if status == "True":
-        return ConditionVerdict("True", "Delivering", all_deliver(len(sinks) - len(verdicts)))
-    those = {name: one for name, one in verdicts.items() if one.status == status}
-    told = {name: one.message or one.reason for name, one in those.items()}
-    message = of_sinks(told, len(verdicts))
-    return ConditionVerdict(status, next(iter(those.values())).reason, message)
+    return worst_of_sinks("Delivering", verdicts, all_deliver(len(sinks) - len(verdicts)))
 
 
 def _worst_of(votes: _Votes, this: _Round) -> ConditionVerdict:

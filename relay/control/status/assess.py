@@ -253,24 +253,28 @@ def _delivering(facts: ObjectFacts, sinks: dict[str, Verdicts]) -> ConditionVerd
 
 
 def _all_of(name: ConditionType, sinks: dict[str, Verdicts], good: str) -> ConditionVerdict:
-    """Return the worst of all sinks; its reason is that of the first sink that is so."""
     if not sinks:
         return ConditionVerdict("Unknown", "NoSinks", "it has no sink that can be judged")
-    status = worst(one[name].status for one in sinks.values())
+    return worst_of_sinks(name, {sink: one[name] for sink, one in sinks.items()}, good)
+
+
+def worst_of_sinks(
+    name: ConditionType, sinks: Mapping[str, ConditionVerdict], good: str
+) -> ConditionVerdict:
+    """Return an object's verdict from those of its sinks; ``good`` is the message if all are True.
+
+    It is the worst of them, its reason that of the first sink that is so.
+    """
+    status = worst(one.status for one in sinks.values())
     if status == "True":
         return ConditionVerdict("True", name, good)
-    those = {sink: one[name] for sink, one in sinks.items() if one[name].status == status}
-    message = of_sinks({sink: one.message or one.reason for sink, one in those.items()}, len(sinks))
+    those = {sink: one for sink, one in sinks.items() if one.status == status}
+    texts = [f"{sink}: {one.message or one.reason}" for sink, one in those.items()]
+    told = listed(texts, SINKS_SHOWN_MAX)
+    message = told if len(sinks) == 1 else f"{len(those)} of {len(sinks)} sinks: {told}"
     return ConditionVerdict(status, next(iter(those.values())).reason, message)
 
 
 def all_deliver(paused: int) -> str:
     """Return the message of an object whose sinks deliver, but for those that are paused."""
     return f"every sink delivers, but for {paused} paused" if paused else "every sink delivers"
-
-
-def of_sinks(messages: Mapping[str, str], total: int) -> str:
-    """Return the message of an object from those of the sinks it is about, of ``total``."""
-    texts = [f"{name}: {message}" for name, message in messages.items()]
-    told = listed(texts, SINKS_SHOWN_MAX)
-    return told if total == 1 else f"{len(messages)} of {total} sinks: {told}"
