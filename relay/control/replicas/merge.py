@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Final, TypeVar
 
 from relay.control.status.assess import all_deliver, worst_of_sinks
 from relay.control.status.conditions import (
@@ -39,6 +39,7 @@ from relay.control.status.object_status import (
 NO_REPORT: Final = "NoReport"
 _NO_DATA = "NoData"
 _SHOWN_MAX = 3
+_Counts = TypeVar("_Counts", LedgerCounts, UsageFigures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def merged(
     return ObjectStatus(
         conditions,
         sinks,
-        _usage(one.usage for _, one in statuses),
+        _sum(UsageFigures, (one.usage for _, one in statuses)),
         {name: _sum_of(name, statuses) for name in sources},
         f"{len(ordered) - len(unreached)} of {len(ordered)}",
     )
@@ -163,8 +164,8 @@ def _sinks(
                 ),
                 failed.last_error_at if failed is not None else None,
                 failed.last_error if failed is not None else "",
-                _ledger(sink.ledger for sink in of.values()),
-                _usage(sink.usage for sink in of.values()),
+                _sum(LedgerCounts, (sink.ledger for sink in of.values())),
+                _sum(UsageFigures, (sink.usage for sink in of.values())),
             )
         )
     return tuple(found)
@@ -299,21 +300,15 @@ def _since(
     return max(times) if verdict.status == "True" else min(times)
 
 
-def _ledger(of: Iterable[LedgerCounts | None]) -> LedgerCounts | None:
+def _sum(kind: type[_Counts], of: Iterable[_Counts | None]) -> _Counts | None:
+    """Return the sums of all counts that are known; None if none are."""
     known = [one for one in of if one is not None]
     if not known:
         return None
-    names = [one.name for one in fields(LedgerCounts)]
-    return LedgerCounts(**{name: sum(getattr(one, name) for one in known) for name in names})
-
-
-def _usage(of: Iterable[UsageFigures | None]) -> UsageFigures | None:
-    known = [one for one in of if one is not None]
-    if not known:
-        return None
-    names = [one.name for one in fields(UsageFigures)]
-    return UsageFigures(**{name: sum(getattr(one, name) for one in known) for name in names})
+    names = [one.name for one in fields(kind)]
+    return kind(**{name: sum(getattr(one, name) for one in known) for name in names})
 
 
 def _sum_of(source: str, statuses: Sequence[tuple[str, ObjectStatus]]) -> UsageFigures:
-    return _usage(one.source_usage.get(source) for _, one in statuses) or UsageFigures()
+    of = (one.source_usage.get(source) for _, one in statuses)
+    return _sum(UsageFigures, of) or UsageFigures()
