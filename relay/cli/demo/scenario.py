@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
-from relay.config.exporter.types import Exporter, SecretRef, Sink, kind_and_version
+from relay.config.exporter.types import Exporter, Sink, kind_and_version
 from relay.config.settings.settings import Settings, load_settings
 from relay.control.reconcile.reconciler import SinkKey
 from relay.runtime.errors import ConfigError
@@ -82,10 +82,8 @@ def _load(settings: Settings) -> LoadResult:
 
 
 def _part(loaded: LoadResult, exporter: Exporter, sink: Sink) -> DemoPart:
-    def lookup(reference: SecretRef, default_key: str) -> str:
-        return loaded.secrets.get(exporter.project, exporter.namespace, reference, default_key)
-
     url = urlsplit(sink.endpoint.url)
-    credentials = credential_headers(sink.endpoint.authentication, lookup)
+    secrets = loaded.secrets.of(exporter)
+    credentials = credential_headers(sink.endpoint.authentication, secrets)
     kind, _ = kind_and_version(sink.endpoint)
     return DemoPart((exporter.id, sink.name), f"{url.scheme}://{url.netloc}", credentials, kind)

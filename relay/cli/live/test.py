@@ -23,7 +23,7 @@ from relay.cli.live.subject import as_exporter, document_in_files, document_on_k
 from relay.cli.usage import UsageError
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.secrets import SecretStore
-from relay.config.exporter.types import Exporter, ExporterPath, SecretRef, Sink
+from relay.config.exporter.types import Exporter, ExporterPath, Sink
 from relay.config.settings.settings import Settings, load_settings
 from relay.control.sink_test.service import require_sink
 from relay.control.sink_test.trial import TestEvent, TestNetwork, try_sink
@@ -61,13 +61,9 @@ def run_test(arguments: argparse.Namespace) -> int:
     if arguments.relay is not None:
         return _ask_relay(arguments)
     exporter, sink, secrets, settings = _subject(arguments)
-
-    def lookup(reference: SecretRef, default_key: str) -> str:
-        return secrets.get(exporter.project, exporter.namespace, reference, default_key)
-
     network = TestNetwork(settings.allow_private_endpoints, settings.proxy)
     print(f"{exporter.id}, sink {sink.name}: {sink.endpoint.url}")
-    return run_on_uvloop(_show(try_sink(exporter, sink, lookup, network)))
+    return run_on_uvloop(_show(try_sink(exporter, sink, secrets.of(exporter), network)))
 
 
 def _subject(arguments: argparse.Namespace) -> tuple[Exporter, Sink, SecretStore, Settings]:

@@ -22,12 +22,13 @@ import base64
 import binascii
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from relay.config.exporter.types import SecretRef
+from relay.config.exporter.types import Exporter, SecretRef
 from relay.config.schema.checks import (
     dns_label_problem,
     dns_subdomain_problem,
@@ -101,6 +102,10 @@ class SecretStore:
     def note_cluster(self, project: str, namespace: str) -> None:
         """Note that Exporters of a namespace are objects of Kubernetes, where its Secrets are."""
         self._clusters.add((project, namespace))
+
+    def of(self, exporter: Exporter) -> Callable[[SecretRef, str], str]:
+        """Return the lookup of an exporter's secrets: :meth:`get` for its project and namespace."""
+        return partial(self.get, exporter.project, exporter.namespace)
 
     def get(self, project: str, namespace: str, ref: SecretRef, default_key: str = "") -> str:
         """Return the value of one key as text, without line breaks at its end.

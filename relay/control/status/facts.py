@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from relay.config.exporter.secrets import SecretStore
-from relay.config.exporter.types import Endpoint, Exporter, RefusedSink, SecretRef, Sink
+from relay.config.exporter.types import Endpoint, Exporter, RefusedSink, Sink
 from relay.control.reconcile.sink_entry import RunningExporter, SinkEntry
 from relay.control.status.assess import DeliveryFacts, Problem, SinkFacts
 from relay.runtime.errors import SecretError
@@ -148,10 +148,7 @@ def unresolved_references(exporter: Exporter, secrets: SecretStore) -> Unresolve
 
     Reads files where secrets are mounted.
     """
-
-    def look_up(reference: SecretRef, default_key: str) -> str:
-        return secrets.get(exporter.project, exporter.namespace, reference, default_key)
-
+    look_up = secrets.of(exporter)
     found: dict[str, tuple[Problem, ...]] = {}
     for sink in exporter.sinks:
         problems: list[Problem] = []
