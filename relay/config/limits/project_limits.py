@@ -37,9 +37,7 @@ class ProjectLimits:
     @property
     def any(self) -> bool:
         """True if there is any limit."""
-        return any(
-            getattr(self, name) is not None for name in (*_COUNTS.values(), "queue_bytes_max")
-        )
+        return bool(limit_values(self))
 
 
 NO_LIMITS: Final = ProjectLimits()
