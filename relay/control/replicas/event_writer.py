@@ -32,6 +32,7 @@ from relay.control.replicas.event_schedule import (
     EventSeries,
 )
 from relay.control.replicas.transitions import Happening
+from relay.control.status.conditions import clipped
 
 EVENTS: Final = ApiResource("", "v1", "events", "Event")
 COMPONENT: Final = "telemetry-relay"
@@ -175,9 +176,6 @@ def event_document(
     words = f"{series.uid}\n{series.sink}\n{series.type}\n{series.reason}\n{mark}"
     digest = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
     namespace = target.namespace or "default"
-    message = event.message
-    if len(message) > MESSAGE_CHARS_MAX:
-        message = f"{message[: MESSAGE_CHARS_MAX - 1]}…"
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -195,7 +193,7 @@ def event_document(
         },
         "type": series.type,
         "reason": series.reason,
-        "message": message,
+        "message": clipped(event.message, MESSAGE_CHARS_MAX),
         "source": {"component": COMPONENT, "host": relay},
         "reportingComponent": COMPONENT,
         "reportingInstance": relay,

@@ -78,11 +78,9 @@ def updated(
     return tuple(found)
 
 
-def clipped(message: str) -> str:
-    """Return a message of at most :data:`MESSAGE_CHARS_MAX` characters."""
-    if len(message) <= MESSAGE_CHARS_MAX:
-        return message
-    return f"{message[: MESSAGE_CHARS_MAX - 1]}…"
+def clipped(message: str, chars_max: int = MESSAGE_CHARS_MAX) -> str:
+    """Return a message of at most so many characters."""
+    return message if len(message) <= chars_max else f"{message[: chars_max - 1]}…"
 
 
 def listed(texts: Sequence[str], most: int, *, separator: str = "; ", see: str = "") -> str:
