@@ -127,20 +127,10 @@ class LeaderElector:
         self._election.failed(self._clock(), retry_after_s=retry_after_s)
 
     async def _get(self) -> LeaseRecord | None:
-        try:
-            body = await self._client.request("GET", LEASES.path(self._namespace, self._name))
-        except AbsentError:
-            return None
-        return read_lease(body)
+        return await get_lease(self._client, self._namespace, self._name)
 
     async def _put(self, record: LeaseRecord) -> LeaseRecord:
-        exists = bool(record.resource_version)
-        body = await self._client.request(
-            "PUT" if exists else "POST",
-            LEASES.path(self._namespace, self._name if exists else ""),
-            document=lease_document(record, namespace=self._namespace, name=self._name),
-        )
-        return read_lease(body)
+        return await put_lease(self._client, self._namespace, self._name, record)
 
     async def _give_back(self, step: WriteLease) -> None:
         try:
@@ -166,3 +156,28 @@ class LeaderElector:
 
     def __repr__(self) -> str:
         return f"<LeaderElector {self._election!r}{', leads' if self.leads else ''}>"
+
+
+async def get_lease(client: ApiClient, namespace: str, name: str) -> LeaseRecord | None:
+    """Return a Lease as it is now; None: there is none. Raises KubernetesError."""
+    try:
+        body = await client.request("GET", LEASES.path(namespace, name))
+    except AbsentError:
+        return None
+    return read_lease(body)
+
+
+async def put_lease(
+    client: ApiClient, namespace: str, name: str, record: LeaseRecord
+) -> LeaseRecord:
+    """Create a Lease (no resource version) or replace it; return it as it is now.
+
+    Raises KubernetesError.
+    """
+    exists = bool(record.resource_version)
+    body = await client.request(
+        "PUT" if exists else "POST",
+        LEASES.path(namespace, name if exists else ""),
+        document=lease_document(record, namespace=namespace, name=name),
+    )
+    return read_lease(body)

@@ -56,6 +56,11 @@ class LeaseRecord:
         return self.transitions + 1 if 0 <= self.transitions < _TRANSITIONS_MAX else 0
 
     @property
+    def lasting_s(self) -> int:
+        """The duration that is believed of its holder, s."""
+        return min(max(self.duration_s, 1), DURATION_S_MAX)
+
+    @property
     def words(self) -> tuple[str, int, str, str, int]:
         """Everything that a holder says."""
         return self.holder, self.duration_s, self.acquired, self.renewed, self.transitions
@@ -117,17 +122,16 @@ class LeaseElection:
             return ReadLease()
         seen = self.observed
         if seen is None:
-            return self._write(self._claim(None, wall), now)
+            return self._write(claimed(None, self.identity, wall), now)
         if self._renewed_at_s is not None:
             return self._write(replace(seen, renewed=micro_time(wall)), now)
-        duration_s = min(max(seen.duration_s, 1), DURATION_S_MAX)
-        free_at_s = self._observed_at_s + duration_s
+        free_at_s = self._observed_at_s + seen.lasting_s
         # A lease in our own name is of an earlier life with the same identity: it waits, too.
         if seen.holder and now < free_at_s:
             self._is_known = False
             self._next_at_s = now + min(RETRY_S, free_at_s - now)
             return WaitForLease(self._next_at_s - now)
-        return self._write(self._claim(seen, wall), now)
+        return self._write(claimed(seen, self.identity, wall), now)
 
     def read(self, record: LeaseRecord | None, now: float) -> None:
         """Report the lease as it was read; None: there is none."""
@@ -167,19 +171,6 @@ class LeaseElection:
         self._sent, self._sent_at_s = empty, now
         return WriteLease(empty)
 
-    def _claim(self, seen: LeaseRecord | None, wall: float) -> LeaseRecord:
-        at = micro_time(wall)
-        if seen is None:
-            return LeaseRecord(self.identity, DURATION_S, at, at, 0, "")
-        return replace(
-            seen,
-            holder=self.identity,
-            duration_s=DURATION_S,
-            acquired=at,
-            renewed=at,
-            transitions=seen.next_transitions,
-        )
-
     def _write(self, record: LeaseRecord, now: float) -> WriteLease:
         self._sent, self._sent_at_s = record, now
         return WriteLease(record)
@@ -187,6 +178,21 @@ class LeaseElection:
     def __repr__(self) -> str:
         holder = self.observed.holder if self.observed else ""
         return f"<LeaseElection {self.identity}, held by {holder or 'nobody'}>"
+
+
+def claimed(seen: LeaseRecord | None, holder: str, at: float) -> LeaseRecord:
+    """Return the lease as another holder takes it at ``at`` (wall clock, s); None: it is new."""
+    time = micro_time(at)
+    if seen is None:
+        return LeaseRecord(holder, DURATION_S, time, time, 0, "")
+    return replace(
+        seen,
+        holder=holder,
+        duration_s=DURATION_S,
+        acquired=time,
+        renewed=time,
+        transitions=seen.next_transitions,
+    )
 
 
 def micro_time(at: float) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from relay.control.kubernetes.lease import DURATION_S_MAX, LeaseRecord
+from relay.control.kubernetes.lease import LeaseRecord
 
 LEFT_S: Final = 60.0
 LOST_S: Final = 600.0
@@ -69,8 +69,7 @@ class _Known:
         self.left_at_s: float | None = None
 
     def expires_at_s(self) -> float:
-        duration_s = min(max(self.seen.record.duration_s, 1), DURATION_S_MAX)
-        return self.changed_at_s + duration_s
+        return self.changed_at_s + self.seen.record.lasting_s
 
 
 class Membership:

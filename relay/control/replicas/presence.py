@@ -29,14 +29,14 @@ from relay.control.kubernetes.errors import (
     MalformedAnswerError,
     WriteConflictError,
 )
-from relay.control.kubernetes.leader import LEASES, RELEASE_S, REQUEST_S
-from relay.control.kubernetes.lease import (
-    DURATION_S,
-    LeaseRecord,
-    lease_document,
-    micro_time,
-    read_lease,
+from relay.control.kubernetes.leader import (
+    LEASES,
+    RELEASE_S,
+    REQUEST_S,
+    get_lease,
+    put_lease,
 )
+from relay.control.kubernetes.lease import LeaseRecord, claimed, micro_time, read_lease
 from relay.control.replicas.members import MemberLease, Membership, StaleLease
 
 RENEW_S: Final = 5.0
@@ -163,43 +163,22 @@ class Presence:
         self._last_error = why
 
     async def _renew(self) -> None:
+        identity = self.identity
         record = self._record or await self._read()
-        at = micro_time(self._wall())
-        if record is None:
-            mine = LeaseRecord(self.identity.holder, DURATION_S, at, at, 0, "")
-        elif record.holder == self.identity.holder:
-            mine = replace(record, renewed=at)
+        if record is not None and record.holder == identity.holder:
+            mine = replace(record, renewed=micro_time(self._wall()))
         else:
-            self._warn_of_namesake(record.holder)
-            mine = replace(
-                record,
-                holder=self.identity.holder,
-                duration_s=DURATION_S,
-                acquired=at,
-                renewed=at,
-                transitions=record.next_transitions,
-            )
+            self._warn_of_namesake(record.holder if record is not None else "")
+            mine = claimed(record, identity.holder, self._wall())
         metadata: dict[str, Any] = msgspec.json.decode(mine.metadata)
-        metadata.setdefault("labels", {})[GROUP_LABEL] = self.identity.group
-        metadata.setdefault("annotations", {})[REPORT_ANNOTATION] = self.identity.url
+        metadata.setdefault("labels", {})[GROUP_LABEL] = identity.group
+        metadata.setdefault("annotations", {})[REPORT_ANNOTATION] = identity.url
         mine = replace(mine, metadata=msgspec.json.encode(metadata))
-        body = await self._client.request(
-            "POST" if record is None else "PUT",
-            LEASES.path(self.identity.namespace, "" if record is None else self.identity.lease),
-            document=lease_document(
-                mine, namespace=self.identity.namespace, name=self.identity.lease
-            ),
-        )
-        self._record, self._held = read_lease(body), True
+        self._record = await put_lease(self._client, identity.namespace, identity.lease, mine)
+        self._held = True
 
     async def _read(self) -> LeaseRecord | None:
-        try:
-            body = await self._client.request(
-                "GET", LEASES.path(self.identity.namespace, self.identity.lease)
-            )
-        except AbsentError:
-            return None
-        return read_lease(body)
+        return await get_lease(self._client, self.identity.namespace, self.identity.lease)
 
     def _warn_of_namesake(self, holder: str) -> None:
         """Say once that another process has taken the Lease while this one held it."""
