@@ -203,6 +203,16 @@ def transitions(api: FakeApi) -> list[tuple[str, str]]:
     return found
 
 
+async def both_deliver(api: FakeApi) -> None:
+    """Wait until two relays are counted, and the object delivers."""
+    await eventually(
+        "both are counted",
+        lambda: web(api).get("status", {}).get("relays") == "2 of 2",
+        timeout_s=20,
+    )
+    await eventually("it delivers", lambda: delivering(api)[0] == "True", timeout_s=5)
+
+
 async def test_a_status_and_its_events_are_written(api: FakeApi) -> None:
     async with relay(api, "relay-0") as one:
         one.board.put(WEB, NO_DATA)
@@ -271,12 +281,7 @@ async def test_the_leader_writes_for_all_and_the_next_one_goes_on(api: FakeApi) 
         await eventually("the first leads", lambda: first.leads, timeout_s=8)
         second = await stack.enter_async_context(relay(api, "relay-1"))
         second.board.put(WEB, GOOD)
-        await eventually(
-            "both are counted",
-            lambda: web(api).get("status", {}).get("relays") == "2 of 2",
-            timeout_s=20,
-        )
-        await eventually("it delivers", lambda: delivering(api)[0] == "True", timeout_s=5)
+        await both_deliver(api)
         second.board.put(WEB, FAILING)
         await eventually(
             "the second one's failure is written by the first",
@@ -311,12 +316,7 @@ async def test_a_report_of_an_earlier_version_counts(api: FakeApi) -> None:
         await eventually("the first leads", lambda: first.leads, timeout_s=8)
         old = await stack.enter_async_context(relay(api, "relay-1"))
         old.board.put(policy, GOOD)
-        await eventually(
-            "both are counted",
-            lambda: web(api).get("status", {}).get("relays") == "2 of 2",
-            timeout_s=20,
-        )
-        await eventually("it delivers", lambda: delivering(api)[0] == "True", timeout_s=5)
+        await both_deliver(api)
         old.board.put(policy, FAILING)
         await eventually(
             "a change is written", lambda: delivering(api) == ("False", "Failing"), timeout_s=5

@@ -55,6 +55,15 @@ class Leases:
         return {one.name: one.lost_at_s is not None for one in self.membership.members()}
 
 
+def two_relays() -> Leases:
+    """Relays r0 and r1, which have been there for 20 s."""
+    leases = Leases()
+    leases.start("r0")
+    leases.start("r1")
+    leases.run(20)
+    return leases
+
+
 def test_relays_that_renew_live() -> None:
     leases = Leases()
     assert not leases.membership.is_known
@@ -68,10 +77,7 @@ def test_relays_that_renew_live() -> None:
 
 
 def test_a_killed_relay_is_lost_after_its_duration_and_cleaned_up_later() -> None:
-    leases = Leases()
-    leases.start("r0")
-    leases.start("r1")
-    leases.run(20)
+    leases = two_relays()
     leases.kill("r1")
     leases.run(10)
     assert leases.lost() == {"r0": False, "r1": False}
@@ -87,10 +93,7 @@ def test_a_killed_relay_is_lost_after_its_duration_and_cleaned_up_later() -> Non
 
 
 def test_a_relay_that_ends_counts_for_a_while() -> None:
-    leases = Leases()
-    leases.start("r0")
-    leases.start("r1")
-    leases.run(20)
+    leases = two_relays()
     leases.end("r1")
     leases.run(STEP_S)
     assert [one.left for one in leases.membership.members()] == [False, True]
@@ -101,10 +104,7 @@ def test_a_relay_that_ends_counts_for_a_while() -> None:
 
 
 def test_a_relay_that_restarts_is_the_same() -> None:
-    leases = Leases()
-    leases.start("r0")
-    leases.start("r1")
-    leases.run(20)
+    leases = two_relays()
     leases.end("r1")
     leases.run(20)
     leases.start("r1")
@@ -114,10 +114,7 @@ def test_a_relay_that_restarts_is_the_same() -> None:
 
 
 def test_nothing_is_concluded_from_a_time_without_a_look() -> None:
-    leases = Leases()
-    leases.start("r0")
-    leases.start("r1")
-    leases.run(20)
+    leases = two_relays()
     renewing, leases.renewing = leases.renewing, set()
     leases.run(600, look=False)  # the API server is away
     leases.membership.listed(leases.present.values(), leases.now)
@@ -128,10 +125,7 @@ def test_nothing_is_concluded_from_a_time_without_a_look() -> None:
 
 
 def test_a_relay_that_was_lost_before_stays_so() -> None:
-    leases = Leases()
-    leases.start("r0")
-    leases.start("r1")
-    leases.run(20)
+    leases = two_relays()
     leases.kill("r1")
     leases.run(30)
     leases.now += GAP_S + 1
