@@ -10,12 +10,10 @@ from relay.config.settings.settings import Settings
 from relay.control.cluster.cluster_source import ClusterSource
 from relay.control.cluster.control_plane import ControlPlaneStatistics, PlaneOptions
 from relay.control.cluster.plane_set import PlaneSet
+from relay.control.kubernetes.cache_file import CACHE_DIRECTORY
 from relay.control.reconcile.combined_source import CombinedSource
 from relay.control.reconcile.file_source import FileResources
 from relay.control.reconcile.resource_source import ResourceSource
-
-CACHE_DIRECTORY = "kubernetes"
-"""Directory of the last known objects, in that of the storage."""
 
 
 @dataclass(frozen=True, slots=True)

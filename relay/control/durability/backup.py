@@ -28,6 +28,7 @@ import msgspec
 from relay import __version__
 from relay.config.yaml.document import read_bounded
 from relay.control.durability.backup_archive import VERSION, BackupWriter, Head, is_name, writing
+from relay.control.kubernetes.cache_file import CACHE_DIRECTORY
 from relay.runtime.errors import BackupError
 from relay.sink.queue.cursor import QueueCursor
 from relay.sink.spill import record as queue_record
@@ -50,8 +51,7 @@ _JOURNAL, _QUEUES = "journal", "queues"
 _CHECKPOINT = "checkpoint"
 _RETIRED = ".removed-"
 _TEMPORARY = ".new"
-_LEFT_OUT = ("lock", "lost+found", "kubernetes")
-"""``kubernetes`` is a cache of objects and of the Secrets that they refer to."""
+_LEFT_OUT = ("lock", "lost+found", CACHE_DIRECTORY)
 
 Cursors = dict[int, QueueCursor]
 

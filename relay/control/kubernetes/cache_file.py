@@ -34,6 +34,8 @@ CACHE_BYTES_MAX = 128 * 1024 * 1024
 VERSION = 1
 SAVE_REST: Final = 20.0
 """Pause after each write, as a multiple of its duration."""
+CACHE_DIRECTORY: Final = "kubernetes"
+"""Directory of the last known objects and Secrets, in that of the storage; in no backup."""
 _MAGIC = b"relay-objects"
 _NOTHING = b"null"
 
