@@ -39,11 +39,6 @@ class ObjectHistory:
         self.sinks: dict[str, Conditions] = {}
         self._carry_until = 0.0
 
-    @property
-    def carries(self) -> bool:
-        """True if written conditions may stand in for some that were judged."""
-        return self._carry_until > 0.0
-
     def seed(self, conditions: Conditions, sinks: Mapping[str, Conditions], at: float) -> None:
         """Take over the conditions that are written; :meth:`judge` again then."""
         self.conditions, self.sinks = conditions, dict(sinks)
