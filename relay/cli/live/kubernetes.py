@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -19,6 +19,7 @@ from relay.config.exporter import build
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Endpoint, Exporter, SecretRef, Sink
 from relay.config.yaml.document import parse_documents
+from relay.control.cluster.resources import EXPORTING, NAMESPACES, SECRETS
 from relay.control.kubernetes.client import ApiClient, WatchTarget, decoded
 from relay.control.kubernetes.errors import AbsentError, KubernetesError
 from relay.control.kubernetes.kubeconfig import ClusterAccess, in_cluster, read_kubeconfig
@@ -27,22 +28,6 @@ from relay.control.preview.manifest import read_document
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_on_uvloop
 from relay.selector.inventory.store import Object
-
-_SECRETS: Final = ApiResource("", "v1", "secrets", "Secret")
-_NAMESPACES: Final = ApiResource("", "v1", "namespaces", "Namespace", namespaced=False)
-
-
-def _resource(api_version: str, plural: str, kind: str) -> ApiResource:
-    group, _, version = api_version.partition("/")
-    return ApiResource(group, version, plural, kind)
-
-
-_RESOURCES: Final[dict[str, tuple[ApiResource, ...]]] = {
-    build.KIND: (_resource(build.API_VERSION, "exporters", build.KIND),),
-    dialect.KIND: tuple(
-        _resource(version, "exportpolicies", dialect.KIND) for version in dialect.API_VERSIONS
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +82,7 @@ def fetch_exporter(access: ClusterAccess, name: str) -> dict[str, Any]:
     if len(namespace) > 1:
         raise ConfigError([Fault("--exporter", "must be namespace/name on Kubernetes")])
     where = namespace[0] if namespace else access.namespace or "default"
-    paths = [resource.path(where, own) for resource in _RESOURCES[kind]]
+    paths = [resource.path(where, own) for resource in EXPORTING if resource.kind == kind]
     return run_on_uvloop(_first(access, paths, f"{kind} {where}/{own}"))
 
 
@@ -120,24 +105,23 @@ async def _all(access: ClusterAccess, *, need_sinks: bool) -> ClusterObjects:
     namespaces: list[Object] = []
     faults: list[Fault] = []
     async with ApiClient(access) as client:
-        for resources in _RESOURCES.values():
-            for resource in resources:
-                for text in await _listed(client, resource, faults, needed=True):
-                    try:
-                        (document,) = parse_documents(text, f"{access.server} {resource.plural}")
-                        # Items of a list do not say of what kind they are.
-                        value = document.value
-                        if isinstance(value, dict):
-                            value |= {"kind": resource.kind, "apiVersion": resource.api_version}
-                        one = read_document(document, "", need_sinks=need_sinks)
-                    except ConfigError as error:
-                        faults += error.faults
-                    else:
-                        exporters.setdefault(one.id, one)
-        for text in await _listed(client, _NAMESPACES, faults, needed=False):
+        for resource in EXPORTING:
+            for text in await _listed(client, resource, faults, needed=True):
+                try:
+                    (document,) = parse_documents(text, f"{access.server} {resource.plural}")
+                    # Items of a list do not say of what kind they are.
+                    value = document.value
+                    if isinstance(value, dict):
+                        value |= {"kind": resource.kind, "apiVersion": resource.api_version}
+                    one = read_document(document, "", need_sinks=need_sinks)
+                except ConfigError as error:
+                    faults += error.faults
+                else:
+                    exporters.setdefault(one.id, one)
+        for text in await _listed(client, NAMESPACES, faults, needed=False):
             found = msgspec.json.decode(text, type=_Namespace).metadata
             namespaces.append(
-                Object("", "", _NAMESPACES.kind, "", found.name, found.uid, found.labels)
+                Object("", "", NAMESPACES.kind, "", found.name, found.uid, found.labels)
             )
     return ClusterObjects(tuple(exporters.values()), tuple(namespaces), tuple(faults))
 
@@ -191,7 +175,7 @@ async def _secrets(access: ClusterAccess, exporter: Exporter, names: Iterable[st
     store = SecretStore()
     async with ApiClient(access) as client:
         for name in names:
-            path = _SECRETS.path(exporter.namespace, name)
+            path = SECRETS.path(exporter.namespace, name)
             try:
                 found = decoded(await client.request("GET", path), _Secret)
                 data = {key: base64.b64decode(text) for key, text in found.data.items()}
