@@ -17,7 +17,7 @@ import msgspec
 from relay.config.export_policy import dialect
 from relay.config.exporter import build
 from relay.config.exporter.secrets import SecretStore
-from relay.config.exporter.types import Endpoint, Exporter, SecretRef, Sink
+from relay.config.exporter.types import Exporter, Sink
 from relay.config.yaml.document import parse_documents
 from relay.control.cluster.resources import EXPORTING, NAMESPACES, SECRETS
 from relay.control.kubernetes.client import ApiClient, WatchTarget, decoded
@@ -88,7 +88,7 @@ def fetch_exporter(access: ClusterAccess, name: str) -> dict[str, Any]:
 
 def fetch_secrets(access: ClusterAccess, exporter: Exporter, sink: Sink) -> SecretStore:
     """Return the Secrets that a sink refers to; missing ones are not in it. Raises ConfigError."""
-    names = {reference.name for reference in _references(sink.endpoint)}
+    names = {reference.name for reference in sink.endpoint.references}
     return run_on_uvloop(_secrets(access, exporter, sorted(names)))
 
 
@@ -191,13 +191,3 @@ async def _secrets(access: ClusterAccess, exporter: Exporter, names: Iterable[st
 class _Secret(msgspec.Struct):
     data: dict[str, str] = {}
     type: str = ""
-
-
-def _references(endpoint: Endpoint) -> Iterable[SecretRef]:
-    tls = endpoint.tls
-    references = (
-        endpoint.authentication.secret,
-        tls.ca if tls else None,
-        tls.certificate if tls else None,
-    )
-    return (reference for reference in references if reference is not None)

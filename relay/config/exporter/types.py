@@ -6,7 +6,7 @@ which exporters and which sinks really changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -94,6 +94,14 @@ class Endpoint:
     request_bytes_max: int | None = None
     """Upper bound of one request's encoded size before compression; None: only the protocol's."""
     concurrency: int = 1
+
+    @property
+    def references(self) -> Iterator[SecretRef]:
+        """Yield the Secrets that it refers to."""
+        tls = self.tls or ClientTls()
+        for one in (self.authentication.secret, tls.ca, tls.certificate):
+            if one is not None:
+                yield one
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,12 +306,6 @@ def _reads_as(before: ApiObject, after: ApiObject) -> bool:
 def _references(exporter: Exporter | None, namespace: str) -> Iterator[ObjectKey]:
     """Yield the Secrets that an Exporter refers to."""
     for sink in exporter.sinks if exporter is not None else ():
-        tls = sink.endpoint.tls
-        found = (
-            sink.endpoint.authentication.secret,
-            tls.ca if tls is not None else None,
-            tls.certificate if tls is not None else None,
-        )
-        for one in found:
-            if one is not None and one.name:
+        for one in sink.endpoint.references:
+            if one.name:
                 yield namespace, one.name
