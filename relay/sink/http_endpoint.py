@@ -110,7 +110,8 @@ class HttpEndpoint:
         # A plain success carries no text that could hold a secret.
         if not verdict.message:
             return verdict
-        return replace(verdict, message=redact(verdict.message, _secret_headers(access)))
+        hidden = secret_headers(access.endpoint, access.credentials)
+        return replace(verdict, message=redact(verdict.message, hidden))
 
     def _read_access(self) -> _Access:
         """Read the sink's secrets. Raises SecretError."""
@@ -147,11 +148,9 @@ class HttpEndpoint:
         return f"<HttpEndpoint {self._endpoint.url}>"
 
 
-def _secret_headers(access: _Access) -> dict[str, str]:
+def secret_headers(endpoint: Endpoint, credentials: Mapping[str, str]) -> dict[str, str]:
     """Return every header that may hold a credential; users write them into ``headers``, too."""
     given = {
-        name: value
-        for name, value in access.endpoint.headers.items()
-        if len(value) >= SECRET_CHARS_MIN
+        name: value for name, value in endpoint.headers.items() if len(value) >= SECRET_CHARS_MIN
     }
-    return {**given, **access.credentials}
+    return {**given, **credentials}

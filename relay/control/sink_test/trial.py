@@ -34,7 +34,7 @@ from relay.sink.http.credentials import SecretLookup, credential_headers, redact
 from relay.sink.http.interface import HttpRequest
 from relay.sink.http.response import HttpFailure, HttpResponse
 from relay.sink.http.tls import TlsMaterial
-from relay.sink.http_endpoint import SECRET_CHARS_MIN
+from relay.sink.http_endpoint import secret_headers
 from relay.sink.interface import ClientDependencies
 from relay.sink.kinds import kind_of
 from relay.sink.retry.verdict import Verdict, printable
@@ -116,7 +116,8 @@ async def try_sink(
     )
     try:
         try:
-            hidden = _hidden(sink, secrets)
+            credentials = credential_headers(sink.endpoint.authentication, secrets)
+            hidden = secret_headers(sink.endpoint, credentials)
             request = synthetic_request(exporter.id, sink, clock())
         except SecretError as error:
             yield TestStep("credentials", False, tick() - began, str(error))
@@ -178,16 +179,6 @@ def _last(steps: _Steps) -> TestStep:
     step = steps.queue.get_nowait()
     assert step is not None, "the end was taken already"
     return step
-
-
-def _hidden(sink: Sink, secrets: SecretLookup) -> dict[str, str]:
-    """Return the headers that no message may hold. Raises SecretError."""
-    given = {
-        name: value
-        for name, value in sink.endpoint.headers.items()
-        if len(value) >= SECRET_CHARS_MIN
-    }
-    return {**given, **credential_headers(sink.endpoint.authentication, secrets)}
 
 
 def _described(sink: Sink) -> str:
