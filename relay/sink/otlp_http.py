@@ -37,7 +37,7 @@ from relay.codec.otlp.response import PartialSuccess, parse_response, parse_stat
 from relay.codec.otlp.split import split_request
 from relay.config.exporter.types import Compression, Endpoint
 from relay.runtime.errors import DecodeError
-from relay.sink.http.response import HttpResponse
+from relay.sink.http.response import HttpResponse, status_line
 from relay.sink.http_endpoint import HttpEndpoint
 from relay.sink.interface import ClientDependencies, SinkKind
 from relay.sink.queue.encoding import encode_and_cut
@@ -114,8 +114,7 @@ def _parse_json_response(body: bytes) -> PartialSuccess | None:
 
 
 def _describe(status: int, body: bytes, content_type: str) -> str:
-    phrase = HTTPStatus(status).phrase if status in _KNOWN_STATUSES else ""
-    head = f"HTTP {status} {phrase}".rstrip()
+    head = status_line(status)
     if 300 <= status < 400:
         return f"{head}: redirects are not followed"
     text = printable(parse_status_message(body, content_type))

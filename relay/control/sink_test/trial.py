@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from ssl import SSLContext
 from typing import Final
 
@@ -32,7 +31,7 @@ from relay.sink.http.client import Transport
 from relay.sink.http.connector import ConnectStep
 from relay.sink.http.credentials import SecretLookup, credential_headers, redact
 from relay.sink.http.interface import HttpRequest
-from relay.sink.http.response import HttpFailure, HttpResponse
+from relay.sink.http.response import HttpFailure, HttpResponse, status_line
 from relay.sink.http.tls import TlsMaterial
 from relay.sink.http_endpoint import secret_headers
 from relay.sink.interface import ClientDependencies
@@ -168,7 +167,7 @@ def _ended(
         return [_last(steps), failure_verdict(name, message, seconds)]
     verdict = answer_verdict(answer.status, task.result(), seconds)
     is_2xx = 200 <= answer.status < 300
-    steps.end("answer", ok=is_2xx, message=_status_line(answer.status))
+    steps.end("answer", ok=is_2xx, message=status_line(answer.status))
     first = _last(steps)
     # Where the status tells it all, the body is not what is wrong.
     steps.end("body", ok=verdict.ok or not is_2xx, message=redact(_excerpt(answer), hidden))
@@ -186,13 +185,6 @@ def _described(sink: Sink) -> str:
     if authentication.secret is None:
         return "none are needed"
     return f"{authentication.type} from Secret {authentication.secret.name}"
-
-
-def _status_line(status: int) -> str:
-    try:
-        return f"HTTP {status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return f"HTTP {status}"
 
 
 def _excerpt(answer: HttpResponse) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Literal
 
 RESPONSE_BYTES_MAX = 4 * 1024 * 1024
@@ -50,3 +51,11 @@ class RequestFailedError(Exception):
     def __init__(self, failure: HttpFailure) -> None:
         self.failure = failure
         super().__init__(failure)
+
+
+def status_line(status: int) -> str:
+    """Return a status with its registered phrase, if it has one: ``HTTP 404 Not Found``."""
+    try:
+        return f"HTTP {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"HTTP {status}"

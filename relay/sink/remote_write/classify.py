@@ -34,7 +34,7 @@ from relay.codec.otlp.response import parse_status_message
 from relay.codec.remote_write.response import Refusal, parse_refusal, parse_written
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.exporter.types import BadRequest
-from relay.sink.http.response import HttpResponse
+from relay.sink.http.response import HttpResponse, status_line
 from relay.sink.retry.verdict import (
     Bisect,
     Delivered,
@@ -146,8 +146,7 @@ def _written(sent: Sent, written: int, reason: str, message: str) -> Verdict:
 
 
 def _describe(status: int, body: bytes, content_type: str) -> str:
-    phrase = HTTPStatus(status).phrase if status in _KNOWN_STATUSES else ""
-    head = f"HTTP {status} {phrase}".rstrip()
+    head = status_line(status)
     if 300 <= status < 400:
         return f"{head}: redirects are not followed"
     text = parse_status_message(body, content_type)
