@@ -15,11 +15,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
+from relay.codec.otlp.data_points import STALE
 from relay.codec.remote_write.raw_series import RawSeries, label_fields, read_v1, read_v2
 from relay.selector.matchers import NAME
 
-_STALE: Final = 0x7FF0000000000002
-"""Bits of the value that ends a series; OTLP has a flag for it."""
 _NO_RECORDED_VALUE: Final = 1
 
 
@@ -95,9 +94,8 @@ def _raw_points(series: Iterable[RawSeries]) -> Iterator[TappedPoint]:
         labels = {name.decode(): text.decode() for _, name, text in label_fields(one.labels)}
         metric = labels.pop(NAME, "")
         for value, time_ms, _ in one.samples:
-            (bits,) = struct.unpack("<Q", value)
             (number,) = struct.unpack("<d", value)
-            shown = "stale" if bits == _STALE else repr(number)
+            shown = "stale" if value == STALE else repr(number)
             yield TappedPoint(metric, "sample", labels, {}, shown, time_ms / 1000)
         for message in one.histograms:
             shown = f"{len(message)} bytes"
