@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from relay.telemetry.metric_spec import MetricSpec, Row
-from relay.telemetry.snapshot import ClusterFigures, KubernetesWatch, Snapshot
+from relay.telemetry.metric_spec import MetricSpec, Row, by
+from relay.telemetry.snapshot import (
+    ClusterFigures,
+    KubernetesFigures,
+    KubernetesWatch,
+    Snapshot,
+)
+
+_WATCH: Final = ("plane", "resource")
 
 
 def _one(read: Callable[[ClusterFigures], float]) -> Callable[[Snapshot], Iterable[Row]]:
     return lambda snapshot: [((), read(snapshot.cluster))] if snapshot.cluster else []
 
 
-def _by_result(
-    read: Callable[[ClusterFigures], Mapping[str, int]],
-) -> Callable[[Snapshot], Iterable[Row]]:
+def _per_watch(value: Callable[[KubernetesWatch], float]) -> Callable[[Snapshot], Iterable[Row]]:
     return lambda snapshot: (
-        [((key,), value) for key, value in read(snapshot.cluster).items()]
-        if snapshot.cluster
-        else []
+        ((plane.name, watch.resource), value(watch))
+        for plane in snapshot.kubernetes
+        for watch in plane.watches
     )
 
 
-_WATCH: Final = ("plane", "resource")
+def _per_plane(
+    value: Callable[[KubernetesFigures], float],
+) -> Callable[[Snapshot], Iterable[Row]]:
+    return lambda snapshot: (((plane.name,), value(plane)) for plane in snapshot.kubernetes)
 
 
-def _per_watch(value: Callable[[KubernetesWatch], float]) -> Callable[[Snapshot], Iterator[Row]]:
-    def rows(snapshot: Snapshot) -> Iterator[Row]:
-        for plane in snapshot.kubernetes:
-            for watch in plane.watches:
-                yield (plane.name, watch.resource), value(watch)
-
-    return rows
-
-
-def _requests(snapshot: Snapshot) -> Iterator[Row]:
-    for plane in snapshot.kubernetes:
-        for code, count in plane.requests.items():
-            yield (plane.name, code), count
-
-
-def _secrets(snapshot: Snapshot) -> Iterator[Row]:
-    for plane in snapshot.kubernetes:
-        for state, count in plane.secrets.items():
-            yield (plane.name, state), count
+def _per_plane_by(
+    read: Callable[[KubernetesFigures], Mapping[str, int]],
+) -> Callable[[Snapshot], Iterable[Row]]:
+    """Return a reader of a metric with label ``plane``, and one for the keys of a mapping."""
+    return lambda snapshot: (
+        ((plane.name, key), count)
+        for plane in snapshot.kubernetes
+        for key, count in read(plane).items()
+    )
 
 
 CLUSTER_METRICS: Final = (
@@ -74,7 +72,7 @@ CLUSTER_METRICS: Final = (
         "counter",
         "Writes of a status to Kubernetes, by result: written or failed. Failed ones are repeated.",
         ("result",),
-        _by_result(lambda c: c.status_writes),
+        by(lambda s: s.cluster.status_writes if s.cluster else {}),
     ),
     MetricSpec(
         "relay_kubernetes_statuses_waiting",
@@ -95,7 +93,7 @@ CLUSTER_METRICS: Final = (
         "counter",
         "Events on Kubernetes, by result: written, failed or given_up.",
         ("result",),
-        _by_result(lambda c: c.events),
+        by(lambda s: s.cluster.events if s.cluster else {}),
     ),
 )
 
@@ -147,27 +145,27 @@ PLANE_METRICS: Final = (
         "counter",
         "Requests to a control plane by the status code of the answer, or unreachable.",
         ("plane", "code"),
-        _requests,
+        _per_plane_by(lambda plane: plane.requests),
     ),
     MetricSpec(
         "relay_kubernetes_connections",
         "gauge",
         "Connections to a control plane in use.",
         ("plane",),
-        lambda s: tuple(((plane.name,), plane.connections) for plane in s.kubernetes),
+        _per_plane(lambda plane: plane.connections),
     ),
     MetricSpec(
         "relay_kubernetes_secrets",
         "gauge",
         "Secrets that Exporters of a control plane refer to: held, or absent.",
         ("plane", "state"),
-        _secrets,
+        _per_plane_by(lambda plane: plane.secrets),
     ),
     MetricSpec(
         "relay_kubernetes_internal_errors_total",
         "counter",
         "Unexpected errors while a control plane was watched. Above 0 is a bug: see the log.",
         ("plane",),
-        lambda s: tuple(((plane.name,), plane.bugs) for plane in s.kubernetes),
+        _per_plane(lambda plane: plane.bugs),
     ),
 )

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from relay.telemetry.metric_spec import Kind, MetricSpec, Row
+from relay.telemetry.metric_spec import Kind, MetricSpec, Row, one
 from relay.telemetry.snapshot import ProjectFigures, Snapshot
 
 _PROJECT: Final = ("project",)
 
 
-def _per_project(value: Callable[[ProjectFigures], float]) -> Callable[[Snapshot], Iterator[Row]]:
-    def rows(snapshot: Snapshot) -> Iterator[Row]:
-        for one in snapshot.projects:
-            yield (one.project,), value(one)
-
-    return rows
+def _per_project(value: Callable[[ProjectFigures], float]) -> Callable[[Snapshot], Iterable[Row]]:
+    return lambda snapshot: (((each.project,), value(each)) for each in snapshot.projects)
 
 
 def _limits(snapshot: Snapshot) -> Iterator[Row]:
-    for one in snapshot.projects:
-        for name, limit in one.limits.items():
-            yield (one.project, name), limit
+    for each in snapshot.projects:
+        for name, limit in each.limits.items():
+            yield (each.project, name), limit
 
 
 def _spec(name: str, kind: Kind, text: str, value: Callable[[ProjectFigures], float]) -> MetricSpec:
@@ -87,6 +83,6 @@ PROJECTS: tuple[MetricSpec, ...] = (
         "counter",
         "Projects of which nothing is left and whose learned state was dropped.",
         (),
-        lambda snapshot: iter([((), snapshot.projects_forgotten)]),
+        one(lambda s: s.projects_forgotten),
     ),
 )
