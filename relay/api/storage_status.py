@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from relay.control.durability.replay import ReplayStatistics
+from relay.control.kubernetes.status_body import written_time
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.orphans import OrphanReport, OrphanStatistics
 from relay.sink.spill.store import StoreStatistics
@@ -156,7 +156,4 @@ def orphan_document(queue: OrphanReport) -> dict[str, Any]:
 
 def time_document(seconds: float | None) -> str | None:
     """Format seconds since the epoch as RFC 3339 in UTC, as Kubernetes does; None for 0 or None."""
-    if not seconds:
-        return None
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=0)
-    return moment.isoformat().replace("+00:00", "Z")
+    return written_time(seconds) if seconds else None

@@ -8,6 +8,7 @@ from typing import Any, Final
 from relay.config.exporter.types import Exporter
 from relay.config.limits.limit_checks import ExporterCounts, counts_of
 from relay.config.limits.project_limits import limit_values
+from relay.control.kubernetes.status_body import usage_document
 from relay.control.projects.project_totals import ProjectTotals
 from relay.control.projects.usage_facts import UsageFacts
 from relay.control.reconcile.sink_report import SinkReport
@@ -20,14 +21,8 @@ _NOTHING: Final = UsageFigures()
 
 
 def figures_document(figures: UsageFigures | None) -> dict[str, int]:
-    """Return figures as ``/status`` shows them."""
-    figures = figures or _NOTHING
-    return {
-        "activeSeries": figures.active_series,
-        "samplesPerMinute": figures.samples_per_minute,
-        "bytesPerMinute": figures.bytes_per_minute,
-        "resentPerMinute": figures.resent_per_minute,
-    }
+    """Return figures as ``/status`` shows them: as objects on Kubernetes do, 0 where unknown."""
+    return usage_document(figures or _NOTHING)
 
 
 def project_figures(

@@ -48,10 +48,11 @@ def status_document(status: ObjectStatus) -> dict[str, Any]:
     if status.sinks:
         document["sinks"] = [_sink(one) for one in status.sinks]
     if status.usage is not None:
-        document["usage"] = _usage(status.usage)
+        document["usage"] = usage_document(status.usage)
     if status.source_usage:
         document["sources"] = [
-            {"name": name, "usage": _usage(usage)} for name, usage in status.source_usage.items()
+            {"name": name, "usage": usage_document(usage)}
+            for name, usage in status.source_usage.items()
         ]
     if status.relays:
         document["relays"] = status.relays
@@ -183,11 +184,12 @@ def _sink(sink: SinkStatus) -> dict[str, Any]:
             "queued": ledger.queued,
         }
     if sink.usage is not None:
-        document["usage"] = _usage(sink.usage)
+        document["usage"] = usage_document(sink.usage)
     return document
 
 
-def _usage(usage: UsageFigures) -> dict[str, int]:
+def usage_document(usage: UsageFigures) -> dict[str, int]:
+    """Return usage as a status has it."""
     return {
         "activeSeries": usage.active_series,
         "samplesPerMinute": usage.samples_per_minute,
