@@ -10,15 +10,14 @@ import msgspec
 
 from relay.cli.live.kubernetes import access_of, fetch_exporter
 from relay.cli.usage import UsageError
-from relay.config.export_policy import dialect
 from relay.config.exporter import build
+from relay.config.exporter.loading.resource_reader import EXPORTER_KINDS
 from relay.config.exporter.types import Exporter, id_of
 from relay.config.yaml.document import Document, parse_documents, read_documents
 from relay.config.yaml.file_watcher import manifest_files
 from relay.control.preview.manifest import read_document
 from relay.runtime.errors import ConfigError, Fault
 
-_KINDS = (build.KIND, dialect.KIND)
 _SHOWN_MAX = 10
 
 
@@ -70,7 +69,7 @@ def _documents(path: Path) -> Iterator[Document]:
     for file in files:
         for document in read_documents(file):
             value = document.value
-            if isinstance(value, dict) and value.get("kind") in _KINDS:
+            if isinstance(value, dict) and value.get("kind") in EXPORTER_KINDS:
                 yield document
 
 

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
-from relay.config.export_policy import dialect
-from relay.config.export_policy.build import build_export_policy, export_policy_schema
-from relay.config.exporter import build
+from relay.config.exporter.loading.resource_reader import EXPORTER_KINDS, build_of_kind
 from relay.config.exporter.types import Exporter
-from relay.config.schema.validate import Reading, Schema
 from relay.config.yaml.document import Document, parse_documents
 from relay.config.yaml.report import Report
 from relay.runtime.errors import ConfigError, Fault
 
-_KINDS: Final[
-    Mapping[str, tuple[Callable[[], Schema], Callable[[Reading, tuple[str, str], str], Exporter]]]
-] = {
-    build.KIND: (build.exporter_schema, build.build_exporter),
-    dialect.KIND: (export_policy_schema, build_export_policy),
-}
 _SINKS: Final = ("spec", "sinks")
 
 
@@ -40,14 +30,11 @@ def read_document(document: Document, project: str, *, need_sinks: bool) -> Expo
     for where, message in document.faults:
         report.fault(where, message, on_key=True)
     kind = value.get("kind") if isinstance(value, dict) else None
-    if not isinstance(kind, str) or kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in EXPORTER_KINDS:
         if not report.faulty:
-            report.fault((), f"must be of kind {' or '.join(_KINDS)}")
+            report.fault((), f"must be of kind {' or '.join(EXPORTER_KINDS)}")
         raise ConfigError(report.faults)
-    schema, builder = _KINDS[kind]
-    reading = schema().read(report, (), value)
-    identity = build.identity_of(reading, kind)
-    exporter = builder(reading, identity or ("", ""), project)
+    exporter, _ = build_of_kind(kind, report, value, project)
     faults = [
         fault for where, fault in report.located_faults() if need_sinks or where[:2] != _SINKS
     ]
