@@ -85,11 +85,8 @@ def run_explain(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config) if arguments.config else Settings()
     if arguments.kubernetes:
         found = fetch_all(access_of(arguments))
-        for fault in found.faults:
-            print(f"left out: {fault}", file=sys.stderr)
-        inventory = Inventory(objects_max=settings.inventory.objects_max)
-        inventory.replace_manifests(ManifestIndex(found.namespaces))
-        _print_answer(arguments, settings, found.exporters, inventory)
+        namespaces = ManifestIndex(found.namespaces)
+        _print_answer(arguments, settings, found.exporters, namespaces, found.faults)
         return 0
     if arguments.exporters:
         settings = Settings(exporters=tuple(map(ExporterPath, arguments.exporters)))
@@ -105,11 +102,8 @@ def run_explain(arguments: argparse.Namespace) -> int:
     objects = load_inventory(
         [*settings.inventory.manifests, *map(ExporterPath, arguments.inventory or ())]
     )
-    for fault in (*loaded.faults, *objects.faults):
-        print(f"left out: {fault}", file=sys.stderr)
-    inventory = Inventory(objects_max=settings.inventory.objects_max)
-    inventory.replace_manifests(objects.index)
-    _print_answer(arguments, settings, loaded.exporters, inventory)
+    faults = (*loaded.faults, *objects.faults)
+    _print_answer(arguments, settings, loaded.exporters, objects.index, faults)
     return 1 if loaded.faults and not loaded.exporters else 0
 
 
@@ -117,9 +111,14 @@ def _print_answer(
     arguments: argparse.Namespace,
     settings: Settings,
     exporters: Iterable[Exporter],
-    inventory: Inventory,
+    objects: ManifestIndex,
+    left_out: Iterable[Fault],
 ) -> None:
     """Answer the question about exporters that do not run in this process."""
+    for fault in left_out:
+        print(f"left out: {fault}", file=sys.stderr)
+    inventory = Inventory(objects_max=settings.inventory.objects_max)
+    inventory.replace_manifests(objects)
     origin = _origin(arguments.account, settings)
     explainer = Explainer.offline(
         exporters,
