@@ -73,7 +73,7 @@ def ask(
             yield answer
     except urllib.error.HTTPError as error:
         message = error.read(ANSWER_BYTES_MAX).decode(errors="replace").strip() or str(error)
-        if error.code == HTTPStatus.NOT_FOUND and not message.startswith("admin."):
+        if error.code == HTTPStatus.NOT_FOUND:
             message = f"{url} has no /{page}: write the address of adminListen ({message})"
         raise ConfigError([_fault(message)]) from error
     except OSError as error:
