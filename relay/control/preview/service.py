@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -84,7 +84,7 @@ class PreviewService:
 
     async def _subject(self, query: PreviewQuery) -> tuple[Exporter, Exporter | None]:
         """Return the exporter to preview and its stored version."""
-        running = {one.id: one for one in self._running()}
+        running = tuple(self._running())
         if not query.manifest:
             return require_running(running, query.exporter), None
         check_project(query.project, has_tenancy=self._engine.router.tenancy.enabled)
@@ -97,18 +97,18 @@ class PreviewService:
                 need_sinks=False,
             )
         )
-        return exporter, running.get(exporter.id)
+        return exporter, next((one for one in running if one.id == exporter.id), None)
 
     def __repr__(self) -> str:
         return f"<PreviewService {self._waiting} under way>"
 
 
-def require_running(running: Mapping[str, Exporter], exporter: str) -> Exporter:
+def require_running(running: Iterable[Exporter], exporter: str) -> Exporter:
     """Return a running exporter by its id; raise ConfigError, with ids that may be meant."""
-    found = running.get(exporter)
-    if found is None:
-        raise ConfigError([Fault("exporter", unknown_exporter(exporter, running))])
-    return found
+    by_id = {one.id: one for one in running}
+    if exporter not in by_id:
+        raise ConfigError([Fault("exporter", unknown_exporter(exporter, by_id))])
+    return by_id[exporter]
 
 
 def check_project(project: str, *, has_tenancy: bool) -> None:

@@ -97,7 +97,7 @@ class SinkTestService:
 
         Raises ConfigError for a sink that does not run, OverloadedError where it may not begin now.
         """
-        exporter = require_running({one.id: one for one in self._running()}, query.exporter)
+        exporter = require_running(self._running(), query.exporter)
         sink = require_sink(exporter, query.sink)
         host = host_of(sink)
         self._limits.check(exporter.project, host)

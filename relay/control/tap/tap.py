@@ -154,7 +154,7 @@ class TapService:
             raise ConfigError([Fault("seconds", f"must be from 1 to {SECONDS_MAX:g}")])
         if not 0 < query.points <= POINTS_MAX:
             raise ConfigError([Fault("points", f"must be from 1 to {POINTS_MAX}")])
-        exporter = require_running({one.id: one for one in self._running()}, query.exporter)
+        exporter = require_running(self._running(), query.exporter)
         sink = require_sink(exporter, query.sink)
         worker = self._worker(exporter.id, sink.name)
         if worker is None:
