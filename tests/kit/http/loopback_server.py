@@ -13,22 +13,29 @@ BODY_BYTES_MAX = 1 << 30
 
 
 class LoopbackServer(ABC):
-    """Answers POST requests from :meth:`open` to :meth:`close`, or within ``async with``.
+    """Answers requests from :meth:`open` to :meth:`close`, or within ``async with``.
 
     ``port`` 0 takes a free one, which is kept when the server is opened again. ``path`` is a
-    pattern of aiohttp's router. Bodies come as they were sent, compressed or not.
+    pattern of aiohttp's router, ``method`` a method or ``*``. Bodies come as they were sent,
+    compressed or not.
     """
 
     def __init__(
-        self, *, port: int = 0, path: str = "/{path:.*}", tls: ssl.SSLContext | None = None
+        self,
+        *,
+        port: int = 0,
+        path: str = "/{path:.*}",
+        method: str = "POST",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._port = port
         self._path = path
+        self._method = method
         self._tls = tls
         self._runner: web.AppRunner | None = None
 
     @abstractmethod
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request."""
 
     @property
@@ -40,7 +47,7 @@ class LoopbackServer(ABC):
     async def open(self) -> None:
         """Listen."""
         app = web.Application(client_max_size=BODY_BYTES_MAX)
-        app.router.add_post(self._path, self.handle)
+        app.router.add_route(self._method, self._path, self.handle)
         self._runner = web.AppRunner(app, auto_decompress=False, shutdown_timeout=0.05)
         await self._runner.setup()
         site = web.TCPSite(

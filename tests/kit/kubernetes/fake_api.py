@@ -14,9 +14,11 @@ import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+
+from tests.kit.http.loopback_server import LoopbackServer
 
 Document = dict[str, Any]
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -97,10 +99,11 @@ async def cut(request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-class FakeApi:
-    """Serves from :meth:`open` to :meth:`close`, or within ``async with``; objects outlive both."""
+class FakeApi(LoopbackServer):
+    """Serves while it is open; objects outlive that."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(method="*", tls=tls)
         self.kinds: dict[str, Kind] = {}
         self.faults: list[Fault] = []
         self.requests: list[Seen] = []
@@ -119,9 +122,6 @@ class FakeApi:
         self._uids = 0
         self._snapshots: dict[str, tuple[list[Document], int]] = {}
         self._changed = asyncio.Event()
-        self._tls = tls
-        self._port = 0
-        self._runner: web.AppRunner | None = None
 
     # Objects
 
@@ -185,31 +185,6 @@ class FakeApi:
         """Where it listens."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
-    async def open(self) -> None:
-        """Listen; on the same port when opened again."""
-        app = web.Application(client_max_size=1 << 26)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.05)
-        await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, "127.0.0.1", self._port, ssl_context=self._tls, reuse_address=True
-        )
-        await site.start()
-        self._port = self._runner.addresses[0][1]
-
-    async def close(self) -> None:
-        """Close every connection, and listen no more."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
     def seen(self, *, watch: bool | None = None, method: str = "GET") -> list[Seen]:
         """The requests so far; watches or others only, if asked."""
         return [
@@ -218,9 +193,8 @@ class FakeApi:
             if one.method == method and watch in (None, one.query.get("watch") == "true")
         ]
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        assert self._runner is not None
-        assert self._runner.server is not None
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Note a request and answer it, or do as a fault says."""
         self._count_connections(request)
         self.requests.append(
             Seen(
