@@ -28,7 +28,7 @@ from relay.config.settings.settings import (
     TenancySettings,
 )
 from relay.runtime.event_loop import run_on_uvloop
-from tests.kit.kubernetes.fake_api import FakeApi, Fault, failing
+from tests.kit.kubernetes.fake_api import FakeApi, Fault, failing, kubeconfig_of
 from tests.kit.remote_write.write_client import WriteClient
 
 EXPORTERS = 10_000
@@ -38,14 +38,6 @@ EXPORTER_PATH = "/apis/telemetry.datumapis.com/v1alpha1/exporters"
 NAMESPACE_PATH = "/api/v1/namespaces"
 SECRET_PATH = "/api/v1/secrets"
 LABEL = "example.com/project"
-KUBECONFIG = """
-apiVersion: v1
-kind: Config
-clusters: [{{name: c, cluster: {{server: "{url}"}}}}]
-users: [{{name: u, user: {{token: t}}}}]
-contexts: [{{name: x, context: {{cluster: c, user: u}}}}]
-current-context: x
-"""
 
 
 def exporter(api: FakeApi, number: int, namespaces: int, code: str) -> dict[str, Any]:
@@ -179,7 +171,7 @@ def has_written(relay: Relay, exporters: int) -> bool:
 def settings_of(url: str, folder: Path) -> Settings:
     """Return the settings of the relay."""
     kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(KUBECONFIG.format(url=url))
+    kubeconfig.write_text(kubeconfig_of(url))
     return Settings(
         listen=ListenAddress("127.0.0.1", 0),
         admin_listen=ListenAddress("127.0.0.1", 0),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relay.cli import main
-from tests.integration.cli.test_preview_command import kubeconfig_of
-from tests.kit.kubernetes.fake_api import FakeApi, Fault, failing
+from tests.kit.kubernetes.fake_api import FakeApi, Fault, failing, kubeconfig_of
 
 EXPORTERS = "/apis/telemetry.datumapis.com/v1alpha1/exporters"
 SINK = {"name": "s", "otlp_http": {"endpoint": "https://otlp.example.com"}}
@@ -30,7 +28,7 @@ async def explained(
 ) -> tuple[int, str, str]:
     """Exit status, output and errors."""
     path = directory / "kubeconfig"
-    path.write_text(json.dumps(kubeconfig_of(api.url)))
+    path.write_text(kubeconfig_of(api.url))
     line = ["explain", "--kubernetes", "--kubeconfig", str(path), *arguments]
     status = await asyncio.to_thread(main.main, line)
     printed = capsys.readouterr()
@@ -84,7 +82,7 @@ async def test_check_reports_every_object(
         broken["spec"]["sinks"] = [{"name": "s", "otlp_http": {}}]
         api.put(EXPORTERS, broken)
         path = tmp_path / "kubeconfig"
-        path.write_text(json.dumps(kubeconfig_of(api.url)))
+        path.write_text(kubeconfig_of(api.url))
         line = ["check", "--kubeconfig", str(path)]
         assert await asyncio.to_thread(main.main, line) == 1
         good, fault, *_, summary = capsys.readouterr().out.splitlines()

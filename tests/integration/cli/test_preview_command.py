@@ -17,7 +17,7 @@ from relay.cli import main
 from relay.config.settings.settings import load_settings
 from relay.control.preview import service
 from tests.kit.exporter_yaml import exporter_of, exporter_yaml
-from tests.kit.kubernetes.fake_api import FakeApi
+from tests.kit.kubernetes.fake_api import FakeApi, kubeconfig_of
 from tests.kit.remote_write.write_client import WriteClient
 
 SETTINGS = """
@@ -58,18 +58,6 @@ class Running:
         path = self.directory / "edited.yaml"
         path.write_text(text)
         return str(path)
-
-
-def kubeconfig_of(url: str) -> dict[str, object]:
-    """A kubeconfig without credentials, which is YAML as well."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-        "clusters": [{"name": "here", "cluster": {"server": url}}],
-        "users": [{"name": "me", "user": {"token": "t"}}],
-    }
 
 
 @pytest.fixture
@@ -130,7 +118,7 @@ async def test_one_of_kubernetes(running: Running) -> None:
         }
         api.put("/apis/telemetry.datumapis.com/v1alpha1/exporters", document)
         kubeconfig = running.directory / "kubeconfig"
-        kubeconfig.write_text(json.dumps(kubeconfig_of(api.url)))
+        kubeconfig.write_text(kubeconfig_of(api.url))
         arguments = ["--kubeconfig", str(kubeconfig), "--project", "acme", "--measure", "0"]
         status, out, _ = await running.command("preview", *arguments, "--exporter", "shop/web")
         assert status == 0

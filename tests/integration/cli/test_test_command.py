@@ -20,7 +20,6 @@ from relay.app import Relay
 from relay.cli import main
 from relay.config.settings.settings import load_settings
 from relay.control.sink_test.point import METRIC
-from tests.integration.cli.test_preview_command import kubeconfig_of
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.hostile_server import (
     HostileServer,
@@ -30,7 +29,7 @@ from tests.kit.http.hostile_server import (
 )
 from tests.kit.http.otlp_server import OtlpServer, Reply, partial_success
 from tests.kit.http.remote_write_server import RemoteWriteServer
-from tests.kit.kubernetes.fake_api import FakeApi
+from tests.kit.kubernetes.fake_api import FakeApi, kubeconfig_of
 
 TOKEN = "a-token-that-nobody-may-see"
 SECRET = f"""
@@ -262,7 +261,7 @@ async def test_one_of_kubernetes_with_its_secret(commands: Commands) -> None:
         api.put("/apis/telemetry.datumapis.com/v1alpha1/exporters", exporter)
         api.put("/api/v1/secrets", {"metadata": metadata, "data": data})
         kubeconfig, config = commands.directory / "kubeconfig", commands.directory / "relay.yaml"
-        kubeconfig.write_text(json.dumps(kubeconfig_of(api.url)))
+        kubeconfig.write_text(kubeconfig_of(api.url))
         config.write_text(SETTINGS)
         arguments = ("--config", str(config), "--kubeconfig", str(kubeconfig))
         status, out, err = await commands.run(*arguments, "--exporter", "shop/web")
