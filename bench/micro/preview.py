@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from pathlib import Path
 
 from bench import bodies
 from bench.labels import labels_of
+from bench.micro.selection import resident_bytes
 from relay.config.exporter.types import Exporter, OtlpHttp, Sink, Source
 from relay.control.preview.preview import Preview, PreviewProgress
 from relay.control.preview.result import PreviewResult
@@ -50,12 +50,6 @@ def exporter(query: str) -> Exporter:
     """Return an exporter with one source."""
     sink = Sink("s", ("q",), OtlpHttp("https://otlp.example.com/v1/metrics"))
     return Exporter("", "default", "x", (Source("q", query, parse_query(query)),), (sink,))
-
-
-def resident_bytes() -> int:
-    """Return the resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
 
 
 class Pulse:
