@@ -8,19 +8,17 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import celpy
 import pytest
 import yaml
-from celpy.celtypes import StringType
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator
 
 from relay.config.yaml.document import read_documents
+from tests.kit.oracle.crd import faults_of_crd
 from tests.kit.paths import ROOT
 
 DATA = ROOT / "tests/data/export_policies"
@@ -84,56 +82,6 @@ REFUSED_BY_THE_CRD = {
 """Bad files that the API server refuses by the CRD; the others are faults to the loader alone."""
 
 
-@cache
-def program(rule: str) -> Any:
-    environment = celpy.Environment()
-    return environment.program(
-        environment.compile(rule),
-        functions={"lowerAscii": lambda text: StringType(str(text).lower())},
-    )
-
-
-def stored(schema: Any, value: Any) -> Any:
-    """Return a value as the API server stores it: without nulls, pruned, with defaults."""
-    if isinstance(value, list):
-        return [stored(schema.get("items", {}), one) for one in value]
-    properties = schema.get("properties")
-    if not isinstance(value, dict) or properties is None:
-        return value
-    kept = {
-        key: stored(properties[key], one)
-        for key, one in value.items()
-        if key in properties and one is not None
-    }
-    for key, one in properties.items():
-        if "default" in one and key not in kept:
-            kept[key] = stored(one, one["default"])
-    return kept
-
-
-def broken_rules(schema: Any, value: Any) -> Iterator[str]:
-    for one in schema.get("x-kubernetes-validations", ()):
-        if not program(one["rule"]).evaluate({"self": celpy.json_to_cel(value)}):
-            yield one["rule"]
-    if isinstance(value, list):
-        keys = schema.get("x-kubernetes-list-map-keys", ())
-        names = [tuple(one[key] for key in keys) for one in value] if keys else []
-        if len(set(names)) < len(names):
-            yield "repeated"
-        for one in value:
-            yield from broken_rules(schema.get("items", {}), one)
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            below = schema.get("properties", {}).get(key, schema.get("additionalProperties", {}))
-            yield from broken_rules(below, one)
-
-
-def faults_of_crd(value: Any) -> list[str]:
-    kept = stored(SCHEMA, value)
-    found = [error.message for error in Draft202012Validator(SCHEMA).iter_errors(kept)]
-    return found or list(broken_rules(SCHEMA, kept))
-
-
 def policies_of(file: Path) -> Iterator[Any]:
     for document in read_documents(file):
         value = document.value
@@ -165,14 +113,15 @@ def test_both_groups_have_the_same_definition() -> None:
 @pytest.mark.parametrize("file", GOOD, ids=lambda file: file.stem)
 def test_good_files_are_accepted_by_the_crd_and_by_editors(file: Path) -> None:
     for policy in policies_of(file):
-        assert faults_of_crd(policy) == []
+        assert faults_of_crd(SCHEMA, policy) == []
         assert [error.message for error in EDITORS.iter_errors(policy)] == []
 
 
 @pytest.mark.parametrize("file", BAD, ids=lambda file: file.stem)
 def test_bad_files_are_refused_where_the_crd_can_tell(file: Path) -> None:
     (policy,) = policies_of(file)
-    assert bool(faults_of_crd(policy)) == (file.stem in REFUSED_BY_THE_CRD), faults_of_crd(policy)
+    faults = faults_of_crd(SCHEMA, policy)
+    assert bool(faults) == (file.stem in REFUSED_BY_THE_CRD), faults
 
 
 NAMES = st.sampled_from(["a", "datum-metrics", "0", "a" * 63])
@@ -223,4 +172,4 @@ def test_what_the_platform_accepts_is_accepted(sources: Any, sinks: Any) -> None
         "metadata": {"name": "a"},
         "spec": {"sources": sources, "sinks": sinks},
     }
-    assert faults_of_crd(policy) == []
+    assert faults_of_crd(SCHEMA, policy) == []
