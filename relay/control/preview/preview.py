@@ -27,14 +27,12 @@ from relay.control.preview.arrivals import LOOK_S, Arrivals
 from relay.control.preview.question import LABELS_MAX, Question, read_values
 from relay.control.preview.result import PreviewResult, Selected, top_metrics
 from relay.control.preview.scan import FIRST_MAX, NAMES_MAX, NamePlan, SelectedSeries, SeriesScan
-from relay.control.time_slicing import LOOP_TURNS
+from relay.control.time_slicing import LOOP_TURNS, SLICE_S
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath
 from relay.runtime.event_loop import run_in_thread, yield_to_loop
 from relay.selector.resources.compiler import Compiler
 
-SLICE_S: Final = 0.004
-"""Longest work between two turns of the event loop; s."""
 MEASURE_S_MAX: Final = 120.0
 """Longest measurement of samples a minute; s."""
 _SEED: Final = 0x9E3779B97F4A7C15
