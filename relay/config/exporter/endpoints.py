@@ -108,31 +108,41 @@ _REMOTE_WRITE_HOST_WARNINGS: Final = (
 )
 """Host: what is wrong with it for remote write."""
 
+NOT_ASCII: Final = (
+    "must be a URL of ASCII characters without blanks; write other host names as xn--…"
+)
+WRONG_SCHEME: Final = 'must begin with "https://" or "http://"'
+HAS_USER: Final = "must not contain a user or password; use authentication"
+HAS_QUERY: Final = 'must not contain a query ("?") or a fragment ("#")'
+NO_HOST: Final = "must name a host, as in {example}"
+OTLP_EXAMPLE: Final = "https://otlp.example.com/otlp"
+REMOTE_WRITE_EXAMPLE: Final = "https://prometheus.example.com/api/v1/write"
+
 
 def endpoint_problem(text: str) -> str:
     """Return the fault of the base endpoint of an OTLP/HTTP receiver, "" for none."""
-    return _url_problem(text, "https://otlp.example.com/otlp", _offer)
+    return _url_problem(text, OTLP_EXAMPLE, _offer)
 
 
 def remote_write_problem(text: str) -> str:
     """Return the fault of the URL of a remote-write receiver, "" for none."""
-    return _url_problem(text, "https://prometheus.example.com/api/v1/write", _offer_scheme)
+    return _url_problem(text, REMOTE_WRITE_EXAMPLE, _offer_scheme)
 
 
 def _url_problem(text: str, example: str, offer: Callable[[str], str]) -> str:
     if not _URL_CHARACTERS.fullmatch(text):
-        return "must be a URL of ASCII characters without blanks; write other host names as xn--…"
+        return NOT_ASCII
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError:  # its text may hold a part of a password
         return "is not a valid URL: the host or port is malformed"
     if url.scheme not in ("http", "https") or "://" not in text:
-        return 'must begin with "https://" or "http://"' + offer(text)
+        return WRONG_SCHEME + offer(text)
     if "@" in url.netloc:
-        return "must not contain a user or password; use authentication"
+        return HAS_USER
     if not url.hostname or not _is_host(url):
-        return f"must name a host, as in {example}"
+        return NO_HOST.format(example=example)
     if not _is_plain_address(url.hostname):
         return (
             "must name a host, or an IPv4 address as four decimal numbers without leading zeros, "
@@ -141,7 +151,7 @@ def _url_problem(text: str, example: str, offer: Callable[[str], str]) -> str:
     if port == 0 or url.netloc.endswith(":"):
         return "must have a port from 1 to 65535, or none"
     if "?" in text or "#" in text:
-        return 'must not contain a query ("?") or a fragment ("#")'
+        return HAS_QUERY
     return ""
 
 

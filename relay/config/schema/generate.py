@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from relay.config.export_policy.build import export_policy_schema
+from relay.config.exporter import endpoints
 from relay.config.exporter.build import exporter_schema
 from relay.config.schema.checks import (
     HEADER_NAME_PATTERN,
@@ -45,27 +46,15 @@ _RESERVED: Final = {
 }
 """Headers that must not be given, by the name of the check."""
 _URL_FAULTS: Final = (
-    (
-        "!self.matches('^[!-~]*$')",
-        "must be a URL of ASCII characters without blanks; write other host names as xn--…",
-    ),
-    (
-        "!self.matches('^[Hh][Tt][Tt][Pp][Ss]?://')",
-        'must begin with "https://" or "http://"',
-    ),
-    (
-        "self.matches('^[^/]*//[^/?#]*@')",
-        "must not contain a user or password; use authentication",
-    ),
-    (
-        "self.contains('?') || self.contains('#')",
-        'must not contain a query ("?") or a fragment ("#")',
-    ),
+    ("!self.matches('^[!-~]*$')", endpoints.NOT_ASCII),
+    ("!self.matches('^[Hh][Tt][Tt][Pp][Ss]?://')", endpoints.WRONG_SCHEME),
+    ("self.matches('^[^/]*//[^/?#]*@')", endpoints.HAS_USER),
+    ("self.contains('?') || self.contains('#')", endpoints.HAS_QUERY),
 )
 """Conditions in CEL of what is wrong with a URL, and the words of the loader's check."""
 _EXAMPLES: Final = {
-    "endpoint": "https://otlp.example.com/otlp",
-    "remoteWriteEndpoint": "https://prometheus.example.com/api/v1/write",
+    "endpoint": endpoints.OTLP_EXAMPLE,
+    "remoteWriteEndpoint": endpoints.REMOTE_WRITE_EXAMPLE,
 }
 """Checks of URLs, and the example that their messages show."""
 _DURATION: Final = re.compile(r"duration\((self[.\w]+)\)")
@@ -243,10 +232,10 @@ def _validations_of_text(node: Node, lists: int) -> Iterator[Node]:
         }
     elif node.get("x-relay-check") in _EXAMPLES and "pattern" in node:
         choice = "".join(f"{fault} ? '{words}' : " for fault, words in _URL_FAULTS)
-        example = _EXAMPLES[node["x-relay-check"]]
+        no_host = endpoints.NO_HOST.format(example=_EXAMPLES[node["x-relay-check"]])
         yield {
             "rule": f'self.matches(r"{node["pattern"]}")',
-            "messageExpression": f"{choice}'must name a host, as in {example}'",
+            "messageExpression": f"{choice}'{no_host}'",
         }
     elif node.get("x-relay-check") in _RESERVED:
         yield {
