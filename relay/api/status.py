@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -106,9 +106,7 @@ class StatusSource:
 
     def snapshot(self) -> Snapshot:
         """Return the figures of a scrape."""
-        projects = project_figures(self.usage, self.exporters, self.sinks)
-        forgotten = self.usage.forgotten
-        return replace(snapshot(self), projects=projects, projects_forgotten=forgotten)
+        return snapshot(self)
 
     def status(self, wanted: StatusFilter = EVERYTHING) -> dict[str, Any]:
         """Return the ``/status`` document; with a project, only what that project may see."""
@@ -170,6 +168,8 @@ def snapshot(facts: StatusSource) -> Snapshot:
         exporters=len(facts.exporters),
         sink_kinds=Counter(_kinds(facts.exporters)),
         policies=tuple(policy_figures(facts.exporters)),
+        projects=project_figures(facts.usage, facts.exporters, facts.sinks),
+        projects_forgotten=facts.usage.forgotten,
         exporter_faults=len(facts.faults),
         reloads=facts.changes.reloads if facts.changes else {},
         selectors_always_asked=engine.router.always_asked,
