@@ -73,7 +73,7 @@ async def answer_status_zero(reader: asyncio.StreamReader, writer: asyncio.Strea
 async def answer_endless_chunk_extension(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Answer a chunk whose extension never ends: no body, but work for whoever parses it."""
+    """Answer a chunk whose extension never ends: no body, but work for the parser."""
     await reader.read(65536)
     writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;")
     while not writer.is_closing():

@@ -75,7 +75,7 @@ async def test_time_that_was_used_up_comes_back_with_the_next_turn() -> None:
         assert shop.done == list(range(number + 1))
 
 
-async def test_whoever_finds_the_line_full_does_the_first_ones_work() -> None:
+async def test_a_job_that_finds_the_line_full_runs_the_first_ones() -> None:
     shop = Shop()
     shop.ask(0, 2 * SLICE_S)
     for number in range(1, JOBS_MAX + 1):

@@ -386,7 +386,7 @@ def test_the_shipped_examples_are_good() -> None:
 
 
 def test_the_full_example_has_every_field() -> None:
-    """So that whoever adds a field to the model adds it to the example, with its meaning."""
+    """A field that is added to the model is added to the example, with its meaning."""
     text = (CONFIG / "examples/every-field.yaml").read_text()
     sink, remote_write, _ = yaml.safe_load(text)["spec"]["sinks"]
     assert set(sink) == {"name", "sources", "otlp_http", "batch", "retry", "queue"}

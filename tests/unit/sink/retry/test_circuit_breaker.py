@@ -16,7 +16,7 @@ def opened() -> Circuit:
     return circuit
 
 
-def test_it_opens_after_failures_in_a_row_whoever_made_them() -> None:
+def test_it_opens_after_failures_in_a_row_of_any_lane() -> None:
     circuit = Circuit(random.Random(1))
     for _ in range(10):
         for _ in range(FAILURES_MAX - 1):

@@ -127,7 +127,7 @@ async def test_a_failed_flush_is_trouble_too(tmp_path: Path) -> None:
         disk.sync_error = 0
 
 
-async def test_whoever_waits_when_a_write_fails_is_told(tmp_path: Path) -> None:
+async def test_appends_that_wait_fail_when_a_write_fails(tmp_path: Path) -> None:
     disk = FaultyDisk()
     async with journal(tmp_path, disk=disk) as made:
         disk.freeze()
