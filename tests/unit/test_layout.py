@@ -25,7 +25,7 @@ LEVELS = [
     {"config", "pipeline"},
     {"receiver", "sink"},
     {"control"},
-    {"api"},
+    {"api", "apiserver"},
     {"app"},
     {"cli"},
     {"__main__"},

@@ -1,0 +1,1 @@
+"""Serve the relay's own Kubernetes-shaped API: objects of projects, kept in SQLite."""

@@ -1,0 +1,1 @@
+"""Merge objects: patches of every kind, and server-side apply with its managed fields."""

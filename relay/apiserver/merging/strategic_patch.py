@@ -1,0 +1,154 @@
+"""Apply strategic merge patches, which kubectl sends for the core kinds.
+
+A list's schema says in ``x-kubernetes-patch-strategy`` and ``x-kubernetes-patch-merge-key`` whether
+it is merged. Directives: ``$patch: replace | delete | merge``, ``$setElementOrder/<list>``,
+``$deleteFromPrimitiveList/<list>``, ``$retainKeys``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from relay.apiserver.merging.json_patch import PatchError
+from relay.apiserver.merging.value_types import Node, reference
+
+_DIRECTIVE: Final = "$patch"
+_RETAIN: Final = "$retainKeys"
+_ORDER: Final = "$setElementOrder/"
+_DELETE: Final = "$deleteFromPrimitiveList/"
+
+
+def strategic_patched(
+    value: Any, patch: Any, node: Node, definitions: Mapping[str, Node]
+) -> dict[str, Any]:
+    """Return the object with a patch applied; raise PatchError for a malformed one."""
+    if not isinstance(patch, dict):
+        raise PatchError("a strategic merge patch must be an object")
+    return _Merge(definitions).object(value, patch, node)
+
+
+class _Merge:
+    def __init__(self, definitions: Mapping[str, Node]) -> None:
+        self._definitions = definitions
+
+    def _node(self, node: Node) -> Node:
+        name = reference(node)
+        if not name:
+            return node
+        extensions = {key: own for key, own in node.items() if key.startswith("x-")}
+        return {**self._definitions[name], **extensions}
+
+    def object(self, value: Any, patch: dict[str, Any], node: Node) -> dict[str, Any]:
+        """Return an object with its patch applied."""
+        node = self._node(node)
+        patch = dict(patch)
+        directive = patch.pop(_DIRECTIVE, "merge")
+        if directive == "replace":
+            return _without_directives(patch)
+        if directive == "delete":
+            return {}
+        if directive != "merge":
+            raise PatchError(f"unrecognized {_DIRECTIVE} directive: {directive}")
+        made = dict(value) if isinstance(value, dict) else {}
+        retained = patch.pop(_RETAIN, None)
+        if retained is not None:
+            if not isinstance(retained, list):
+                raise PatchError(f"{_RETAIN} must be a list of fields")
+            made = {key: own for key, own in made.items() if key in retained}
+        orders = _taken(patch, _ORDER)
+        deletions = _taken(patch, _DELETE)
+        for name, own in patch.items():
+            if own is None:
+                made.pop(name, None)
+            else:
+                made[name] = self._field(made.get(name), own, self._child(node, name))
+        for name, gone in deletions.items():
+            if isinstance(made.get(name), list):
+                made[name] = [item for item in made[name] if item not in gone]
+        for name, order in orders.items():
+            if isinstance(made.get(name), list):
+                key = self._merge_key(self._child(node, name))
+                made[name] = _in_order(made[name], order, key)
+        return made
+
+    def _child(self, node: Node, name: str) -> Node:
+        found = node.get("properties", {}).get(name)
+        if found is None:
+            extra = node.get("additionalProperties")
+            found = extra if isinstance(extra, dict) else {}
+        return self._node(found)
+
+    @staticmethod
+    def _merge_key(node: Node) -> str | None:
+        """Return the key of a merged list, "" for one of scalars, None for one that is replaced."""
+        strategies = str(node.get("x-kubernetes-patch-strategy", "")).split(",")
+        return str(node.get("x-kubernetes-patch-merge-key", "")) if "merge" in strategies else None
+
+    def _field(self, value: Any, patch: Any, node: Node) -> Any:
+        if isinstance(patch, dict):
+            return self.object(value, patch, node)
+        if not isinstance(patch, list):
+            return patch
+        key = self._merge_key(node)
+        if key is None:
+            return patch
+        items = value if isinstance(value, list) else []
+        if key == "":
+            return [*items, *(item for item in patch if item not in items)]
+        return self._items(items, patch, key, node.get("items", {}))
+
+    def _items(self, items: list[Any], patch: list[Any], key: str, node: Node) -> list[Any]:
+        made = list(items)
+        for own in patch:
+            if not isinstance(own, dict):
+                raise PatchError(f"items of a list that is merged by {key} must be objects")
+            if own.get(_DIRECTIVE) == "replace":
+                return [item for item in patch if _DIRECTIVE not in item]
+        for own in patch:
+            if key not in own:
+                raise PatchError(f"map does not contain declared merge key: {key}")
+            same = [i for i, item in enumerate(made) if item.get(key) == own[key]]
+            if own.get(_DIRECTIVE) == "delete":
+                made = [item for i, item in enumerate(made) if i not in same]
+            elif same:
+                made[same[0]] = self.object(made[same[0]], own, node)
+            else:
+                made.append(self.object({}, own, node))
+        return made
+
+
+def _taken(patch: dict[str, Any], prefix: str) -> dict[str, list[Any]]:
+    """Take the directives of a kind out of a patch; return them by field."""
+    found = {}
+    for name in [name for name in patch if name.startswith(prefix)]:
+        own = patch.pop(name)
+        if not isinstance(own, list):
+            raise PatchError(f"{name} must be a list")
+        found[name.removeprefix(prefix)] = own
+    return found
+
+
+def _without_directives(patch: dict[str, Any]) -> dict[str, Any]:
+    return {key: own for key, own in patch.items() if own is not None and key[:1] != "$"}
+
+
+def _in_order(items: list[Any], order: list[Any], key: str | None) -> list[Any]:
+    """Return the items in the order given; others keep their place after their predecessor."""
+
+    def identity(item: Any) -> Any:
+        return item.get(key) if key and isinstance(item, dict) else item
+
+    wanted = [identity(one) for one in order]
+    ordered = [item for one in wanted for item in items if identity(item) == one]
+    if len(ordered) == len(items):
+        return ordered
+    made: list[Any] = []
+    place = 0
+    for item in items:
+        if identity(item) not in wanted:
+            made.append(item)
+        else:
+            made.append(ordered[place])
+            place += 1
+    return made
