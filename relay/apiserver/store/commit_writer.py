@@ -1,0 +1,135 @@
+"""Group commits: one thread that writes everything that waits as one transaction.
+
+Changes are committed in the order in which they were handed over. If a transaction fails, every
+change in it fails, none of it is stored, and the next one is tried as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from relay.apiserver.store.database import Change
+from relay.apiserver.store.errors import StoreUnusableError
+
+GROUP_CHANGES_MAX: Final = 1000
+"""Most changes in one transaction: bounds how long the first of them waits."""
+
+
+class ChangeSink(Protocol):
+    """The part of the database that the writer uses."""
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """Make changes durable, all or none; raise StoreUnusableError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStatistics:
+    """Changes and transactions since the start, and changes that wait."""
+
+    changes: int
+    transactions: int
+    failed: int
+    waiting: int
+
+
+@dataclass(slots=True)
+class _Waiting:
+    changes: tuple[Change, ...]
+    done: asyncio.Future[None]
+
+
+class CommitWriter:
+    """Writes changes in a thread; ``committed`` is called on the loop, in order, before waiters."""
+
+    def __init__(self, sink: ChangeSink, committed: Callable[[Sequence[Change]], None]) -> None:
+        self._sink = sink
+        self._committed = committed
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: list[_Waiting] = []
+        self._ready = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="api-store", daemon=True)
+        self._changes = self._transactions = self._failed = 0
+
+    def __repr__(self) -> str:
+        return f"<CommitWriter {self.statistics()}>"
+
+    def statistics(self) -> CommitStatistics:
+        """Return a snapshot."""
+        waiting = sum(len(one.changes) for one in self._waiting)
+        return CommitStatistics(self._changes, self._transactions, self._failed, waiting)
+
+    def start(self) -> None:
+        """Start the thread; called on the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def submit(self, *changes: Change) -> asyncio.Future[None]:
+        """Hand over changes that belong together; the result is there when they are durable.
+
+        The future raises StoreUnusableError if they are not stored.
+        """
+        assert self._loop is not None, "the writer was started"
+        one = _Waiting(changes, self._loop.create_future())
+        with self._ready:
+            assert not self._stopping, "nothing is written after stop()"
+            self._waiting.append(one)
+            self._ready.notify()
+        return one.done
+
+    async def stop(self) -> None:
+        """Write what waits, and end the thread."""
+        with self._ready:
+            self._stopping = True
+            self._ready.notify()
+        await asyncio.to_thread(self._thread.join)
+        # Answers of the last transaction are callbacks of the loop.
+        await asyncio.sleep(0)
+
+    def _take(self) -> list[_Waiting]:
+        """Wait for changes; return none to end."""
+        with self._ready:
+            while not self._waiting and not self._stopping:
+                self._ready.wait()
+            taken: list[_Waiting] = []
+            size = 0
+            while self._waiting and (not taken or size < GROUP_CHANGES_MAX):
+                one = self._waiting.pop(0)
+                taken.append(one)
+                size += len(one.changes)
+            return taken
+
+    def _run(self) -> None:
+        assert self._loop is not None, "start() sets it"
+        while taken := self._take():
+            changes = [change for one in taken for change in one.changes]
+            error: Exception | None = None
+            try:
+                self._sink.write(changes)
+            except StoreUnusableError as caught:
+                error = caught
+            except Exception as caught:
+                error = caught
+            self._loop.call_soon_threadsafe(self._answer, taken, changes, error)
+
+    def _answer(
+        self, taken: list[_Waiting], changes: list[Change], error: Exception | None
+    ) -> None:
+        self._transactions += 1
+        if error is None:
+            self._changes += len(changes)
+            self._committed(changes)
+        else:
+            self._failed += len(changes)
+        for one in taken:
+            if one.done.cancelled():
+                continue
+            if error is None:
+                one.done.set_result(None)
+            else:
+                one.done.set_exception(error)

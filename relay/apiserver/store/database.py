@@ -1,0 +1,248 @@
+"""The API's objects in SQLite.
+
+Rules:
+
+* A transaction is durable when :meth:`ObjectDatabase.write` returns (WAL, ``synchronous=FULL``).
+* Database, WAL and shared memory have mode 0600; one process has the database, by a lock on
+  ``<path>.lock`` that the kernel drops however the process ends.
+* ``application_id`` says whose file it is, ``user_version`` its format; a newer one is refused.
+* Secrets are sealed by :class:`~relay.apiserver.store.encryption.ValueCipher` where there is one.
+
+Methods block and belong into threads; one thread at a time may call them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from relay.apiserver.store.encryption import SealedValueError, ValueCipher
+from relay.apiserver.store.errors import StoreFullError, StoreUnusableError
+
+FORMAT: Final = 1
+APPLICATION_ID: Final = 0x72656C61
+_SEALED: Final = 1
+_PLAIN: Final = 0
+_SCHEMA: Final = """
+CREATE TABLE objects (
+    kind TEXT NOT NULL,
+    project TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    sealed INTEGER NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (kind, project, namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counters VALUES ('version', 1);
+"""
+_PUT: Final = (
+    "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (kind, project, namespace, name) "
+    "DO UPDATE SET version = excluded.version, sealed = excluded.sealed, value = excluded.value"
+)
+_DELETE: Final = "DELETE FROM objects WHERE kind = ? AND project = ? AND namespace = ? AND name = ?"
+_SECRETS: Final = "secrets"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKeyInStore:
+    """Place of an object: kind as ``plural.group``, project, namespace ("" for none), name."""
+
+    kind: str
+    project: str
+    namespace: str
+    name: str
+
+    @property
+    def place(self) -> bytes:
+        """The place as bytes, for a sealed value."""
+        return f"{self.kind}\0{self.project}\0{self.namespace}\0{self.name}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write: ``value`` is JSON, None for a deletion."""
+
+    key: ObjectKeyInStore
+    version: int
+    value: bytes | None
+
+
+class ObjectDatabase:
+    """The open database; ``path`` is created if it does not exist."""
+
+    def __init__(self, path: Path, cipher: ValueCipher | None = None) -> None:
+        self._path = path
+        self._cipher = cipher
+        self._lock = -1
+        self._connection: sqlite3.Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"<ObjectDatabase {self._path}>"
+
+    def open(self) -> None:
+        """Open or create the database; raise StoreUnusableError with what to do about it."""
+        self._lock_file()
+        try:
+            # SQLite gives the files beside it the mode of the database.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._path.chmod(0o600)
+            self._connection = self._connected()
+            self._check_format()
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise StoreUnusableError(f"{self._path}: cannot be opened: {error}") from error
+        except StoreUnusableError:
+            self.close()
+            raise
+
+    def _lock_file(self) -> None:
+        path = self._path.with_name(f"{self._path.name}.lock")
+        try:
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise StoreUnusableError(f"{self._path}: another process uses it") from error
+        except OSError as error:
+            self.close()
+            raise StoreUnusableError(f"{path}: cannot be opened: {error.strerror}") from error
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 1000")
+        return connection
+
+    def _check_format(self) -> None:
+        connection = self._opened
+        owner = connection.execute("PRAGMA application_id").fetchone()[0]
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not owner and not tables:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
+                f"PRAGMA user_version = {FORMAT}; COMMIT;"
+            )
+        elif owner != APPLICATION_ID:
+            raise StoreUnusableError(f"{self._path}: is the database of another program")
+        elif found > FORMAT:
+            raise StoreUnusableError(
+                f"{self._path}: has format {found}, which is newer than this relay's {FORMAT}: "
+                "run the newer relay"
+            )
+
+    @property
+    def _opened(self) -> sqlite3.Connection:
+        assert self._connection is not None, "the database is open"
+        return self._connection
+
+    def version(self) -> int:
+        """Return the highest version that was ever given."""
+        query = "SELECT value FROM counters WHERE name = 'version'"
+        return int(self._opened.execute(query).fetchone()[0])
+
+    def read(self) -> Iterator[tuple[ObjectKeyInStore, int, bytes]]:
+        """Yield every object; raise StoreUnusableError for a Secret that cannot be opened."""
+        query = "SELECT kind, project, namespace, name, version, sealed, value FROM objects"
+        try:
+            for kind, project, namespace, name, version, sealed, value in self._opened.execute(
+                query
+            ):
+                key = ObjectKeyInStore(kind, project, namespace, name)
+                yield key, version, self._unsealed(key, sealed, value)
+        except sqlite3.Error as error:
+            raise StoreUnusableError(f"{self._path}: cannot be read: {error}") from error
+
+    def _unsealed(self, key: ObjectKeyInStore, sealed: int, value: bytes) -> bytes:
+        if sealed == _PLAIN:
+            return value
+        subject = f"{self._path}: Secret {key.namespace}/{key.name}"
+        if self._cipher is None:
+            raise StoreUnusableError(f"{subject} is encrypted: api.encryptionKeyFile is required")
+        try:
+            return self._cipher.open(value, key.place)
+        except SealedValueError as error:
+            raise StoreUnusableError(f"{subject} cannot be read: {error}") from error
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """Make changes durable, all or none; versions must rise.
+
+        Raise StoreFullError where the disk is full, StoreUnusableError for any other reason.
+        """
+        connection = self._opened
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for change in changes:
+                self._write_one(connection, change)
+            last = changes[-1].version
+            connection.execute("UPDATE counters SET value = ? WHERE name = 'version'", (last,))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            is_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+            kind = StoreFullError if is_full else StoreUnusableError
+            raise kind(f"{self._path}: cannot be written: {error}") from error
+
+    def _write_one(self, connection: sqlite3.Connection, change: Change) -> None:
+        key = change.key
+        place = (key.kind, key.project, key.namespace, key.name)
+        if change.value is None:
+            connection.execute(_DELETE, place)
+        elif key.kind == _SECRETS and self._cipher is not None:
+            value = self._cipher.seal(change.value, key.place)
+            connection.execute(_PUT, (*place, change.version, _SEALED, value))
+        else:
+            connection.execute(_PUT, (*place, change.version, _PLAIN, change.value))
+
+    def _roll_back(self) -> None:
+        if self._opened.in_transaction:
+            try:
+                self._opened.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                raise StoreUnusableError(f"{self._path}: cannot be rolled back: {error}") from error
+
+    def back_up(self, target: Path) -> None:
+        """Write a consistent copy to a file that must not exist; other threads may go on writing.
+
+        Raise StoreUnusableError; the copy is whole, or it is not there.
+        """
+        draft = target.with_name(f"{target.name}.part")
+        try:
+            os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+            if target.exists():
+                raise StoreUnusableError(f"{target}: exists already")
+            with (
+                closing(sqlite3.connect(self._path)) as source,
+                closing(sqlite3.connect(draft)) as copy,
+            ):
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+            descriptor = os.open(draft, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            draft.rename(target)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnusableError(f"{target}: the copy failed: {error}") from error
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the database; the WAL is written back into it."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1

@@ -1,0 +1,129 @@
+"""The last changes of one kind, for watches.
+
+The ring is bounded by events and bytes; the oldest go first. A watch that asks for a version before
+the oldest event that is kept must list anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from relay.apiserver.merging.managed_fields import JsonObject
+
+EVENTS_MAX: Final = 4096
+EVENTS_BYTES_MAX: Final = 64 * 1024 * 1024
+
+
+class VersionExpiredError(Exception):
+    """Events after a version are no longer known."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One version of an object as JSON with its ``resourceVersion``.
+
+    ``shown`` is what readers may see: Secrets without their values. ``labels`` must not be changed.
+    """
+
+    project: str
+    namespace: str
+    name: str
+    version: int
+    raw: bytes
+    shown: bytes
+    labels: Mapping[str, str]
+
+    def value(self) -> JsonObject:
+        """Return a new copy of the object, Secrets with their values."""
+        value: JsonObject = msgspec.json.decode(self.raw)
+        return value
+
+    def shown_value(self) -> JsonObject:
+        """Return a new copy of the object as readers may see it."""
+        value: JsonObject = msgspec.json.decode(self.shown)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEvent:
+    """One change: ``before`` is None for a new object, ``after`` None for one that is gone.
+
+    ``last`` is the object as the event shows it: the last state, with the version of the change.
+    """
+
+    version: int
+    before: StoredObject | None
+    after: StoredObject | None
+    last: StoredObject
+
+
+class EventRing:
+    """Events of one kind in the order of their versions."""
+
+    def __init__(
+        self,
+        version: int,
+        *,
+        events_max: int = EVENTS_MAX,
+        bytes_max: int = EVENTS_BYTES_MAX,
+    ) -> None:
+        self._events: deque[StoreEvent] = deque()
+        self._bytes = 0
+        self._events_max = events_max
+        self._bytes_max = bytes_max
+        self._oldest = version
+        self._changed = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<EventRing: {len(self._events)} events, {self._bytes} bytes>"
+
+    @property
+    def oldest(self) -> int:
+        """The lowest version after which every event is known."""
+        return self._oldest
+
+    def append(self, event: StoreEvent) -> None:
+        """Add an event and wake those who wait."""
+        self._events.append(event)
+        self._bytes += len(event.last.shown)
+        while len(self._events) > self._events_max or self._bytes > self._bytes_max:
+            gone = self._events.popleft()
+            self._bytes -= len(gone.last.shown)
+            self._oldest = gone.version
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def after(self, version: int, limit: int) -> list[StoreEvent]:
+        """Return at most ``limit`` events after a version; raise VersionExpiredError."""
+        if version < self._oldest:
+            raise VersionExpiredError
+        if not self._events or self._events[-1].version <= version:
+            return []
+        versions = _Versions(self._events)
+        start = bisect_right(versions, version)
+        stop = min(start + limit, len(self._events))
+        return [self._events[index] for index in range(start, stop)]
+
+    def changed(self) -> asyncio.Event:
+        """Return the event that is set when something is appended."""
+        return self._changed
+
+
+class _Versions:
+    """The versions of events, for bisection."""
+
+    def __init__(self, events: deque[StoreEvent]) -> None:
+        self._events = events
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __getitem__(self, index: Any) -> int:
+        return self._events[index].version
