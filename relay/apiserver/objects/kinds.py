@@ -24,6 +24,7 @@ from relay.config.schema.source import load
 
 META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
 CORE: Final = "io.k8s.api.core.v1."
+COORDINATION: Final = "io.k8s.api.coordination.v1."
 _VERBS: Final = (
     "create",
     "delete",
@@ -194,6 +195,7 @@ def _columns(nodes: list[Node]) -> list[PrinterColumn]:
 
 
 _AGE: Final = PrinterColumn("Age", "string", ".metadata.creationTimestamp")
+_PHASE: Final = PrinterColumn("Status", "string", ".status.phase", "The status of the namespace")
 _EVENT_COLUMNS: Final = (
     PrinterColumn("Last Seen", "string", ".lastTimestamp"),
     PrinterColumn("Type", "string", ".type"),
@@ -203,19 +205,21 @@ _EVENT_COLUMNS: Final = (
     PrinterColumn("Source", "string", ".source.component", priority=1),
     PrinterColumn("Message", "string", ".message"),
     PrinterColumn("First Seen", "string", ".firstTimestamp", priority=1),
-    PrinterColumn("Count", "integer", ".count", priority=1),
+    PrinterColumn("Count", "string", ".count", priority=1),
     PrinterColumn("Name", "string", ".metadata.name", priority=1),
 )
 
 
-def _core(kind: str, plural: str, columns: tuple[PrinterColumn, ...], **more: Any) -> ResourceKind:
+def _core(
+    kind: str, plural: str, columns: tuple[PrinterColumn, ...], *, group: str = "", **more: Any
+) -> ResourceKind:
     return ResourceKind(
-        group="",
+        group=group,
         version="v1",
         kind=kind,
         plural=plural,
         singular=kind.lower(),
-        definition=f"{CORE}{kind}",
+        definition=f"{COORDINATION if group else CORE}{kind}",
         definitions=core_definitions(),
         columns=columns,
         **more,
@@ -235,7 +239,10 @@ def served_kinds() -> tuple[ResourceKind, ...]:
         _core(
             "Namespace",
             "namespaces",
-            (PrinterColumn("Status", "string", ".status.phase"), _AGE),
+            (
+                PrinterColumn("Status", "string", ".status.phase", "The status of the namespace"),
+                _AGE,
+            ),
             short_names=("ns",),
             namespaced=False,
             verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
@@ -248,6 +255,12 @@ def served_kinds() -> tuple[ResourceKind, ...]:
                 PrinterColumn("Data", "string", ".data"),
                 _AGE,
             ),
+        ),
+        _core(
+            "Lease",
+            "leases",
+            (PrinterColumn("Holder", "string", ".spec.holderIdentity"), _AGE),
+            group="coordination.k8s.io",
         ),
         _custom("exporter", exporter_schema(), load("exporter")["groups"][0]),
         *(

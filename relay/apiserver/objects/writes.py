@@ -180,13 +180,20 @@ def _created(
     return WriteResult(value, warnings)
 
 
-def update(request: WriteRequest, live: JsonObject, body: Any) -> WriteResult:
-    """Return the object that replaces ``live``."""
+def check_update(request: WriteRequest, body: Any) -> tuple[JsonObject, list[str]]:
+    """Return the object that a body describes, and warnings; raise ApiRefusalError."""
     kind, place = request.kind, request.place
     _check_type(kind, body)
     value, warnings = _fitted(request, body)
     checked_name(value["metadata"], place.name)
     checked_namespace(kind, value["metadata"], place.namespace)
+    return value, warnings
+
+
+def update(request: WriteRequest, live: JsonObject, body: Any) -> WriteResult:
+    """Return the object that replaces ``live``."""
+    kind, place = request.kind, request.place
+    value, warnings = check_update(request, body)
     if kind.is_custom and not value["metadata"].get("resourceVersion"):
         cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
         names = ResourceName(kind.group, kind.plural, kind.plural)
@@ -467,6 +474,7 @@ __all__ = [
     "WriteOptions",
     "WriteResult",
     "apply",
+    "check_update",
     "create",
     "delete",
     "patch",

@@ -1,0 +1,1 @@
+"""Answer requests to the API: discovery, reads, watches and writes over HTTP."""

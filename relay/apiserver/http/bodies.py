@@ -1,0 +1,100 @@
+"""Read bodies of requests as JSON, or as YAML where a client may send it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from relay.apiserver.objects.failures import (
+    ApiRefusalError,
+    bad_request,
+    too_large,
+    unsupported_media_type,
+)
+from relay.apiserver.objects.field_checks import UnreadableBodyError, read_json
+from relay.apiserver.objects.writes import APPLY_PATCH
+from relay.config.yaml.document import dotted, parse_documents
+
+JSON: Final = "application/json"
+YAML: Final = "application/yaml"
+_MAY_BE_YAML: Final = frozenset({YAML, APPLY_PATCH})
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """A body with its media type; ``duplicates`` are fields that are given twice."""
+
+    media_type: str
+    value: Any
+    duplicates: tuple[str, ...] = ()
+
+
+def media_type_of(request: web.BaseRequest) -> str:
+    """Return the media type of a request, without parameters."""
+    return request.headers.get("Content-Type", JSON).partition(";")[0].strip().lower()
+
+
+async def read_bytes(request: web.BaseRequest, limit: int) -> bytes:
+    """Return a body; raise ApiRefusalError for one that is too large, compressed or cut off."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise ApiRefusalError(415, "UnsupportedMediaType", "bodies must not be compressed")
+    message = f"Request entity too large: limit is {limit}"
+    if (request.content_length or 0) > limit:
+        raise too_large(message)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.content.iter_any():
+        size += len(part)
+        if size > limit:
+            raise too_large(message)
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def read_body(request: web.BaseRequest, limit: int, accepted: tuple[str, ...]) -> RequestBody:
+    """Return the value of a body; raise ApiRefusalError."""
+    media_type = media_type_of(request)
+    if media_type not in accepted:
+        raise unsupported_media_type(accepted)
+    content = await read_bytes(request, limit)
+    try:
+        value, duplicates = read_json(content)
+    except UnreadableBodyError as error:
+        if media_type in _MAY_BE_YAML:
+            return RequestBody(media_type, _yaml(content))
+        raise bad_request(f"the body of the request is not valid JSON: {error}") from error
+    return RequestBody(media_type, value, tuple(duplicates))
+
+
+async def read_options(request: web.BaseRequest, limit: int) -> dict[str, Any]:
+    """Return ``DeleteOptions``, {} for an empty body; raise ApiRefusalError."""
+    content = await read_bytes(request, limit)
+    if not content.strip():
+        return {}
+    if media_type_of(request) != JSON:
+        raise unsupported_media_type((JSON,))
+    try:
+        value, _ = read_json(content)
+    except UnreadableBodyError as error:
+        raise bad_request(f"the body of the request is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise bad_request("the options must be an object")
+    return value
+
+
+def _yaml(content: bytes) -> Any:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise bad_request(f"error decoding YAML: byte {error.start} is not UTF-8") from error
+    documents = parse_documents(text, "")
+    faults = [fault for document in documents for fault in document.faults]
+    if faults:
+        where, message = faults[0]
+        place = dotted(where)
+        raise bad_request(f"error decoding YAML: {place}: {message}" if place else message)
+    if len(documents) != 1:
+        raise bad_request("error decoding YAML: the body must be one document")
+    return documents[0].value

@@ -1,0 +1,258 @@
+"""OpenAPI documents of what is served: version 3 by group, and version 2 of everything.
+
+kubectl reads schemas from it (``explain``), and whether an operation knows ``fieldValidation`` and
+``dryRun``.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+from relay.apiserver.http.discovery import groups
+from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.merging.value_types import REF_PREFIX, Node
+from relay.apiserver.objects.kinds import META, ResourceKind, served_kinds
+from relay.apiserver.objects.writes import (
+    APPLY_PATCH,
+    JSON_PATCH,
+    MERGE_PATCH,
+    STRATEGIC_PATCH,
+)
+
+_JSON: Final = "application/json"
+_TITLE: Final = {"title": "relay", "version": "v1"}
+_V2_REF_PREFIX: Final = "#/definitions/"
+_QUERIES: Final[dict[str, tuple[str, ...]]] = {
+    "get": (),
+    "list": (
+        "labelSelector",
+        "fieldSelector",
+        "limit",
+        "continue",
+        "resourceVersion",
+        "resourceVersionMatch",
+        "sendInitialEvents",
+        "allowWatchBookmarks",
+        "timeoutSeconds",
+        "watch",
+    ),
+    "post": ("dryRun", "fieldManager", "fieldValidation"),
+    "put": ("dryRun", "fieldManager", "fieldValidation"),
+    "patch": ("dryRun", "fieldManager", "fieldValidation", "force"),
+    "delete": ("dryRun", "gracePeriodSeconds", "propagationPolicy"),
+    "deletecollection": ("dryRun", "labelSelector", "fieldSelector"),
+}
+_TYPES: Final = {
+    "limit": "integer",
+    "timeoutSeconds": "integer",
+    "gracePeriodSeconds": "integer",
+    "watch": "boolean",
+    "allowWatchBookmarks": "boolean",
+    "sendInitialEvents": "boolean",
+    "force": "boolean",
+}
+
+
+def index() -> JsonObject:
+    """Return ``/openapi/v3``: the documents with a hash of each."""
+    return {
+        "paths": {
+            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={etag(path)}"}
+            for path in ("api/v1", *(f"apis/{name}/{v}" for name, v in groups().items()))
+        }
+    }
+
+
+@cache
+def etag(path: str) -> str:
+    """Return the hash of a document."""
+    return hashlib.sha256(encoded(path) or b"").hexdigest().upper()
+
+
+@cache
+def encoded(path: str) -> bytes | None:
+    """Return the document of ``api/v1`` or ``apis/<group>/<version>``, None for any other path."""
+    kinds = [kind for kind in served_kinds() if kind.path == f"/{path}"]
+    if not kinds:
+        return None
+    schemas: dict[str, Node] = {}
+    for name in (*_roots(kinds), f"{META}Status", f"{META}DeleteOptions", f"{META}Patch"):
+        _collect(name, kinds[0].definitions | _definitions(kinds), schemas)
+    paths: dict[str, Any] = {}
+    for kind in kinds:
+        paths |= _paths(kind)
+    document = {
+        "openapi": "3.0.0",
+        "info": _TITLE,
+        "paths": paths,
+        "components": {"schemas": dict(sorted(schemas.items()))},
+    }
+    return msgspec.json.encode(document)
+
+
+@cache
+def encoded_v2() -> bytes:
+    """Return ``/openapi/v2``."""
+    kinds = list(served_kinds())
+    schemas: dict[str, Node] = {}
+    for name in (*_roots(kinds), f"{META}Status", f"{META}DeleteOptions", f"{META}Patch"):
+        _collect(name, _definitions(kinds), schemas)
+    paths: dict[str, Any] = {}
+    for kind in kinds:
+        for path, item in _paths(kind).items():
+            paths[path] = {
+                key: _operation_v2(key, own) for key, own in item.items() if key != "parameters"
+            }
+    document = {
+        "swagger": "2.0",
+        "info": _TITLE,
+        "paths": paths,
+        "definitions": {name: _node_v2(node) for name, node in sorted(schemas.items())},
+    }
+    return msgspec.json.encode(document)
+
+
+def _operation_v2(method: str, operation: JsonObject) -> JsonObject:
+    parameters: list[JsonObject] = [
+        {"name": one["name"], "in": "query", **one["schema"]} for one in operation["parameters"]
+    ]
+    body = operation.get("requestBody")
+    made: JsonObject = {
+        key: own
+        for key, own in operation.items()
+        if key not in ("parameters", "requestBody", "responses")
+    }
+    if body is not None:
+        made["consumes"] = list(body["content"])
+        schema = next(iter(body["content"].values()))["schema"]
+        parameters.append({"name": "body", "in": "body", "schema": _node_v2(schema)})
+    made["produces"] = [_JSON]
+    made["parameters"] = parameters
+    made["responses"] = {"200": {"description": "OK"}, "401": {"description": "Unauthorized"}}
+    del method
+    return made
+
+
+def _node_v2(node: Any) -> Any:
+    """Return a schema in version 2: other references, and no ``allOf`` or ``anyOf``."""
+    if isinstance(node, list):
+        return [_node_v2(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    if len(node.get("allOf", ())) == 1:
+        rest = {key: own for key, own in node.items() if key not in ("allOf", "default")}
+        return _node_v2({**rest, **node["allOf"][0]})
+    return {
+        key: own.replace(REF_PREFIX, _V2_REF_PREFIX) if key == "$ref" else _node_v2(own)
+        for key, own in node.items()
+        if key not in ("anyOf", "oneOf", "not", "nullable")
+    }
+
+
+def _definitions(kinds: list[ResourceKind]) -> dict[str, Node]:
+    found: dict[str, Node] = {}
+    for kind in kinds:
+        found |= kind.definitions
+    return found
+
+
+def _roots(kinds: list[ResourceKind]) -> Iterator[str]:
+    for kind in kinds:
+        yield kind.definition
+        yield f"{kind.definition}List"
+
+
+def _collect(name: str, definitions: dict[str, Node], found: dict[str, Node]) -> None:
+    """Add a definition, and those to which it refers."""
+    if name in found:
+        return
+    found[name] = copy.deepcopy(definitions[name])
+    for used in _references(definitions[name]):
+        _collect(used, definitions, found)
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"].removeprefix(REF_PREFIX)
+        for own in node.values():
+            yield from _references(own)
+    elif isinstance(node, list):
+        for own in node:
+            yield from _references(own)
+
+
+def _paths(kind: ResourceKind) -> dict[str, Any]:
+    scope = "/namespaces/{namespace}" if kind.namespaced else ""
+    many = f"{kind.path}{scope}/{kind.plural}"
+    one = f"{many}/{{name}}"
+    found: dict[str, Any] = {}
+    if kind.namespaced:
+        found[f"{kind.path}/{kind.plural}"] = {"get": _operation(kind, "get", "list", many=True)}
+    found[many] = {
+        "get": _operation(kind, "get", "list", many=True),
+        "post": _operation(kind, "post", "post"),
+    }
+    if "deletecollection" in kind.verbs:
+        found[many]["delete"] = _operation(kind, "delete", "deletecollection")
+    found[one] = {
+        method: _operation(kind, method, method) for method in ("get", "put", "delete", "patch")
+    }
+    if kind.has_status:
+        found[f"{one}/status"] = {
+            method: _operation(kind, method, method, suffix="Status")
+            for method in ("get", "put", "patch")
+        }
+    for path, item in found.items():
+        names = [name for name in ("name", "namespace") if f"{{{name}}}" in path]
+        item["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in names
+        ]
+    return found
+
+
+def _operation(
+    kind: ResourceKind, method: str, action: str, *, many: bool = False, suffix: str = ""
+) -> JsonObject:
+    gvk = {"group": kind.group, "version": kind.version, "kind": kind.kind}
+    group = "".join(part.capitalize() for part in kind.group.split(".")) or "Core"
+    version = kind.version.capitalize()
+    made: JsonObject = {
+        "operationId": f"{action}{group}{version}{'All' if many else ''}{kind.kind}{suffix}",
+        "parameters": [
+            {"name": name, "in": "query", "schema": {"type": _TYPES.get(name, "string")}}
+            for name in _QUERIES[action]
+        ],
+        "responses": {"200": {"description": "OK", "content": _content(kind, action)}},
+        "x-kubernetes-action": action,
+        "x-kubernetes-group-version-kind": gvk,
+    }
+    if method in ("post", "put"):
+        made["requestBody"] = {"required": True, "content": _content(kind, "get")}
+    elif method == "patch":
+        types = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH]
+        if not kind.is_custom:
+            types.append(STRATEGIC_PATCH)
+        schema = {"$ref": f"{REF_PREFIX}{META}Patch"}
+        content = {name: {"schema": schema} for name in types}
+        made["requestBody"] = {"required": True, "content": content}
+    elif method == "delete":
+        schema = {"$ref": f"{REF_PREFIX}{META}DeleteOptions"}
+        made["requestBody"] = {"content": {_JSON: {"schema": schema}}}
+    return made
+
+
+def _content(kind: ResourceKind, action: str) -> JsonObject:
+    name = kind.definition
+    if action == "list":
+        name += "List"
+    elif action in ("delete", "deletecollection"):
+        name = f"{META}Status"
+    return {_JSON: {"schema": {"$ref": f"{REF_PREFIX}{name}"}}}

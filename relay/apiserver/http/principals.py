@@ -1,0 +1,64 @@
+"""Users of the API: their projects, their roles, and what a role may do.
+
+Roles: a viewer reads; an editor also writes Exporters, policies and Secrets; an admin also writes
+namespaces, status, Events and Leases. A user of every project may read them all at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from relay.apiserver.objects.failures import ApiRefusalError, forbidden
+from relay.apiserver.objects.kinds import ResourceKind
+
+Role = Literal["viewer", "editor", "admin"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+EVERY_PROJECT: Final = "*"
+READING: Final = frozenset({"get", "list", "watch"})
+_EDITED: Final = frozenset({"exporters", "exportpolicies", "secrets"})
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A user with the names of its projects, ``*`` for every one."""
+
+    user: str
+    projects: frozenset[str]
+    role: Role
+
+    def may_enter(self, project: str) -> bool:
+        """Return True if the user has a project; ``*`` needs every one."""
+        return EVERY_PROJECT in self.projects or (
+            project in self.projects and project != EVERY_PROJECT
+        )
+
+    def may(self, verb: str, kind: ResourceKind, subresource: str) -> bool:
+        """Return True if the user's role allows a verb on a kind."""
+        if verb in READING or self.role == "admin":
+            return True
+        return self.role == "editor" and kind.plural in _EDITED and not subresource
+
+
+def forbidden_project(principal: Principal, verb: str, path: str) -> ApiRefusalError:
+    """Return 403 for a project that a user does not have, whether or not it exists."""
+    message = f'forbidden: User "{principal.user}" cannot {verb} path "{path}"'
+    return ApiRefusalError(403, "Forbidden", message, details={})
+
+
+def forbidden_verb(
+    principal: Principal,
+    verb: str,
+    kind: ResourceKind,
+    subresource: str,
+    namespace: str,
+    name: str,
+) -> ApiRefusalError:
+    """Return 403 for what a role does not allow, in kube-apiserver's words."""
+    resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
+    scope = f' in the namespace "{namespace}"' if namespace else " at the cluster scope"
+    message = (
+        f'User "{principal.user}" cannot {verb} resource "{resource}" in API group '
+        f'"{kind.group}"{scope}'
+    )
+    return forbidden(kind.names, name, message)

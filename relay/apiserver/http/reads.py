@@ -1,0 +1,271 @@
+"""Answer get and list.
+
+A list is a snapshot of one version. Its pages continue where the last one ended, in the state of
+their own moment, under the version of the first page: a watch from there brings what changed in
+between. A token whose version is no longer in the ring of events is refused with 410.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from aiohttp import web
+
+from relay.apiserver.http.answers import HEADERS, AnswerForm, encode, json_answer
+from relay.apiserver.http.principals import EVERY_PROJECT
+from relay.apiserver.http.request_target import ReadParameters, ResourceTarget
+from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.objects.failures import (
+    bad_request,
+    expired,
+    not_found,
+    version_too_large,
+)
+from relay.apiserver.objects.selectors import (
+    FieldQuery,
+    LabelQuery,
+    parse_field_selector,
+    parse_label_selector,
+)
+from relay.apiserver.objects.table import TABLE_VERSION, partial_metadata, table
+from relay.apiserver.store.database import ObjectKeyInStore
+from relay.apiserver.store.event_ring import StoredObject
+from relay.apiserver.store.served_objects import ServedObjects
+
+PROJECT_ANNOTATION: Final = "telemetry.datumapis.com/project"
+_SLICE: Final = 250
+"""Objects that are rendered before others run: some 10 ms."""
+_WRITE_BYTES: Final = 1024 * 1024
+_WHOLE_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Largest list that is sent at once."""
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The objects of a list or watch; ``project`` may be ``*``."""
+
+    target: ResourceTarget
+    project: str
+    labels: LabelQuery
+    fields: FieldQuery
+
+    def matches(self, one: StoredObject) -> bool:
+        """Return True if an object is selected; its project is right already."""
+        namespace = self.target.namespace
+        if namespace and one.namespace != namespace:
+            return False
+        if not self.labels.matches(one.labels):
+            return False
+        if not self.fields.terms:
+            return True
+        name = self.fields.exact("metadata.name")
+        if name and name != one.name:
+            return False
+        return self.fields.matches(one.shown_value())
+
+    def includes(self, project: str) -> bool:
+        """Return True for a project of the selection."""
+        return self.project in (EVERY_PROJECT, project)
+
+    def shown(self, one: StoredObject) -> bytes:
+        """Return an object as JSON; one of several projects names its own."""
+        if self.project != EVERY_PROJECT:
+            return one.shown
+        return encode(self.shown_value(one))
+
+    def shown_value(self, one: StoredObject) -> JsonObject:
+        """Return an object as it is shown."""
+        value = one.shown_value()
+        if self.project == EVERY_PROJECT:
+            metadata = value["metadata"]
+            metadata["annotations"] = {
+                **metadata.get("annotations", {}),
+                PROJECT_ANNOTATION: one.project,
+            }
+        return value
+
+
+def selection(target: ResourceTarget, project: str, parameters: ReadParameters) -> Selection:
+    """Return what a request selects; raise ApiRefusalError for a selector that is none."""
+    return Selection(
+        target,
+        project,
+        parse_label_selector(parameters.label_selector),
+        parse_field_selector(parameters.field_selector, target.kind),
+    )
+
+
+def version_of(text: str) -> int:
+    """Return a ``resourceVersion`` as a number, 0 for none; raise ApiRefusalError."""
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+        raise bad_request(f'resourceVersion: Invalid value: "{text[:80]}": must be a number')
+    return int(text)
+
+
+def object_body(target: ResourceTarget, shown: bytes, form: AnswerForm, now: float) -> bytes:
+    """Return one object in the form that was asked for."""
+    if not form.transform:
+        return shown
+    value = json.loads(shown)
+    if form.transform == "Table":
+        version = value["metadata"].get("resourceVersion")
+        metadata = {"resourceVersion": version} if version else {}
+        return encode(table(target.kind, [value], metadata, now))
+    return encode(partial_metadata(value))
+
+
+class Reader:
+    """Answers get and list from the store; ``clock`` is Unix time."""
+
+    def __init__(self, objects: ServedObjects, clock: Clock) -> None:
+        self._objects = objects
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"<Reader of {self._objects!r}>"
+
+    def get(
+        self, target: ResourceTarget, project: str, form: AnswerForm, version: str
+    ) -> web.Response:
+        """Answer with one object; raise ApiRefusalError where there is none."""
+        self._check_version(version_of(version))
+        key = ObjectKeyInStore(target.kind.storage_key, project, target.namespace, target.name)
+        found = self._objects.get(key)
+        if found is None:
+            raise not_found(target.kind.names, target.name)
+        return json_answer(object_body(target, found.shown, form, self._clock()))
+
+    def _check_version(self, version: int) -> None:
+        if version > self._objects.version:
+            raise version_too_large(version, self._objects.version)
+
+    async def list_objects(
+        self,
+        request: web.BaseRequest,
+        target: ResourceTarget,
+        project: str,
+        parameters: ReadParameters,
+        form: AnswerForm,
+        included: str,
+    ) -> web.StreamResponse:
+        """Answer with a list; a large one is sent in parts."""
+        wanted = selection(target, project, parameters)
+        kind = target.kind
+        ring = self._objects.ring(kind.storage_key)
+        version = self._objects.version
+        start = ("", "", "")
+        if parameters.continue_token:
+            version, start = _read_token(parameters.continue_token)
+            if version < ring.oldest or version > self._objects.version:
+                raise expired(
+                    "The provided continue parameter is too old to display a consistent list "
+                    "result. You must start a new list without the continue parameter."
+                )
+        else:
+            asked = version_of(parameters.version)
+            self._check_version(asked)
+            if parameters.match == "Exact" and asked != version:
+                if asked < ring.oldest or ring.after(asked, 1):
+                    raise expired(f"The resourceVersion for the provided list is too old: {asked}")
+                version = asked
+        found = self._snapshot(wanted, start)
+        limit = parameters.limit
+        page = list(islice(found, limit + 1)) if limit else list(found)
+        metadata: JsonObject = {"resourceVersion": str(version)}
+        if limit and len(page) > limit:
+            page = page[:limit]
+            last = page[-1]
+            metadata["continue"] = _token(version, (last.project, last.namespace, last.name))
+            if not wanted.labels.requirements and not wanted.fields.terms:
+                metadata["remainingItemCount"] = sum(1 for _ in found) + 1
+        return await self._answer(request, wanted, page, metadata, form, included)
+
+    def _snapshot(self, wanted: Selection, start: tuple[str, str, str]) -> Iterator[StoredObject]:
+        kind = wanted.target.kind.storage_key
+        projects = [wanted.project]
+        if wanted.project == EVERY_PROJECT:
+            projects = self._objects.projects(kind)
+        for project in projects:
+            if project < start[0]:
+                continue
+            after = start[1:] if project == start[0] else ("", "")
+            listed = self._objects.listed(kind, project, wanted.target.namespace, after)
+            yield from (one for one in listed if wanted.matches(one))
+
+    async def _answer(
+        self,
+        request: web.BaseRequest,
+        wanted: Selection,
+        page: list[StoredObject],
+        metadata: JsonObject,
+        form: AnswerForm,
+        included: str,
+    ) -> web.StreamResponse:
+        kind = wanted.target.kind
+        if form.transform == "Table":
+            values: list[JsonObject] = []
+            async for part in _in_slices(page):
+                values += [wanted.shown_value(one) for one in part]
+            return json_answer(encode(table(kind, values, metadata, self._clock(), included)))
+        name, version = kind.list_kind, kind.api_version
+        if form.transform:
+            name, version = "PartialObjectMetadataList", TABLE_VERSION
+        head = encode({"apiVersion": version, "kind": name, "metadata": metadata})
+        parts: list[bytes] = []
+        async for part in _in_slices(page):
+            if form.transform:
+                parts += [encode(partial_metadata(wanted.shown_value(one))) for one in part]
+            else:
+                parts += [wanted.shown(one) for one in part]
+        pieces = [head[:-1], b',"items":[', b",".join(parts), b"]}"]
+        if sum(map(len, pieces)) <= _WHOLE_BYTES_MAX:
+            return json_answer(b"".join(pieces))
+        return await _stream(request, pieces)
+
+
+async def _in_slices(page: list[StoredObject]) -> Any:
+    """Yield parts of a list, and let others run in between."""
+    for index in range(0, len(page), _SLICE):
+        yield page[index : index + _SLICE]
+        await asyncio.sleep(0)
+
+
+async def _stream(request: web.BaseRequest, pieces: list[bytes]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/json"})
+    response.content_length = sum(map(len, pieces))
+    await response.prepare(request)
+    for piece in pieces:
+        for index in range(0, len(piece), _WRITE_BYTES):
+            await response.write(piece[index : index + _WRITE_BYTES])
+    await response.write_eof()
+    return response
+
+
+def _token(version: int, place: tuple[str, str, str]) -> str:
+    body = json.dumps({"v": version, "after": place}, separators=(",", ":"))
+    return base64.urlsafe_b64encode(body.encode()).decode().rstrip("=")
+
+
+def _read_token(text: str) -> tuple[int, tuple[str, str, str]]:
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        value = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        project, namespace, name = value["after"]
+        version = value["v"]
+    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        raise bad_request("invalid continue token: continue key is not valid") from error
+    place = (project, namespace, name)
+    if not isinstance(version, int) or not all(isinstance(one, str) for one in place):
+        raise bad_request("invalid continue token: continue key is not valid")
+    return version, place

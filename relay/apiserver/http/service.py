@@ -1,0 +1,415 @@
+"""The API as one handler of requests: access, dispatch, and refusals as Status objects."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from aiohttp import web
+
+from relay.apiserver.http import discovery, openapi
+from relay.apiserver.http.answers import (
+    HEADERS,
+    aggregated_answer,
+    answer_form,
+    encode,
+    json_answer,
+    refusal_answer,
+)
+from relay.apiserver.http.audit import note_change
+from relay.apiserver.http.bodies import JSON, YAML, media_type_of, read_body, read_options
+from relay.apiserver.http.changes import ChangeOutcome, Changer
+from relay.apiserver.http.limits import ApiLimits, Usage
+from relay.apiserver.http.principals import (
+    EVERY_PROJECT,
+    READING,
+    Principal,
+    forbidden_project,
+    forbidden_verb,
+)
+from relay.apiserver.http.reads import Clock, Reader, object_body, selection
+from relay.apiserver.http.request_target import (
+    ApiTarget,
+    ResourceTarget,
+    WriteParameters,
+    parse_target,
+    read_parameters,
+    write_parameters,
+)
+from relay.apiserver.http.tokens import Authentication
+from relay.apiserver.http.watches import Watcher
+from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.objects.failures import (
+    ApiRefusalError,
+    bad_request,
+    forbidden,
+    invalid_options,
+    method_not_allowed,
+    no_such_resource,
+    unauthorized,
+    unsupported,
+)
+from relay.apiserver.objects.writes import (
+    APPLY_PATCH,
+    JSON_PATCH,
+    MERGE_PATCH,
+    STATUS,
+    STRATEGIC_PATCH,
+    Stamp,
+    WriteOptions,
+)
+from relay.apiserver.store.errors import StoreUnusableError
+from relay.apiserver.store.served_objects import ServedObjects
+
+_log: Final = logging.getLogger("relay.api")
+_OPEN_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
+_VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+_PROPAGATIONS: Final = ("Foreground", "Background", "Orphan", "nil")
+_QUERY_FIELDS_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request with its user and target."""
+
+    request: web.BaseRequest
+    principal: Principal
+    project: str
+    target: ResourceTarget
+    query: Mapping[str, str]
+
+
+class ApiService:
+    """Handles requests; ``tenancy`` puts every project below ``/projects/<project>``."""
+
+    def __init__(
+        self,
+        objects: ServedObjects,
+        authentication: Authentication,
+        *,
+        tenancy: bool,
+        limits: ApiLimits,
+        clock: Clock,
+        stamp: Callable[[], Stamp],
+        allows_request: Callable[[web.BaseRequest], str] = lambda _request: "",
+    ) -> None:
+        """``allows_request`` returns why a request is refused whatever its token, "" otherwise."""
+        self._objects = objects
+        self._authentication = authentication
+        self._tenancy = tenancy
+        self._usage = Usage(limits)
+        self._closing = asyncio.Event()
+        self._reader = Reader(objects, clock)
+        self._watcher = Watcher(objects, clock, self._closing)
+        self._changer = Changer(objects, limits, stamp)
+        self._clock = clock
+        self._allows_request = allows_request
+        self._known_projects: set[str] = set()
+        self._changes: dict[str, Callable[[_Call], Awaitable[ChangeOutcome]]] = {
+            "create": self._create,
+            "update": self._update,
+            "patch": self._patch,
+            "delete": self._delete,
+            "deletecollection": self._deletecollection,
+        }
+
+    def __repr__(self) -> str:
+        return f"<ApiService of {self._objects!r}>"
+
+    async def start(self) -> None:
+        """Make the projects that the configuration names exist."""
+        projects = self._authentication.projects() if self._tenancy else {""}
+        for project in sorted(projects):
+            await self._ensure_project(project)
+
+    def close(self) -> None:
+        """End every watch."""
+        self._closing.set()
+
+    async def _ensure_project(self, project: str) -> None:
+        if project not in self._known_projects:
+            await self._changer.ensure_project(project)
+            self._known_projects.add(project)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request; never raise for what a client sends."""
+        try:
+            return await self._handle(request)
+        except ApiRefusalError as refusal:
+            return refusal_answer(refusal)
+        except StoreUnusableError as error:
+            _log.exception("a request failed: the store cannot be used")
+            message = f"the store cannot be written: {type(error).__name__}"
+            return refusal_answer(ApiRefusalError(500, "InternalError", message))
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path in _OPEN_PATHS:
+            return web.Response(text="ok", headers=HEADERS)
+        refused = self._allows_request(request)
+        if refused:
+            raise ApiRefusalError(403, "Forbidden", f"forbidden: {refused}", details={})
+        principal = self._authentication.principal(request.headers.get("Authorization"))
+        if principal is None:
+            raise unauthorized()
+        raw_path = request.rel_url.raw_path
+        target = parse_target(raw_path, tenancy=self._tenancy)
+        if self._tenancy and not (target.project and principal.may_enter(target.project)):
+            raise forbidden_project(principal, request.method.lower(), raw_path[:200])
+        if len(request.rel_url.query) > _QUERY_FIELDS_MAX:
+            raise bad_request(f"the query has more than {_QUERY_FIELDS_MAX} fields")
+        if target.resource is None:
+            return self._document(request, target)
+        query = request.rel_url.query
+        call = _Call(request, principal, target.project, target.resource, query)
+        return await self._resource(call)
+
+    def _document(self, request: web.BaseRequest, target: ApiTarget) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            raise no_such_resource()
+        path = target.path
+        if path == "/openapi/v2":
+            return _cacheable(request, openapi.encoded_v2(), "v2")
+        if path == "/openapi/v3":
+            return json_answer(self._index(target.project))
+        if path.startswith("/openapi/v3/"):
+            name = path.removeprefix("/openapi/v3/")
+            body = openapi.encoded(name)
+            if body is None:
+                raise no_such_resource()
+            return _cacheable(request, body, openapi.etag(name))
+        if answer_form(request.headers.get("Accept", "")).is_aggregated:
+            found = discovery.aggregated(path)
+            if found is not None:
+                return aggregated_answer(found)
+        found = discovery.document(path)
+        if found is None:
+            raise no_such_resource()
+        return json_answer(found)
+
+    def _index(self, project: str) -> JsonObject:
+        """Return the index of OpenAPI documents; their addresses are absolute on the server."""
+        prefix = f"/projects/{project}" if self._tenancy else ""
+        return {
+            "paths": {
+                name: {"serverRelativeURL": prefix + one["serverRelativeURL"]}
+                for name, one in openapi.index()["paths"].items()
+            }
+        }
+
+    async def _resource(self, call: _Call) -> web.StreamResponse:
+        target = call.target
+        if target.subresource and not (target.subresource == STATUS and target.kind.has_status):
+            raise no_such_resource()
+        verb = self._verb(call)
+        if not call.principal.may(verb, target.kind, target.subresource):
+            raise forbidden_verb(
+                call.principal,
+                verb,
+                target.kind,
+                target.subresource,
+                target.namespace,
+                target.name,
+            )
+        if call.project == EVERY_PROJECT:
+            if verb not in READING or verb == "get":
+                message = "all projects at once can only be listed and watched"
+                raise forbidden(target.kind.names, target.name, message)
+        else:
+            await self._ensure_project(call.project)
+        if verb == "watch":
+            return await self._watch(call)
+        with self._usage.request(call.principal.user, call.project):
+            if verb in READING:
+                return await self._read(call)
+            return await self._change(call, verb)
+
+    def _verb(self, call: _Call) -> str:
+        method, target = call.request.method, call.target
+        if method in ("GET", "HEAD"):
+            if target.name:
+                return "get"
+            is_watch = read_parameters(call.query).watch
+            return "watch" if is_watch else "list"
+        if method == "DELETE":
+            verb = "delete" if target.name else "deletecollection"
+        else:
+            verb = _VERBS.get(method, "")
+            if (verb == "create") == bool(target.name):
+                raise method_not_allowed()
+        if verb not in target.kind.verbs or (target.subresource and method == "DELETE"):
+            raise method_not_allowed()
+        if target.kind.namespaced and not target.namespace:
+            raise method_not_allowed()
+        return verb
+
+    async def _read(self, call: _Call) -> web.StreamResponse:
+        form = answer_form(call.request.headers.get("Accept", ""))
+        if call.target.name:
+            version = call.query.get("resourceVersion", "")
+            return self._reader.get(call.target, call.project, form, version)
+        parameters = read_parameters(call.query)
+        included = call.query.get("includeObject", "")
+        return await self._reader.list_objects(
+            call.request, call.target, call.project, parameters, form, included
+        )
+
+    async def _watch(self, call: _Call) -> web.StreamResponse:
+        form = answer_form(call.request.headers.get("Accept", ""))
+        parameters = read_parameters(call.query)
+        wanted = selection(call.target, call.project, parameters)
+        with self._usage.watch(call.principal.user, call.project):
+            return await self._watcher.watch(call.request, wanted, parameters, form)
+
+    async def _change(self, call: _Call, verb: str) -> web.StreamResponse:
+        target = call.target
+        name = target.name
+        try:
+            outcome = await self._changes[verb](call)
+            name = outcome.value["metadata"].get("name", name)
+        except ApiRefusalError as refusal:
+            self._note(call, verb, name, refusal.code, refusal.reason)
+            raise
+        self._note(call, verb, name, outcome.code)
+        if verb == "delete" and outcome.is_deleted:
+            return json_answer(_success(target, outcome.value))
+        if verb == "deletecollection":
+            return json_answer(outcome.value)
+        form = answer_form(call.request.headers.get("Accept", ""))
+        body = object_body(target, encode(outcome.value), form, self._clock())
+        return json_answer(body, code=outcome.code, warnings=outcome.warnings)
+
+    def _note(self, call: _Call, verb: str, name: str, code: int, reason: str = "") -> None:
+        target = replace(call.target, name=name)
+        note_change(
+            call.request,
+            call.principal,
+            verb,
+            call.project,
+            target,
+            code=code,
+            reason=reason,
+            dry_run="dryRun" in call.query,
+        )
+
+    def _options(
+        self, call: _Call, kind: str, duplicates: tuple[str, ...] = (), *, is_apply: bool = False
+    ) -> tuple[WriteOptions, bool]:
+        dry_run = call.request.rel_url.query.getall("dryRun", [])
+        found: WriteParameters = write_parameters(call.query, dry_run, kind, is_apply=is_apply)
+        options = WriteOptions(
+            found.field_manager,
+            call.request.headers.get("User-Agent", ""),
+            found.field_validation,
+            found.force,
+            duplicates,
+        )
+        return options, found.dry_run
+
+    @property
+    def _body_bytes_max(self) -> int:
+        return self._usage.limits.body_bytes_max
+
+    async def _create(self, call: _Call) -> ChangeOutcome:
+        body = await read_body(call.request, self._body_bytes_max, (JSON, YAML))
+        options, dry_run = self._options(call, "CreateOptions", body.duplicates)
+        return await self._changer.create(
+            call.target, call.project, body.value, options, dry_run=dry_run
+        )
+
+    async def _update(self, call: _Call) -> ChangeOutcome:
+        body = await read_body(call.request, self._body_bytes_max, (JSON, YAML))
+        options, dry_run = self._options(call, "UpdateOptions", body.duplicates)
+        return await self._changer.update(
+            call.target, call.project, body.value, options, dry_run=dry_run
+        )
+
+    async def _patch(self, call: _Call) -> ChangeOutcome:
+        accepted = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH]
+        if not call.target.kind.is_custom:
+            accepted.insert(2, STRATEGIC_PATCH)
+        is_apply = media_type_of(call.request) == APPLY_PATCH
+        body = await read_body(call.request, self._body_bytes_max, tuple(accepted))
+        options, dry_run = self._options(call, "PatchOptions", body.duplicates, is_apply=is_apply)
+        changer = self._changer
+        if is_apply:
+            return await changer.apply(
+                call.target, call.project, body.value, options, dry_run=dry_run
+            )
+        return await changer.patch(
+            call.target, call.project, body.media_type, body.value, options, dry_run=dry_run
+        )
+
+    async def _delete_options(self, call: _Call) -> tuple[JsonObject, bool]:
+        body = await read_options(call.request, self._body_bytes_max)
+        dry_run = call.request.rel_url.query.getall("dryRun", []) or body.get("dryRun") or []
+        propagation = call.query.get("propagationPolicy") or body.get("propagationPolicy")
+        causes = []
+        if dry_run not in ([], ["All"]):
+            causes.append(unsupported("dryRun", dry_run, ("All",)))
+        if propagation is not None and propagation not in _PROPAGATIONS[:3]:
+            causes.append(unsupported("propagationPolicy", propagation, _PROPAGATIONS))
+        if causes:
+            raise invalid_options("DeleteOptions", *causes)
+        preconditions = body.get("preconditions") or {}
+        if not isinstance(preconditions, dict):
+            raise bad_request("preconditions must be an object")
+        return preconditions, bool(dry_run)
+
+    async def _delete(self, call: _Call) -> ChangeOutcome:
+        preconditions, dry_run = await self._delete_options(call)
+        return await self._changer.delete(call.target, call.project, preconditions, dry_run=dry_run)
+
+    async def _deletecollection(self, call: _Call) -> ChangeOutcome:
+        preconditions, dry_run = await self._delete_options(call)
+        target = call.target
+        wanted = selection(target, call.project, read_parameters(call.query))
+        listed = self._objects.listed(target.kind.storage_key, call.project, target.namespace)
+        found = [one for one in listed if wanted.matches(one)]
+        deleted: list[Any] = []
+        for one in found:
+            named = replace(target, name=one.name)
+            try:
+                outcome = await self._changer.delete(
+                    named, call.project, preconditions, dry_run=dry_run
+                )
+            except ApiRefusalError as error:
+                if error.code != 404:  # somebody else was faster
+                    raise
+            else:
+                deleted.append(outcome.value)
+        value = {
+            "kind": target.kind.list_kind,
+            "apiVersion": target.kind.api_version,
+            "metadata": {"resourceVersion": str(self._objects.version)},
+            "items": deleted,
+        }
+        return ChangeOutcome(value)
+
+
+def _cacheable(request: web.BaseRequest, body: bytes, tag: str) -> web.StreamResponse:
+    quoted = f'"{tag}"'
+    if request.headers.get("If-None-Match") == quoted:
+        return web.Response(status=304, headers={**HEADERS, "ETag": quoted})
+    response = json_answer(body)
+    response.headers["ETag"] = quoted
+    response.enable_compression()
+    return response
+
+
+def _success(target: ResourceTarget, value: JsonObject) -> JsonObject:
+    details = {
+        "name": target.name,
+        "group": target.kind.group,
+        "kind": target.kind.plural,
+        "uid": value["metadata"].get("uid", ""),
+    }
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": {key: own for key, own in details.items() if own},
+    }

@@ -1,0 +1,148 @@
+"""Bearer tokens from a file: a list of ``{token, user, projects, role}``.
+
+Tokens are kept and compared as SHA-256, so that the time of a comparison tells nothing of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from relay.apiserver.http.principals import EVERY_PROJECT, ROLES, Principal
+from relay.apiserver.objects.metadata import name_problem
+from relay.config.yaml.document import read_documents
+from relay.runtime.errors import ConfigError, Fault
+
+TOKEN_CHARS_MIN: Final = 16
+_FIELDS: Final = ("token", "user", "projects", "role")
+
+
+class Authentication(Protocol):
+    """Tells the user of a request."""
+
+    def principal(self, authorization: str | None) -> Principal | None:
+        """Return the user of an ``Authorization`` header, None for one that is not valid."""
+        ...
+
+    def projects(self) -> frozenset[str]:
+        """Return the projects that are named by the configuration, without ``*``."""
+        ...
+
+
+def bearer(authorization: str | None) -> str:
+    """Return the token of an ``Authorization`` header, "" for none."""
+    scheme, _, token = (authorization or "").strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+class TokenAuthentication:
+    """Knows users by their tokens."""
+
+    def __init__(self, users: Mapping[str, Principal]) -> None:
+        """Take users by the SHA-256 of their tokens, in hexadecimal digits."""
+        self._users = dict(users)
+
+    def __repr__(self) -> str:
+        return f"<TokenAuthentication: {len(self._users)} tokens>"
+
+    def principal(self, authorization: str | None) -> Principal | None:
+        """Return the user of an ``Authorization`` header, None for one that is not valid."""
+        token = bearer(authorization)
+        return self._users.get(_digest(token)) if token else None
+
+    def projects(self) -> frozenset[str]:
+        """Return the projects that tokens name, without ``*``."""
+        named = {project for user in self._users.values() for project in user.projects}
+        return frozenset(named - {EVERY_PROJECT})
+
+
+class NoAuthentication:
+    """Takes every request as that of one admin; only for loopback."""
+
+    def __init__(self, user: str = "anonymous") -> None:
+        self._principal = Principal(user, frozenset({EVERY_PROJECT}), "admin")
+
+    def __repr__(self) -> str:
+        return "<NoAuthentication>"
+
+    def principal(self, authorization: str | None) -> Principal | None:
+        """Return the admin."""
+        del authorization
+        return self._principal
+
+    def projects(self) -> frozenset[str]:
+        """Return no project."""
+        return frozenset()
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def read_tokens(path: Path, setting: str, *, tenancy: bool) -> TokenAuthentication:
+    """Read a file of tokens; raise ConfigError with every fault, none of which shows a token.
+
+    Without tenancy ``projects`` may be left out.
+    """
+    documents = read_documents(path)
+    faults: list[Fault] = [
+        Fault(f"{setting}", message, str(path))
+        for document in documents
+        for _, message in document.faults
+    ]
+    value = documents[0].value if len(documents) == 1 else None
+    if not isinstance(value, list):
+        faults.append(Fault(setting, "must be one list of tokens", str(path)))
+        raise ConfigError(faults)
+    users: dict[str, Principal] = {}
+    for index, entry in enumerate(value):
+        messages = list(_faults(entry, tenancy=tenancy))
+        faults += [Fault(f"[{index}]{place}", said, str(path)) for place, said in messages]
+        if messages:
+            continue
+        digest = _digest(entry["token"])
+        if digest in users:
+            faults.append(Fault(f"[{index}].token", "is listed twice", str(path)))
+        named = frozenset(entry.get("projects", (EVERY_PROJECT,)))
+        users[digest] = Principal(entry["user"], named, entry["role"])
+    if faults:
+        raise ConfigError(faults)
+    return TokenAuthentication(users)
+
+
+def _faults(entry: Any, *, tenancy: bool) -> list[tuple[str, str]]:
+    if not isinstance(entry, dict):
+        return [("", f"must be a mapping of {', '.join(_FIELDS)}")]
+    found = [
+        (f".{field}", f"unknown field; known are {', '.join(_FIELDS)}")
+        for field in entry
+        if field not in _FIELDS
+    ]
+    found += [
+        (f".{field}", "must be a text that is not empty")
+        for field in ("token", "user")
+        if not isinstance(entry.get(field), str) or not entry[field]
+    ]
+    token = entry.get("token")
+    if isinstance(token, str) and token:
+        if len(token) < TOKEN_CHARS_MIN:
+            message = f"must have at least {TOKEN_CHARS_MIN} characters"
+            found.append((".token", message))
+        if not token.isascii() or not token.isprintable() or " " in token:
+            found.append((".token", "must be printable ASCII without blanks"))
+    if entry.get("role") not in ROLES:
+        found.append((".role", f"must be one of {', '.join(ROLES)}"))
+    projects = entry.get("projects")
+    if projects is None and not tenancy:
+        return found
+    if not isinstance(projects, list) or not projects:
+        found.append((".projects", 'must be a list of names, or ["*"]'))
+        return found
+    for place, project in enumerate(projects):
+        if project == EVERY_PROJECT:
+            continue
+        if not isinstance(project, str) or name_problem(project):
+            found.append((f".projects[{place}]", "must be the name of a project"))
+    return found

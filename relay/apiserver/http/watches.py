@@ -1,0 +1,227 @@
+"""Answer watches: the events of a kind after a version, as lines of JSON.
+
+A watch reads the ring of events at its own pace; one that falls behind its oldest event gets an
+ERROR event with 410 and ends. A watch without a version, or with 0, or that asks for initial
+events, begins with every object as ADDED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from aiohttp import web
+
+from relay.apiserver.http.answers import HEADERS, AnswerForm, encode
+from relay.apiserver.http.reads import Clock, Selection, version_of
+from relay.apiserver.http.request_target import ReadParameters
+from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.objects.failures import expired, version_too_large
+from relay.apiserver.objects.table import partial_metadata, table
+from relay.apiserver.store.event_ring import StoredObject, StoreEvent, VersionExpiredError
+from relay.apiserver.store.served_objects import ServedObjects
+
+INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
+BOOKMARK_S: Final = 60.0
+TIMEOUT_DEFAULT_S: Final = 1800
+TIMEOUT_MAX_S: Final = 3600
+WRITE_TIMEOUT_S: Final = 60.0
+"""Time that a client may take to read what is sent."""
+_IDLE_CHECK_S: Final = 5.0
+"""Time until a client that is gone is noticed while nothing happens."""
+_EVENTS: Final = 100
+"""Events that are rendered before others run."""
+
+
+class Watcher:
+    """Answers watches; ``closing`` ends them all."""
+
+    def __init__(self, objects: ServedObjects, clock: Clock, closing: asyncio.Event) -> None:
+        self._objects = objects
+        self._clock = clock
+        self._closing = closing
+
+    def __repr__(self) -> str:
+        return f"<Watcher of {self._objects!r}>"
+
+    async def watch(
+        self,
+        request: web.BaseRequest,
+        wanted: Selection,
+        parameters: ReadParameters,
+        form: AnswerForm,
+    ) -> web.StreamResponse:
+        """Send events until the time is over, the client is gone, or the version expires."""
+        version = version_of(parameters.version)
+        if version > self._objects.version:
+            raise version_too_large(version, self._objects.version)
+        response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/json"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        stream = _EventStream(request, response, wanted, form, self._clock)
+        loop = asyncio.get_running_loop()
+        asked = parameters.timeout_s or TIMEOUT_DEFAULT_S
+        deadline = loop.time() + min(asked, TIMEOUT_MAX_S)
+        with suppress(ConnectionError, TimeoutError):
+            position = await self._initial(stream, wanted, parameters, version)
+            await self._follow(stream, wanted, parameters, position, deadline)
+            await response.write_eof()
+        return response
+
+    async def _initial(
+        self,
+        stream: _EventStream,
+        wanted: Selection,
+        parameters: ReadParameters,
+        version: int,
+    ) -> int:
+        """Send what the watch begins with; return the version after which events follow."""
+        begins_with_state = parameters.initial_events
+        if begins_with_state is None:
+            begins_with_state = version == 0
+        if not begins_with_state:
+            return version or self._objects.version
+        position = self._objects.version
+        found = [
+            one
+            for project in self._projects(wanted)
+            for one in self._objects.listed(
+                wanted.target.kind.storage_key, project, wanted.target.namespace
+            )
+            if wanted.matches(one)
+        ]
+        for index in range(0, len(found), _EVENTS):
+            await stream.send([("ADDED", one) for one in found[index : index + _EVENTS]])
+        if parameters.initial_events and parameters.bookmarks:
+            await stream.bookmark(position, is_initial_end=True)
+        return position
+
+    def _projects(self, wanted: Selection) -> list[str]:
+        names = self._objects.projects(wanted.target.kind.storage_key)
+        return [name for name in names if wanted.includes(name)]
+
+    async def _follow(
+        self,
+        stream: _EventStream,
+        wanted: Selection,
+        parameters: ReadParameters,
+        position: int,
+        deadline: float,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        ring = self._objects.ring(wanted.target.kind.storage_key)
+        bookmark_at = loop.time() + BOOKMARK_S
+        while not self._closing.is_set():
+            changed, current = ring.changed(), self._objects.version
+            try:
+                events = ring.after(position, _EVENTS)
+            except VersionExpiredError:
+                message = f"too old resource version: {position} ({ring.oldest})"
+                await stream.error(expired(message).status())
+                return
+            if events:
+                found = [one for event in events if (one := _event(wanted, event)) is not None]
+                await stream.send(found)
+                position = events[-1].version
+                continue
+            # Every event up to the visible version was sent.
+            position = max(position, current)
+            now = loop.time()
+            if now >= deadline or stream.is_gone:
+                return
+            if now >= bookmark_at:
+                bookmark_at = now + BOOKMARK_S
+                if parameters.bookmarks:
+                    await stream.bookmark(position)
+            pause = min(deadline - now, bookmark_at - now, _IDLE_CHECK_S)
+            await _first(pause, changed, self._closing)
+
+
+async def _first(timeout_s: float, *events: asyncio.Event) -> None:
+    """Wait until one of the events is set, or the time is over."""
+    tasks = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _event(wanted: Selection, event: StoreEvent) -> tuple[str, StoredObject] | None:
+    """Return type and object of a change as the selection sees it, None for nothing."""
+    if not wanted.includes(event.last.project):
+        return None
+    was = event.before is not None and wanted.matches(event.before)
+    is_now = event.after is not None and wanted.matches(event.after)
+    if not was and not is_now:
+        return None
+    if is_now:
+        return ("MODIFIED" if was else "ADDED"), event.last
+    return "DELETED", event.last
+
+
+class _EventStream:
+    """Writes events in the form that the client asked for."""
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        wanted: Selection,
+        form: AnswerForm,
+        clock: Clock,
+    ) -> None:
+        self._request = request
+        self._response = response
+        self._wanted = wanted
+        self._form = form
+        self._clock = clock
+        self._has_columns = False
+
+    @property
+    def is_gone(self) -> bool:
+        """True if the client has closed its connection."""
+        transport = self._request.transport
+        return transport is None or transport.is_closing()
+
+    async def send(self, events: list[tuple[str, StoredObject]]) -> None:
+        """Send events at once."""
+        lines = [
+            b'{"type":"%b","object":%b}\n' % (kind.encode(), self._body(one))
+            for kind, one in events
+        ]
+        await self._write(b"".join(lines))
+
+    def _body(self, one: StoredObject) -> bytes:
+        if not self._form.transform:
+            return self._wanted.shown(one)
+        return encode(self._formed(self._wanted.shown_value(one)))
+
+    def _formed(self, value: JsonObject) -> JsonObject:
+        if self._form.transform != "Table":
+            return partial_metadata(value)
+        metadata = {"resourceVersion": value["metadata"]["resourceVersion"]}
+        with_columns, self._has_columns = not self._has_columns, True
+        kind = self._wanted.target.kind
+        return table(kind, [value], metadata, self._clock(), with_columns=with_columns)
+
+    async def bookmark(self, version: int, *, is_initial_end: bool = False) -> None:
+        """Send a version up to which the client has seen everything."""
+        kind = self._wanted.target.kind
+        metadata: JsonObject = {"resourceVersion": str(version)}
+        if is_initial_end:
+            metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+        value = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
+        formed = self._formed(value) if self._form.transform else value
+        await self._write(encode({"type": "BOOKMARK", "object": formed}) + b"\n")
+
+    async def error(self, status: JsonObject) -> None:
+        """Send a Status, after which nothing follows."""
+        await self._write(encode({"type": "ERROR", "object": status}) + b"\n")
+
+    async def _write(self, data: bytes) -> None:
+        if not data:
+            return
+        async with asyncio.timeout(WRITE_TIMEOUT_S):
+            await self._response.write(data)

@@ -1,0 +1,161 @@
+"""Compose the API: database, objects, service and listeners, started and stopped together."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from relay.apiserver.http.certificates import ensure_certificates
+from relay.apiserver.http.limits import ApiLimits
+from relay.apiserver.http.service import ApiService
+from relay.apiserver.http.tokens import Authentication
+from relay.apiserver.objects.metadata import GENERATED_ALPHABET, SUFFIX_CHARS
+from relay.apiserver.objects.writes import Stamp
+from relay.apiserver.store.database import ObjectDatabase
+from relay.apiserver.store.encryption import ValueCipher
+from relay.apiserver.store.served_objects import ServedObjects
+from relay.config.settings.settings import ListenAddress, ServerTls
+from relay.receiver.http.listener import Listener
+from relay.receiver.http.tls import server_context
+from relay.runtime.errors import ConfigError, Fault
+from relay.runtime.event_loop import run_in_thread
+
+_LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """Settings of the API, as ``api:`` has them; ``directory`` is for certificates."""
+
+    listen: ListenAddress
+    path: Path
+    directory: Path
+    http_listen: ListenAddress | None = None
+    tls: ServerTls | None = None
+    hostnames: tuple[str, ...] = ()
+    tenancy: bool = False
+    limits: ApiLimits = field(default_factory=ApiLimits)
+
+
+def new_stamp() -> Stamp:
+    """Return time and random parts for a write."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    suffix = "".join(secrets.choice(GENERATED_ALPHABET) for _ in range(SUFFIX_CHARS))
+    return Stamp(now, str(uuid.uuid4()), suffix)
+
+
+class ApiServer:
+    """Serves the API; raise ConfigError or StoreUnusableError at the start, nothing later."""
+
+    def __init__(
+        self,
+        options: ApiOptions,
+        authentication: Authentication,
+        *,
+        cipher: ValueCipher | None = None,
+        allows_request: Callable[[web.BaseRequest], str] = lambda _request: "",
+    ) -> None:
+        self._options = options
+        self._authentication = authentication
+        self._allows_request = allows_request
+        self._database = ObjectDatabase(options.path, cipher)
+        self.objects: Final = ServedObjects(self._database)
+        self._service: ApiService | None = None
+        self._listeners: list[Listener] = []
+
+    def __repr__(self) -> str:
+        return f"<ApiServer {self._options.listen}>"
+
+    async def start(self) -> None:
+        """Open the database, load the objects, and listen."""
+        options = self._options
+        plain = options.http_listen
+        if plain is not None and not is_loopback(plain.host):
+            message = f"must be an address of this machine alone, not {plain.host or 'every one'}"
+            raise ConfigError((Fault("api.httpListen", message),))
+        tls = options.tls
+        if tls is None:
+            files = await run_in_thread(
+                lambda: ensure_certificates(options.directory, options.hostnames)
+            )
+            tls = ServerTls(cert_file=files.certificate, key_file=files.key)
+        context = server_context(tls, setting="api.tls")
+        await run_in_thread(self._load)
+        self.objects.start()
+        service = self._service = ApiService(
+            self.objects,
+            self._authentication,
+            tenancy=options.tenancy,
+            limits=options.limits,
+            clock=time.time,
+            stamp=new_stamp,
+            allows_request=self._allows_request,
+        )
+        await service.start()
+        self._listeners = [
+            Listener(service.handle, options.listen, setting="api.listen", tls=context)
+        ]
+        if plain is not None:
+            self._listeners.append(Listener(service.handle, plain, setting="api.httpListen"))
+        for listener in self._listeners:
+            await listener.start()
+
+    def _load(self) -> None:
+        self._database.open()
+        self.objects.load()
+
+    async def stop(self) -> None:
+        """End watches, close connections, write what waits, and close the database."""
+        if self._service is not None:
+            self._service.close()
+        for listener in self._listeners:
+            await listener.stop()
+        if self._service is not None:
+            await self.objects.stop()
+        await run_in_thread(self._database.close)
+
+    @property
+    def addresses(self) -> list[ListenAddress]:
+        """Bound addresses: with TLS, and without where there is one."""
+        return [listener.address for listener in self._listeners]
+
+
+def is_loopback(host: str) -> bool:
+    """Return True for an address that only this machine can reach."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_foreign_pages(request: web.BaseRequest) -> str:
+    """Return why a request may come from a web page of somebody else, "" if it cannot.
+
+    For an API without authentication: a browser sends ``Origin`` with what a page makes it send,
+    and the page's own name as ``Host`` if that name resolves to this machine.
+    """
+    host = _name_of(request.headers.get("Host", ""))
+    if host and host not in _LOCAL_HOSTS:
+        return f'the Host "{host[:80]}" is not a name of this machine'
+    origin = request.headers.get("Origin", "")
+    if origin and _name_of(origin.partition("://")[2]) not in _LOCAL_HOSTS:
+        return f'requests of pages of "{origin[:80]}" are not taken'
+    return ""
+
+
+def _name_of(authority: str) -> str:
+    """Return the host of ``host:port``."""
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0].lower()
+    return authority.partition(":")[0].lower()

@@ -1,0 +1,1 @@
+"""Run the relay's own API as a process."""
