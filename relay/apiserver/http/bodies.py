@@ -7,6 +7,11 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from relay.apiserver.http.protobuf_bodies import (
+    PROTOBUF,
+    UnreadableProtobufError,
+    read_protobuf,
+)
 from relay.apiserver.objects.failures import (
     ApiRefusalError,
     bad_request,
@@ -59,6 +64,11 @@ async def read_body(request: web.BaseRequest, limit: int, accepted: tuple[str, .
     if media_type not in accepted:
         raise unsupported_media_type(accepted)
     content = await read_bytes(request, limit)
+    if media_type == PROTOBUF:
+        try:
+            return RequestBody(media_type, read_protobuf(content))
+        except UnreadableProtobufError as error:
+            raise bad_request(str(error)) from error
     try:
         value, duplicates = read_json(content)
     except UnreadableBodyError as error:

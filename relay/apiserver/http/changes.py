@@ -318,9 +318,11 @@ class Changer:
         assert stored is not None, "what was decided on exists"
         if result.is_deleted and kind.namespaced:
             await self.release_namespace(project, target.namespace)
-        return ChangeOutcome(
-            stored.shown_value(), warnings=result.warnings, is_deleted=result.is_deleted
-        )
+        shown = stored.shown_value()
+        if result.is_deleted:
+            # The object as the write left it, with the version that it had.
+            shown = masked(result.value) if kind.storage_key == SECRETS else result.value
+        return ChangeOutcome(shown, warnings=result.warnings, is_deleted=result.is_deleted)
 
 
 def _terminating(value: JsonObject, stamp: Stamp) -> JsonObject:

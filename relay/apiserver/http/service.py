@@ -30,6 +30,7 @@ from relay.apiserver.http.principals import (
     forbidden_project,
     forbidden_verb,
 )
+from relay.apiserver.http.protobuf_bodies import PROTOBUF
 from relay.apiserver.http.reads import Clock, Reader, object_body, selection
 from relay.apiserver.http.request_target import (
     ApiTarget,
@@ -69,6 +70,8 @@ _OPEN_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 _PROPAGATIONS: Final = ("Foreground", "Background", "Orphan", "nil")
 _QUERY_FIELDS_MAX: Final = 64
+_OBJECTS: Final = (JSON, YAML, PROTOBUF)
+"""Media types of bodies that hold an object; protobuf for a few kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,14 +316,14 @@ class ApiService:
         return self._usage.limits.body_bytes_max
 
     async def _create(self, call: _Call) -> ChangeOutcome:
-        body = await read_body(call.request, self._body_bytes_max, (JSON, YAML))
+        body = await read_body(call.request, self._body_bytes_max, _OBJECTS)
         options, dry_run = self._options(call, "CreateOptions", body.duplicates)
         return await self._changer.create(
             call.target, call.project, body.value, options, dry_run=dry_run
         )
 
     async def _update(self, call: _Call) -> ChangeOutcome:
-        body = await read_body(call.request, self._body_bytes_max, (JSON, YAML))
+        body = await read_body(call.request, self._body_bytes_max, _OBJECTS)
         options, dry_run = self._options(call, "UpdateOptions", body.duplicates)
         return await self._changer.update(
             call.target, call.project, body.value, options, dry_run=dry_run

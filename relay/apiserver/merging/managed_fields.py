@@ -280,7 +280,7 @@ class FieldManager:
         former = next((one for one in managed.owned if _is_same_applier(one, key)), None)
         last = managed.owned.pop(former) if former is not None else None
         fields = field_set_of(self.kind, config).without_below(self.resets)
-        managed.owned[key] = _Owned(fields, last.time if last is not None else time)
+        managed.owned[key] = _Owned(fields, "" if last is None else last.time)
         if last is not None and last.fields:
             merged = self._without_dropped(merged, managed, last.fields)
         found = self._compared(before, merged)

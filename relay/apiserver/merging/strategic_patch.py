@@ -58,18 +58,21 @@ class _Merge:
             made = {key: own for key, own in made.items() if key in retained}
         orders = _taken(patch, _ORDER)
         deletions = _taken(patch, _DELETE)
-        for name, own in patch.items():
-            if own is None:
-                made.pop(name, None)
-            else:
-                made[name] = self._field(made.get(name), own, self._child(node, name))
         for name, gone in deletions.items():
             if isinstance(made.get(name), list):
                 made[name] = [item for item in made[name] if item not in gone]
+        for name, own in patch.items():
+            if own is None:
+                made.pop(name, None)
+            elif name in made:
+                made[name] = self._field(made[name], own, self._child(node, name))
+            elif not _is_directive(own):
+                made[name] = _added(own)
         for name, order in orders.items():
             if isinstance(made.get(name), list):
                 key = self._merge_key(self._child(node, name))
-                made[name] = _in_order(made[name], order, key)
+                was = value.get(name) if isinstance(value, dict) else None
+                made[name] = _in_order(made[name], order, was or [], key)
         return made
 
     def _child(self, node: Node, name: str) -> Node:
@@ -95,8 +98,10 @@ class _Merge:
             return patch
         items = value if isinstance(value, list) else []
         if key == "":
-            return [*items, *(item for item in patch if item not in items)]
-        return self._items(items, patch, key, node.get("items", {}))
+            merged = [*items, *(item for item in dict.fromkeys(patch) if item not in items)]
+            return _in_order(merged, patch, items, key)
+        merged = self._items(items, patch, key, node.get("items", {}))
+        return _in_order(merged, patch, items, key)
 
     def _items(self, items: list[Any], patch: list[Any], key: str, node: Node) -> list[Any]:
         made = list(items)
@@ -114,7 +119,7 @@ class _Merge:
             elif same:
                 made[same[0]] = self.object(made[same[0]], own, node)
             else:
-                made.append(self.object({}, own, node))
+                made.append(_added(own))
         return made
 
 
@@ -129,26 +134,44 @@ def _taken(patch: dict[str, Any], prefix: str) -> dict[str, list[Any]]:
     return found
 
 
+def _is_directive(value: Any) -> bool:
+    return isinstance(value, dict) and _DIRECTIVE in value
+
+
+def _added(value: Any) -> Any:
+    """Return a value of a patch that is not there yet: without nulls and directives."""
+    if isinstance(value, dict):
+        return {
+            key: _added(own)
+            for key, own in value.items()
+            if own is not None and not key.startswith("$") and not _is_directive(own)
+        }
+    if isinstance(value, list):
+        return [_added(own) for own in value if not _is_directive(own)]
+    return value
+
+
 def _without_directives(patch: dict[str, Any]) -> dict[str, Any]:
-    return {key: own for key, own in patch.items() if own is not None and key[:1] != "$"}
+    return {key: own for key, own in patch.items() if not key.startswith("$")}
 
 
-def _in_order(items: list[Any], order: list[Any], key: str | None) -> list[Any]:
-    """Return the items in the order given; others keep their place after their predecessor."""
+def _in_order(items: list[Any], patched: list[Any], was: list[Any], key: str | None) -> list[Any]:
+    """Return merged items in the order of the patch; others find their place by the old order."""
 
     def identity(item: Any) -> Any:
         return item.get(key) if key and isinstance(item, dict) else item
 
-    wanted = [identity(one) for one in order]
-    ordered = [item for one in wanted for item in items if identity(item) == one]
-    if len(ordered) == len(items):
-        return ordered
+    wanted = [identity(one) for one in patched]
+    old = [identity(one) for one in was]
+    right = sorted(
+        (item for item in items if identity(item) in wanted),
+        key=lambda item: wanted.index(identity(item)),
+    )
+    left = [item for item in items if identity(item) not in wanted]
+    left.sort(key=lambda item: old.index(identity(item)) if identity(item) in old else len(old))
     made: list[Any] = []
-    place = 0
-    for item in items:
-        if identity(item) not in wanted:
-            made.append(item)
-        else:
-            made.append(ordered[place])
-            place += 1
-    return made
+    while left and right:
+        first, second = identity(left[0]), identity(right[0])
+        is_before = first in old and second in old and old.index(first) < old.index(second)
+        made.append(left.pop(0) if is_before else right.pop(0))
+    return made + left + right

@@ -149,6 +149,9 @@ class Fitting:
                     made[name] = copy.deepcopy(own)
                 else:
                     self.unknown.append(below)
+            elif own is None and self._strict_types and name not in properties:
+                # Go reads null for a text as an empty one.
+                made[name] = ""
             elif own is not None or child.get("nullable"):
                 fitted = self.fit(own, child, below)
                 if not (self._strict_types and name in properties and fitted in ({}, [], "")):
