@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,11 @@ from relay.apiserver.objects.metadata import key_problem, value_problem
 
 SELECTOR_CHARS_MAX: Final = 16 * 1024
 _WORD: Final = re.compile(r"\s*(?:(==|!=|=|!|,|\(|\)|<|>)|([^\s=!,()<>]+))")
+_SYMBOLS: Final = frozenset({"=", "==", "!=", "!", ",", "(", ")", "<", ">"})
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_TERM: Final = re.compile(r"(?:[^,\\]|\\.)+", re.DOTALL)
+_FIELD_TERM: Final = re.compile(r"(.*?)(!=|==|=)(.*)", re.DOTALL)
+_ESCAPE: Final = re.compile(r"\\([\\,=])")
 _OPERATORS: Final = {"=": "in", "==": "in", "!=": "notin", "in": "in", "notin": "notin"}
 _COMPARISONS: Final = {">": "gt", "<": "lt", "gt": "gt", "lt": "lt"}
 _EXPECTED: Final = "in, notin, =, ==, !=, gt, lt"
@@ -56,7 +62,13 @@ class LabelQuery:
         return all(one.holds(labels) for one in self.requirements)
 
 
+class _SelectorError(Exception):
+    """A selector cannot be read."""
+
+
 class _Parser:
+    """Reads the grammar of apimachinery's ``labels``, with its messages."""
+
     def __init__(self, text: str) -> None:
         self._words: list[str] = []
         place = 0
@@ -74,65 +86,104 @@ class _Parser:
         return self._words[self._place] if self._place < len(self._words) else ""
 
     def parse(self) -> tuple[LabelRequirement, ...]:
+        """Return the requirements; raise _SelectorError."""
         found: list[LabelRequirement] = []
-        while self._peek():
-            found.append(self._requirement())
+        while word := self._peek():
+            if word in _SYMBOLS and word != "!":
+                said = f"found '{word}', expected: !, identifier, or 'end of string'"
+                raise _SelectorError(said)
+            try:
+                found.append(self._requirement())
+            except _SelectorError as error:
+                raise _SelectorError(f"unable to parse requirement: {error}") from None
             word = self._next()
             if word not in ("", ","):
-                raise ValueError(f"found '{word}', expected: ',' or 'end of string'")
-            if word == "," and not self._peek():
-                raise ValueError("found '', expected: identifier after ','")
-        return tuple(sorted(found, key=lambda one: one.key))
+                raise _SelectorError(f"found '{word}', expected: ',' or 'end of string'")
+            after = self._peek()
+            if word == "," and (not after or (after in _SYMBOLS and after != "!")):
+                raise _SelectorError(f"found '{after}', expected: identifier after ','")
+        return tuple(found)
 
     def _requirement(self) -> LabelRequirement:
-        if self._peek() == "!":
+        is_absent = self._peek() == "!"
+        if is_absent:
             self._next()
-            return LabelRequirement(self._key(), "absent")
-        key = self._key()
-        word = self._peek()
-        if word in ("", ","):
-            return LabelRequirement(key, "exists")
-        self._next()
-        if word in _COMPARISONS:
-            value = self._next()
-            if not re.fullmatch(r"-?[0-9]+", value):
-                raise ValueError("for 'Gt', 'Lt' operators, the value must be an integer")
-            return LabelRequirement(key, _COMPARISONS[word], (value,))
-        if word not in _OPERATORS:
-            raise ValueError(f"found '{word}', expected: {_EXPECTED}")
-        is_set = word in ("in", "notin")
-        values = self._set() if is_set else (self._value(),)
-        for value in values:
-            if problem := value_problem(value):
-                raise ValueError(f'values[0][{key}]: Invalid value: "{value}": {problem}')
-        return LabelRequirement(key, _OPERATORS[word], values)
-
-    def _key(self) -> str:
+        key = self._next()
+        if not key or key in _SYMBOLS:
+            raise _SelectorError(f"found '{key}', expected: identifier")
+        if problem := key_problem(key):
+            raise _SelectorError(f"<nil>: Invalid value: {_quoted(key)}: {problem}")
+        if is_absent or self._peek() in ("", ","):
+            return LabelRequirement(key, "absent" if is_absent else "exists")
         word = self._next()
-        if word in ("", ",", "(", ")", "=", "==", "!=", "!", "<", ">"):
-            raise ValueError(f"found '{word}', expected: !, identifier, or 'end of string'")
-        if problem := key_problem(word):
-            raise ValueError(f'key: Invalid value: "{word}": {problem}')
-        return word
+        operator = _OPERATORS.get(word) or _COMPARISONS.get(word)
+        if operator is None:
+            raise _SelectorError(f"found '{word}', expected: {_EXPECTED}")
+        values = self._set() if word in ("in", "notin") else (self._value(),)
+        faults = list(_value_faults(key, operator, values))
+        if faults:
+            said = faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]"
+            raise _SelectorError(said)
+        return LabelRequirement(key, operator, values)
 
     def _value(self) -> str:
         if self._peek() in ("", ","):
             return ""
         word = self._next()
-        if word in ("(", ")", "=", "==", "!=", "!", "<", ">"):
-            raise ValueError(f"found '{word}', expected: identifier")
+        if word in _SYMBOLS:
+            raise _SelectorError(f"found '{word}', expected: identifier")
         return word
 
     def _set(self) -> tuple[str, ...]:
         word = self._next()
         if word != "(":
-            raise ValueError(f"found '{word}' expected: '('")
-        values = [self._value()]
-        while (word := self._next()) == ",":
-            values.append("" if self._peek() == ")" else self._value())
+            raise _SelectorError(f"found '{word}' expected: '('")
+        first = self._peek()
+        if first == ")":
+            self._next()
+            return ("",)
+        if not first or (first in _SYMBOLS and first != ","):
+            raise _SelectorError(f"found '{first}', expected: ',', ')' or identifier")
+        values = self._listed()
+        word = self._next()
         if word != ")":
-            raise ValueError(f"found '{word}', expected: ',' or ')'")
-        return tuple(sorted(set(values)))
+            raise _SelectorError(f"found '{first}', expected: ')'")
+        return tuple(sorted(values))
+
+    def _listed(self) -> set[str]:
+        values: set[str] = set()
+        while True:
+            word = self._next()
+            after = self._peek()
+            if word == ",":
+                if not values:
+                    values.add("")
+                if after in (")", ","):
+                    values.add("")
+                if after == ")":
+                    return values
+            elif not word or word in _SYMBOLS:
+                raise _SelectorError(f"found '{word}', expected: ',', or identifier")
+            else:
+                values.add(word)
+                if after == ")":
+                    return values
+                if after != ",":
+                    raise _SelectorError(f"found '{after}', expected: ',' or ')'")
+
+
+def _value_faults(key: str, operator: str, values: tuple[str, ...]) -> Iterator[str]:
+    for index, value in enumerate(values):
+        if operator in ("gt", "lt") and not _INTEGER.fullmatch(value):
+            message = "for 'Gt', 'Lt' operators, the value must be an integer"
+            yield f"values[{index}]: Invalid value: {_quoted(value)}: {message}"
+    for index, value in enumerate(values):
+        if problem := value_problem(value):
+            yield f"values[{index}][{key}]: Invalid value: {_quoted(value)}: {problem}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def parse_label_selector(text: str) -> LabelQuery:
@@ -141,8 +192,8 @@ def parse_label_selector(text: str) -> LabelQuery:
         raise bad_request(f"labelSelector must have at most {SELECTOR_CHARS_MAX} characters")
     try:
         return LabelQuery(_Parser(text).parse())
-    except ValueError as error:
-        raise bad_request(f"unable to parse requirement: {error}") from error
+    except _SelectorError as error:
+        raise bad_request(str(error)) from error
 
 
 _COMMON_FIELDS: Final = ("metadata.name", "metadata.namespace")
@@ -197,31 +248,28 @@ def parse_field_selector(text: str, kind: ResourceKind) -> FieldQuery:
     if len(text) > SELECTOR_CHARS_MAX:
         raise bad_request(f"fieldSelector must have at most {SELECTOR_CHARS_MAX} characters")
     terms: list[tuple[str, bool, str]] = []
-    for part in _split(text):
-        if not part:
-            continue
-        found = re.fullmatch(r"([^=!]+)(==|!=|=)(.*)", part, re.DOTALL)
+    for part in sorted(_TERM.findall(text)):
+        found = _FIELD_TERM.fullmatch(part)
         if found is None:
-            raise bad_request(
-                f"invalid field selector: '{text}'; can't understand '{part}'"
-                if len(part) < len(text)
-                else f"invalid selector: '{text}'; can't understand '{part}'"
-            )
-        path, operator, value = found[1], found[2], _unescaped(found[3])
+            raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
+        path, operator, value = found[1], found[2], found[3]
         known = (*_COMMON_FIELDS, *_MORE_FIELDS.get(kind.storage_key, ()))
+        terms.append((path, operator != "!=", _unescaped(value)))
         if path not in known or (path == "metadata.namespace" and not kind.namespaced):
             raise bad_request(f"field label not supported: {path}")
-        terms.append((path, operator != "!=", value))
     return FieldQuery(tuple(terms))
 
 
-def _split(text: str) -> list[str]:
-    """Split at commas that are not escaped."""
-    return re.findall(r"(?:[^,\\]|\\.)+", text)
-
-
 def _unescaped(text: str) -> str:
-    return re.sub(r"\\([\\,=])", r"\1", text)
+    """Return a value without its escapes; raise ApiRefusalError for a wrong one."""
+    wrong = _ESCAPE.sub("", text)
+    if "\\" in wrong:
+        sequence = wrong[wrong.index("\\") :][:2]
+        raise bad_request(f"invalid field selector: invalid escape sequence: {sequence}")
+    for character in ",=":
+        if character in wrong:
+            raise bad_request(f"invalid field selector: unescaped character in value: {character}")
+    return _ESCAPE.sub(r"\1", text)
 
 
 def selects(labels: LabelQuery, fields: FieldQuery) -> Callable[[JsonObject], bool] | None:
