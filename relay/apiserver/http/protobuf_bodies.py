@@ -111,20 +111,19 @@ def read_protobuf(body: bytes) -> JsonObject:
 def _as_json(message: Any) -> JsonObject:
     """Return the fields that are set; entries of maps become one object, as the last one wins."""
     found: JsonObject = {}
+    fields = _MESSAGES[message.DESCRIPTOR.name]
     for field, value in message.ListFields():
-        kind = field.message_type.name if field.message_type is not None else ""
+        _, kind, is_repeated = fields[field.name]
         if kind == "TextEntry":
             found[field.name] = {entry.key: entry.value for entry in value}
         elif kind == "BytesEntry":
             found[field.name] = {
                 entry.key: base64.b64encode(entry.value).decode() for entry in value
             }
-        elif field.type == _MESSAGE and field.label == _FieldProto.LABEL_REPEATED:
-            found[field.name] = [_as_json(one) for one in value]
-        elif field.type == _MESSAGE:
+        elif is_repeated:
+            found[field.name] = [_as_json(one) if isinstance(kind, str) else one for one in value]
+        elif isinstance(kind, str):
             found[field.name] = _as_json(value)
-        elif field.label == _FieldProto.LABEL_REPEATED:
-            found[field.name] = list(value)
         elif value not in ("", b""):
             found[field.name] = value
     return found

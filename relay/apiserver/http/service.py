@@ -147,6 +147,12 @@ class ApiService:
             _log.exception("a request failed: the store cannot be used")
             message = f"the store cannot be written: {type(error).__name__}"
             return refusal_answer(ApiRefusalError(500, "InternalError", message))
+        except ConnectionError:
+            raise  # the client is gone
+        except Exception:
+            _log.exception("bug in the relay: a request cannot be answered")
+            message = "the server has met a bug; its log says more"
+            return refusal_answer(ApiRefusalError(500, "InternalError", message))
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path in _OPEN_PATHS:

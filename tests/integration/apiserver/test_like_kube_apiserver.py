@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from random import Random
 import aiohttp
 import pytest
 
+from tests.integration.apiserver.servers import real_with_crds
+from tests.kit.apiserver.reads import KEYS, field_selector, label_selector
 from tests.kit.apiserver.running import ADMIN, EXPORTERS, SECRETS, local_api
 from tests.kit.apiserver.write_sequences import (
     ComparedServer,
@@ -19,9 +20,7 @@ from tests.kit.apiserver.write_sequences import (
     exporter_step,
     secret_step,
 )
-from tests.kit.kubernetes.real_api import TOKEN, RealApi, directory, new_etcd, real_api
-from tests.kit.paths import ROOT
-from tests.kit.processes import eventually
+from tests.kit.kubernetes.real_api import TOKEN
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(300)]
 
@@ -29,39 +28,19 @@ SEQUENCES = 60
 STEPS = 14
 
 
-def kubectl(api: RealApi, *arguments: str) -> None:
-    """Run kubectl against the real API server."""
-    command = [str(directory() / "kubectl"), f"--kubeconfig={api.kubeconfig}"]
-    command += ["--insecure-skip-tls-verify", *arguments]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-
-
 @asynccontextmanager
 async def two_servers(
     folder: Path, path: str
 ) -> AsyncIterator[tuple[ComparedServer, ComparedServer]]:
     """A kube-apiserver with our CRDs and the relay's API, each for the same path."""
-    for name in ("real", "own"):
-        (folder / name).mkdir()
+    (folder / "own").mkdir()
     async with (
-        real_api(folder / "real", etcd=new_etcd()) as real,
+        real_with_crds(folder) as real,
         local_api(folder / "own") as own,
         aiohttp.ClientSession() as session,
     ):
-        document = real.kubeconfig.read_text()
-        real.kubeconfig.write_text(
-            "\n".join(line for line in document.splitlines() if "certificate-authority" not in line)
-        )
-        kubectl(real, "apply", "-f", str(ROOT / "config/crds"))
         first = ComparedServer(session, real.url, TOKEN, path)
         second = ComparedServer(session, own.url, ADMIN, path)
-
-        async def is_served() -> bool:
-            code, _, _ = await first.send(Step("PATCH", "", "application/merge-patch+json", {}))
-            _, body, _ = await first.send(Step("DELETE", "", "application/json", None))
-            return code == 404 and bool(body.get("details", {}).get("name"))
-
-        await eventually("the kind is served", is_served, timeout_s=30)
         yield first, second
 
 
@@ -97,3 +76,26 @@ async def test_writes_of_secrets_are_answered_alike(tmp_path: Path) -> None:
     async with two_servers(tmp_path, SECRETS) as (first, second):
         for seed in range(SEQUENCES):
             await compare(first, second, secret_step, seed)
+
+
+SELECTIONS = 400
+
+
+async def test_selections_are_answered_alike(tmp_path: Path) -> None:
+    async with two_servers(tmp_path, SECRETS) as servers:
+        for server in servers:
+            random = Random(1)
+            for number in range(12):
+                keys = random.sample(KEYS[:4], random.randint(0, 4))
+                labels = {key: random.choice(["1", "2", "core", ""]) for key in keys}
+                metadata = {"name": f"s{number}", "labels": labels}
+                await server.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
+        for seed in range(SELECTIONS):
+            random = Random(seed)
+            query = {}
+            if random.random() < 0.8:
+                query["labelSelector"] = label_selector(random)
+            if random.random() < 0.3:
+                query["fieldSelector"] = field_selector(random)
+            expected, found = [await server.select(query) for server in servers]
+            assert found == expected, query

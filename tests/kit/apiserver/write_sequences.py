@@ -203,6 +203,7 @@ class ComparedServer:
     def __init__(self, session: aiohttp.ClientSession, url: str, token: str, path: str) -> None:
         self._session = session
         self._url = f"{url}{path}/{NAME}"
+        self._collection = f"{url}{path}"
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": "compared/1"}
         self.version: str | None = None
 
@@ -221,6 +222,22 @@ class ComparedServer:
         if value.get("kind") != "Status":
             self.version = value["metadata"].get("resourceVersion")
         return response.status, value, warnings
+
+    async def create(self, body: dict[str, Any]) -> None:
+        """Create another object."""
+        async with self._session.post(
+            self._collection, json=body, headers=self._headers, ssl=False
+        ) as response:
+            assert response.status == 201, await response.text()
+
+    async def select(self, query: dict[str, str]) -> tuple[int, list[str], str]:
+        """List; return code, names of the objects, and the message of a refusal."""
+        async with self._session.get(
+            self._collection, params=query, headers=self._headers, ssl=False
+        ) as response:
+            value = json.loads(await response.text())
+        names = [item["metadata"]["name"] for item in value.get("items", [])]
+        return response.status, names, value.get("message", "")
 
     async def clear(self) -> None:
         """Remove the object."""
@@ -245,6 +262,9 @@ def comparable(code: int, value: dict[str, Any]) -> Any:
     metadata = made["metadata"]
     for name in ("uid", "creationTimestamp", "resourceVersion"):
         metadata.pop(name, None)
+    for name in ("labels", "annotations", "finalizers"):
+        if name in metadata and not metadata[name]:
+            del metadata[name]  # kube-apiserver shows an empty one until the next write
     if "deletionTimestamp" in metadata:
         metadata["deletionTimestamp"] = "some time"
     entries = metadata.pop("managedFields", [])
