@@ -16,7 +16,8 @@ _Key = TypeVar("_Key")
 class ApiLimits:
     """Limits; each refuses with 429, or 413 for a body, and says so."""
 
-    body_bytes_max: int = 3 * 1024 * 1024
+    body_bytes_max: int = 2 * 1024 * 1024
+    """A Secret of a mebibyte in base64, and room for the rest."""
     objects_per_kind_max: int = 20_000
     """Objects of one kind in one project."""
     requests_per_user_max: int = 100
