@@ -9,6 +9,7 @@ import base64
 import binascii
 import copy
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -52,7 +53,12 @@ def read_json(body: bytes) -> tuple[Any, list[str]]:
         return _Repeated(pairs)
 
     try:
-        value = json.loads(body, object_pairs_hook=build, parse_constant=_refuse_constant)
+        value = json.loads(
+            body,
+            object_pairs_hook=build,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
         # Numbers beyond 64 bits and halves of surrogate pairs cannot be written.
         msgspec.json.encode(value)
     except RecursionError:
@@ -66,6 +72,13 @@ def read_json(body: bytes) -> tuple[Any, list[str]]:
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:80]} is too large")
+    return number
 
 
 def _is_too_deep(value: Any) -> bool:
