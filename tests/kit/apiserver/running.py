@@ -198,4 +198,8 @@ class ApiProcess:
                     return False
 
             await eventually("the API is ready", is_ready, timeout_s=30)
-            yield process
+            try:
+                yield process
+            finally:
+                if process.returncode is None:
+                    await process.stop()
