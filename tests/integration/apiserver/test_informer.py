@@ -1,0 +1,74 @@
+"""An informer of client-go on the relay's API: it lists, watches, and goes on after a cut."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.kit.apiserver.running import ADMIN, EXPORTERS, ApiProcess, exporter
+from tests.kit.kubernetes.real_api import directory
+from tests.kit.processes import eventually, started
+
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
+
+CHANGES = 500
+INFORMER = directory() / "informer"
+"""Built of tests/kit/apiserver/informer: ``go build -o <here> .``"""
+
+
+async def change(api: ApiProcess, first: int, last: int) -> None:
+    """Write a label again and again."""
+    headers = {
+        "Authorization": f"Bearer {ADMIN}",
+        "Content-Type": "application/merge-patch+json",
+    }
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for count in range(first, last):
+            body = json.dumps({"metadata": {"labels": {"count": str(count)}}})
+            async with session.patch(
+                f"{api.url}{EXPORTERS}/acme", data=body, ssl=False
+            ) as response:
+                assert response.status == 200, await response.text()
+
+
+async def create(api: ApiProcess, name: str) -> None:
+    """Create an Exporter."""
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(api.url + EXPORTERS, json=exporter(name), ssl=False) as response,
+    ):
+        assert response.status == 201
+
+
+async def test_every_change_is_seen_in_order(tmp_path: Path) -> None:
+    api = ApiProcess(tmp_path)
+    api.prepare()
+    seen = tmp_path / "informer.log"
+    group, version = "telemetry.datumapis.com", "v1alpha1"
+    command = [str(INFORMER), str(api.kubeconfig), group, version, "exporters"]
+
+    def counts() -> list[int]:
+        lines = [json.loads(line) for line in seen.read_text().splitlines() if line[:1] == "{"]
+        return [int(line["label"]) for line in lines if line.get("label")]
+
+    async with AsyncExitStack() as informers:
+        async with api.running():
+            await create(api, "acme")
+            await create(api, "other")
+            informer = await informers.enter_async_context(started(command, log=seen))
+            await eventually(
+                "the informer has listed", lambda: "synced" in informer.text(), timeout_s=30
+            )
+            await change(api, 0, CHANGES)
+            await eventually("half is seen", lambda: len(counts()) >= CHANGES, timeout_s=30)
+        async with api.running():
+            await change(api, CHANGES, 2 * CHANGES)
+            await eventually("all is seen", lambda: len(counts()) >= 2 * CHANGES, timeout_s=60)
+    assert counts() == list(range(2 * CHANGES))
+    types = [json.loads(line)["type"] for line in seen.read_text().splitlines() if line[:1] == "{"]
+    assert types.count("add") == 2  # it went on where it was, and listed nothing anew
