@@ -110,7 +110,8 @@ def _yaml(content: bytes) -> Any:
     if faults:
         where, message = faults[0]
         place = dotted(where)
-        raise bad_request(f"error decoding YAML: {place}: {message}" if place else message)
+        subject = f"{place}: " if place else ""
+        raise bad_request(f"error decoding YAML: {subject}{message}")
     if len(documents) != 1:
         raise bad_request("error decoding YAML: the body must be one document")
     return documents[0].value

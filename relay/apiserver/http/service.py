@@ -214,6 +214,7 @@ class ApiService:
             raise no_such_resource()
         verb = self._verb(call)
         if not call.principal.may(verb, target.kind, target.subresource):
+            self._note(call, verb, target.name, 403, "Forbidden")
             raise forbidden_verb(
                 call.principal,
                 verb,
