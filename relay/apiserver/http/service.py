@@ -160,7 +160,7 @@ class ApiService:
         refused = self._allows_request(request)
         if refused:
             raise ApiRefusalError(403, "Forbidden", f"forbidden: {refused}", details={})
-        principal = self._authentication.principal(request.headers.get("Authorization"))
+        principal = await self._authentication.principal(request.headers.get("Authorization"))
         if principal is None:
             raise unauthorized()
         raw_path = request.rel_url.raw_path

@@ -22,7 +22,7 @@ _FIELDS: Final = ("token", "user", "projects", "role")
 class Authentication(Protocol):
     """Tells the user of a request."""
 
-    def principal(self, authorization: str | None) -> Principal | None:
+    async def principal(self, authorization: str | None) -> Principal | None:
         """Return the user of an ``Authorization`` header, None for one that is not valid."""
         ...
 
@@ -47,7 +47,7 @@ class TokenAuthentication:
     def __repr__(self) -> str:
         return f"<TokenAuthentication: {len(self._users)} tokens>"
 
-    def principal(self, authorization: str | None) -> Principal | None:
+    async def principal(self, authorization: str | None) -> Principal | None:
         """Return the user of an ``Authorization`` header, None for one that is not valid."""
         token = bearer(authorization)
         return self._users.get(_digest(token)) if token else None
@@ -67,7 +67,7 @@ class NoAuthentication:
     def __repr__(self) -> str:
         return "<NoAuthentication>"
 
-    def principal(self, authorization: str | None) -> Principal | None:
+    async def principal(self, authorization: str | None) -> Principal | None:
         """Return the admin."""
         del authorization
         return self._principal

@@ -22,9 +22,9 @@ def read(path: Path, text: str, *, tenancy: bool = True) -> TokenAuthentication:
     return read_tokens(file, "api.authentication.file", tenancy=tenancy)
 
 
-def test_a_token_tells_its_user(tmp_path: Path) -> None:
+async def test_a_token_tells_its_user(tmp_path: Path) -> None:
     found = read(tmp_path, GOOD)
-    user = found.principal("Bearer 0123456789abcdef")
+    user = await found.principal("Bearer 0123456789abcdef")
     assert user is not None
     assert (user.user, user.role, user.projects) == ("ann", "editor", {"acme"})
     assert (user.may_enter("acme"), user.may_enter("other"), user.may_enter("*")) == (
@@ -34,13 +34,14 @@ def test_a_token_tells_its_user(tmp_path: Path) -> None:
     )
     assert found.projects() == {"acme"}
     for header in (None, "", "Bearer", "Bearer x", "Basic 0123456789abcdef", "0123456789abcdef"):
-        assert found.principal(header) is None
+        assert await found.principal(header) is None
     assert "0123456789abcdef" not in repr(vars(found))
 
 
-def test_without_tenancy_projects_may_be_left_out(tmp_path: Path) -> None:
+async def test_without_tenancy_projects_may_be_left_out(tmp_path: Path) -> None:
     text = "- {token: 0123456789abcdef, user: ann, role: viewer}\n"
-    user = read(tmp_path, text, tenancy=False).principal("bearer 0123456789abcdef")
+    found = read(tmp_path, text, tenancy=False)
+    user = await found.principal("bearer 0123456789abcdef")
     assert user is not None
     assert user.may_enter("")
     with pytest.raises(ConfigError, match=r"\[0\]\.projects: must be a list"):

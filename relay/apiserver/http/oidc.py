@@ -1,0 +1,189 @@
+"""OpenID Connect: bearer tokens of an issuer, with user, projects and role in their claims.
+
+Keys come from a file, or from the issuer's address: they are read anew every
+:data:`REFRESH_S`, and when a token names a key that is not known, at most once in
+:data:`UNKNOWN_KEY_S`. The last good keys stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from relay.apiserver.http.json_web_tokens import (
+    JWKS_BYTES_MAX,
+    KeySetError,
+    SigningKey,
+    TokenInvalidError,
+    UnknownKeyError,
+    read_keys,
+    verified_claims,
+)
+from relay.apiserver.http.principals import EVERY_PROJECT, ROLES, Principal
+from relay.apiserver.http.tokens import bearer
+from relay.apiserver.objects.metadata import name_problem
+from relay.runtime.errors import ConfigError, Fault
+
+_log: Final = logging.getLogger("relay.api")
+REFRESH_S: Final = 600.0
+UNKNOWN_KEY_S: Final = 10.0
+LEEWAY_S: Final = 30.0
+"""Difference of clocks that is allowed for."""
+_TIMEOUT_S: Final = 10.0
+_PROJECTS_MAX: Final = 1000
+_USER_CHARS_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class OidcOptions:
+    """Settings of ``api.authentication.oidc``; one of the two ``jwks`` is given."""
+
+    issuer: str
+    audience: str
+    jwks_uri: str = ""
+    jwks_file: Path | None = None
+    user_claim: str = "sub"
+    projects_claim: str = "projects"
+    role_claim: str = "role"
+
+
+class KeySource:
+    """The issuer's keys; ``fetch`` returns the JWKS, or raises OSError or KeySetError."""
+
+    def __init__(self, fetch: Callable[[], Awaitable[bytes]], clock: Callable[[], float]) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._keys: dict[str, SigningKey] = {}
+        self._tried_at = float("-inf")
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<KeySource: {len(self._keys)} keys>"
+
+    async def keys(self, *, is_unknown: bool = False) -> Mapping[str, SigningKey]:
+        """Return the keys; read them anew if they are old, or one is missing."""
+        async with self._reading:
+            now = self._clock()
+            wanted = is_unknown or now - self._read_at >= REFRESH_S
+            if wanted and now - self._tried_at >= UNKNOWN_KEY_S:
+                self._tried_at = now
+                try:
+                    self._keys = read_keys(await self._fetch())
+                    self._read_at = now
+                except (KeySetError, OSError) as error:
+                    _log.warning("the issuer's keys cannot be read: %s", error)
+            return self._keys
+
+
+class OidcAuthentication:
+    """Knows users by tokens of an issuer; ``wall_clock`` is Unix time."""
+
+    def __init__(
+        self, options: OidcOptions, source: KeySource, wall_clock: Callable[[], float]
+    ) -> None:
+        self._options = options
+        self._source = source
+        self._wall_clock = wall_clock
+
+    def __repr__(self) -> str:
+        return f"<OidcAuthentication {self._options.issuer}>"
+
+    def projects(self) -> frozenset[str]:
+        """Return no project: those of tokens are known when they come."""
+        return frozenset()
+
+    async def principal(self, authorization: str | None) -> Principal | None:
+        """Return the user of an ``Authorization`` header, None for one that is not valid."""
+        token = bearer(authorization)
+        if not token:
+            return None
+        try:
+            try:
+                claims = verified_claims(token, await self._source.keys())
+            except UnknownKeyError:
+                claims = verified_claims(token, await self._source.keys(is_unknown=True))
+            return self._user(claims)
+        except TokenInvalidError as error:
+            _log.info("a token is refused: it %s", error)
+            return None
+
+    def _user(self, claims: Mapping[str, Any]) -> Principal:
+        options = self._options
+        if claims.get("iss") != options.issuer:
+            raise TokenInvalidError("is of another issuer")
+        audience = claims.get("aud")
+        if options.audience not in (audience if isinstance(audience, list) else [audience]):
+            raise TokenInvalidError("is for another audience")
+        now = self._wall_clock()
+        if now >= _time(claims, "exp") + LEEWAY_S:
+            raise TokenInvalidError("has expired")
+        if "nbf" in claims and now < _time(claims, "nbf") - LEEWAY_S:
+            raise TokenInvalidError("is not valid yet")
+        user = claims.get(options.user_claim)
+        if not isinstance(user, str) or not 0 < len(user) <= _USER_CHARS_MAX:
+            raise TokenInvalidError(f"has no user in {options.user_claim}")
+        role = claims.get(options.role_claim)
+        if role not in ROLES:
+            raise TokenInvalidError(f"has no role in {options.role_claim}")
+        named = claims.get(options.projects_claim)
+        projects = named.split() if isinstance(named, str) else named
+        if not isinstance(projects, list) or not 0 < len(projects) <= _PROJECTS_MAX:
+            raise TokenInvalidError(f"has no projects in {options.projects_claim}")
+        for project in projects:
+            if not isinstance(project, str) or (project != EVERY_PROJECT and name_problem(project)):
+                raise TokenInvalidError(f"has a project in {options.projects_claim} that is none")
+        return Principal(user, frozenset(projects), role)
+
+
+def _time(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TokenInvalidError(f"has no time in {name}")
+    return float(value)
+
+
+def key_source(options: OidcOptions, clock: Callable[[], float]) -> KeySource:
+    """Return the source of keys that the options name; raise ConfigError for a bad file."""
+    if options.jwks_file is None:
+        return KeySource(lambda: _fetched(options.jwks_uri), clock)
+    path = options.jwks_file
+
+    async def from_file() -> bytes:
+        return await asyncio.to_thread(_read, path)
+
+    try:
+        read_keys(_read(path))
+    except (KeySetError, OSError) as error:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        fault = Fault("api.authentication.oidc.jwksFile", f"{path}: {said}")
+        raise ConfigError((fault,)) from error
+    return KeySource(from_file, clock)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(JWKS_BYTES_MAX + 1)
+
+
+async def _fetched(uri: str) -> bytes:
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(uri, allow_redirects=False) as response,
+        ):
+            if response.status != 200:
+                raise KeySetError(f"{uri}: was answered with {response.status}")
+            body = b""
+            while len(body) <= JWKS_BYTES_MAX and (part := await response.content.readany()):
+                body += part
+            return body
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise KeySetError(f"{uri}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,268 @@
+"""Tokens of an issuer: signatures of every algorithm, claims, times, and keys that change."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from relay.apiserver.http.json_web_tokens import (
+    KeySetError,
+    TokenInvalidError,
+    UnknownKeyError,
+    read_keys,
+    verified_claims,
+)
+from relay.apiserver.http.oidc import (
+    UNKNOWN_KEY_S,
+    KeySource,
+    OidcAuthentication,
+    OidcOptions,
+    key_source,
+)
+from relay.runtime.errors import ConfigError
+
+RSA = rsa.generate_private_key(65537, 2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+EC384 = ec.generate_private_key(ec.SECP384R1())
+ED = ed25519.Ed25519PrivateKey.generate()
+NOW = 1_800_000_000.0
+CLAIMS: dict[str, Any] = {
+    "iss": "https://issuer.example",
+    "aud": "relay",
+    "exp": NOW + 60,
+    "sub": "ann",
+    "projects": ["acme"],
+    "role": "editor",
+}
+OPTIONS = OidcOptions("https://issuer.example", "relay")
+
+
+def encoded(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+def number(value: int) -> str:
+    return encoded(value.to_bytes((value.bit_length() + 7) // 8))
+
+
+def public(kid: str, key: Any, **more: Any) -> dict[str, Any]:
+    """A key as a JWKS has it."""
+    one = key.public_key()
+    if isinstance(one, rsa.RSAPublicKey):
+        numbers = one.public_numbers()
+        made = {"kty": "RSA", "n": number(numbers.n), "e": number(numbers.e)}
+    elif isinstance(one, ec.EllipticCurvePublicKey):
+        point = one.public_numbers()
+        name = {256: "P-256", 384: "P-384"}[one.key_size]
+        made = {"kty": "EC", "crv": name, "x": number(point.x), "y": number(point.y)}
+    else:
+        raw = one.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        made = {"kty": "OKP", "crv": "Ed25519", "x": encoded(raw)}
+    return {"kid": kid, **made, **more}
+
+
+def jwks(*keys: dict[str, Any]) -> bytes:
+    return json.dumps({"keys": keys}).encode()
+
+
+KEYS = read_keys(
+    jwks(public("rsa", RSA), public("ec", EC), public("ec384", EC384), public("ed", ED))
+)
+
+
+def signature(algorithm: str, key: Any, signed: bytes) -> bytes:
+    digest = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512}
+    if algorithm == "EdDSA":
+        return bytes(key.sign(signed))
+    one = digest[algorithm[2:]]()
+    if algorithm.startswith("RS"):
+        return bytes(key.sign(signed, padding.PKCS1v15(), one))
+    if algorithm.startswith("PS"):
+        return bytes(key.sign(signed, padding.PSS(padding.MGF1(one), one.digest_size), one))
+    r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(one)))
+    half = (key.key_size + 7) // 8
+    return r.to_bytes(half) + s.to_bytes(half)
+
+
+def token(
+    claims: dict[str, Any], algorithm: str = "RS256", kid: str = "rsa", key: Any = RSA, **more: Any
+) -> str:
+    header = {"alg": algorithm, "kid": kid, **more}
+    signed = f"{encoded(json.dumps(header).encode())}.{encoded(json.dumps(claims).encode())}"
+    return f"{signed}.{encoded(signature(algorithm, key, signed.encode()))}"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kid", "key"),
+    [
+        ("RS256", "rsa", RSA),
+        ("RS512", "rsa", RSA),
+        ("PS384", "rsa", RSA),
+        ("ES256", "ec", EC),
+        ("ES384", "ec384", EC384),
+        ("EdDSA", "ed", ED),
+    ],
+)
+def test_signatures(algorithm: str, kid: str, key: Any) -> None:
+    made = token(CLAIMS, algorithm, kid, key)
+    assert verified_claims(made, KEYS) == CLAIMS
+    head, payload, sign = made.split(".")
+    other = encoded(json.dumps({**CLAIMS, "role": "admin"}).encode())
+    for altered in (f"{head}.{other}.{sign}", f"{head}.{payload}.{sign[:-8]}AAAAAAAA"):
+        with pytest.raises(TokenInvalidError):
+            verified_claims(altered, KEYS)
+
+
+def test_a_public_key_is_no_shared_secret() -> None:
+    header = encoded(json.dumps({"alg": "HS256", "kid": "rsa"}).encode())
+    signed = f"{header}.{encoded(json.dumps(CLAIMS).encode())}"
+    pem = RSA.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    forged = hmac.new(pem, signed.encode(), hashlib.sha256).digest()
+    with pytest.raises(TokenInvalidError, match="algorithm"):
+        verified_claims(f"{signed}.{encoded(forged)}", KEYS)
+    none = encoded(json.dumps({"alg": "none", "kid": "rsa"}).encode())
+    with pytest.raises(TokenInvalidError, match="algorithm"):
+        verified_claims(f"{none}.{signed.partition('.')[2]}.", KEYS)
+
+
+def test_what_is_no_token() -> None:
+    good = token(CLAIMS)
+    for wrong in ("", "a.b", "a.b.c.d", "....", f"{good}=", f"!{good}", "e30.e30.", "W10.e30.AA"):
+        with pytest.raises(TokenInvalidError):
+            verified_claims(wrong, KEYS)
+    with pytest.raises(TokenInvalidError, match="characters"):
+        verified_claims("x" * 20_000, KEYS)
+    with pytest.raises(TokenInvalidError, match="extensions"):
+        verified_claims(token(CLAIMS, crit=["b64"]), KEYS)
+    with pytest.raises(UnknownKeyError):
+        verified_claims(token(CLAIMS, kid="other"), KEYS)
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (b"", "not a JSON object"),
+        (b"[]", "not a JSON object"),
+        (b'{"keys":{}}', "must be a list"),
+        (b'{"keys":[]}', "no key for signatures"),
+        (jwks(public("x", RSA, use="enc")), "no key for signatures"),
+        (jwks(public("x", EC, x="!")), r"keys\[0\]: x is not base64url"),
+        (jwks(public("x", EC, x="AA")), r"keys\[0\]"),
+        (jwks(public("x", RSA, n=number((1 << 1023) + 1))), "1024 bits; 2048 are needed"),
+        (b" " * 300_000, "more than"),
+    ],
+)
+def test_what_is_no_key_set(document: bytes, said: str) -> None:
+    with pytest.raises(KeySetError, match=said):
+        read_keys(document)
+
+
+class Issuer:
+    """Keys that can be replaced and that can be away."""
+
+    def __init__(self, *keys: dict[str, Any]) -> None:
+        self.document = jwks(*keys)
+        self.asked = 0
+        self.is_away = False
+        self.now = 0.0
+
+    async def fetch(self) -> bytes:
+        self.asked += 1
+        if self.is_away:
+            raise OSError("away")
+        return self.document
+
+    def authentication(self) -> OidcAuthentication:
+        source = KeySource(self.fetch, lambda: self.now)
+        return OidcAuthentication(OPTIONS, source, lambda: NOW)
+
+
+async def user(authentication: OidcAuthentication, text: str) -> Any:
+    return await authentication.principal(f"Bearer {text}")
+
+
+async def test_claims_tell_the_user() -> None:
+    found = await user(Issuer(public("rsa", RSA)).authentication(), token(CLAIMS))
+    assert (found.user, found.projects, found.role) == ("ann", {"acme"}, "editor")
+    spaced = token({**CLAIMS, "aud": ["other", "relay"], "projects": "a b"})
+    found = await user(Issuer(public("rsa", RSA)).authentication(), spaced)
+    assert found.projects == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"iss": "https://other.example"},
+        {"aud": "other"},
+        {"aud": None},
+        {"exp": NOW - 31},
+        {"exp": None},
+        {"exp": True},
+        {"nbf": NOW + 31},
+        {"sub": ""},
+        {"sub": 5},
+        {"role": "root"},
+        {"projects": []},
+        {"projects": None},
+        {"projects": ["A_B"]},
+        {"projects": [["acme"]]},
+    ],
+)
+async def test_claims_that_are_refused(change: dict[str, Any]) -> None:
+    authentication = Issuer(public("rsa", RSA)).authentication()
+    assert await user(authentication, token({**CLAIMS, **change})) is None
+    assert await authentication.principal(None) is None
+
+
+async def test_a_new_key_is_learned_and_an_old_one_kept() -> None:
+    issuer = Issuer(public("rsa", RSA))
+    authentication = issuer.authentication()
+    assert await user(authentication, token(CLAIMS)) is not None
+    rotated = token(CLAIMS, "ES256", "ec", EC)
+    issuer.document = jwks(public("ec", EC))
+    assert await user(authentication, rotated) is None  # asked a moment ago
+    assert issuer.asked == 1
+    issuer.now += UNKNOWN_KEY_S
+    assert await user(authentication, rotated) is not None
+    assert issuer.asked == 2
+    issuer.is_away = True
+    issuer.now += 10_000
+    assert await user(authentication, rotated) is not None
+    assert issuer.asked == 3
+
+
+async def test_keys_of_a_file_and_of_an_address(tmp_path: Path) -> None:
+    file = tmp_path / "jwks.json"
+    options = OidcOptions("https://issuer.example", "relay", jwks_file=file)
+    with pytest.raises(ConfigError, match="No such file"):
+        key_source(options, lambda: 0.0)
+    file.write_bytes(b"{}")
+    with pytest.raises(ConfigError, match="not a JSON object with keys"):
+        key_source(options, lambda: 0.0)
+    file.write_bytes(jwks(public("rsa", RSA)))
+    assert set(await key_source(options, lambda: 0.0).keys()) == {"rsa"}
+
+    async def serve(_request: web.BaseRequest) -> web.Response:
+        return web.Response(body=file.read_bytes())
+
+    runner = web.ServerRunner(web.Server(serve))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    options = OidcOptions("i", "a", jwks_uri=f"http://127.0.0.1:{port}/keys")
+    assert set(await key_source(options, lambda: 0.0).keys()) == {"rsa"}
+    await runner.cleanup()
+    assert dict(await key_source(options, lambda: 0.0).keys()) == {}
