@@ -14,10 +14,10 @@ from typing import Final
 
 from aiohttp import web
 
-from relay.apiserver.http.certificates import ensure_certificates
-from relay.apiserver.http.limits import ApiLimits
+from relay.apiserver.access.certificates import ensure_certificates
+from relay.apiserver.access.limits import ApiLimits
+from relay.apiserver.access.tokens import UserAuthentication
 from relay.apiserver.http.service import ApiService
-from relay.apiserver.http.tokens import Authentication
 from relay.apiserver.objects.metadata import GENERATED_ALPHABET, SUFFIX_CHARS
 from relay.apiserver.objects.writes import Stamp
 from relay.apiserver.store.database import ObjectDatabase
@@ -59,7 +59,7 @@ class ApiServer:
     def __init__(
         self,
         options: ApiOptions,
-        authentication: Authentication,
+        authentication: UserAuthentication,
         *,
         cipher: ValueCipher | None = None,
         allows_request: Callable[[web.BaseRequest], str] = lambda _request: "",

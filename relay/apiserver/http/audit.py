@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from relay.apiserver.http.principals import Principal
+from relay.apiserver.access.principals import Principal
 from relay.apiserver.http.request_target import ResourceTarget
 
 _log: Final = logging.getLogger("relay.api.audit")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from relay.apiserver.http.limits import ApiLimits
+from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.http.request_target import ResourceTarget
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects import writes

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from relay.apiserver.access.principals import EVERY_PROJECT
 from relay.apiserver.http.answers import HEADERS, AnswerForm, encode, json_answer
-from relay.apiserver.http.principals import EVERY_PROJECT
 from relay.apiserver.http.request_target import ReadParameters, ResourceTarget
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
-from relay.apiserver.http.principals import EVERY_PROJECT
+from relay.apiserver.access.principals import EVERY_PROJECT
 from relay.apiserver.objects.failures import (
     Cause,
     bad_request,

@@ -10,6 +10,15 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from relay.apiserver.access.limits import ApiLimits, Usage
+from relay.apiserver.access.principals import (
+    EVERY_PROJECT,
+    READING,
+    Principal,
+    forbidden_project,
+    forbidden_verb,
+)
+from relay.apiserver.access.tokens import UserAuthentication
 from relay.apiserver.http import discovery, openapi
 from relay.apiserver.http.answers import (
     HEADERS,
@@ -22,14 +31,6 @@ from relay.apiserver.http.answers import (
 from relay.apiserver.http.audit import note_change
 from relay.apiserver.http.bodies import JSON, YAML, media_type_of, read_body, read_options
 from relay.apiserver.http.changes import ChangeOutcome, Changer
-from relay.apiserver.http.limits import ApiLimits, Usage
-from relay.apiserver.http.principals import (
-    EVERY_PROJECT,
-    READING,
-    Principal,
-    forbidden_project,
-    forbidden_verb,
-)
 from relay.apiserver.http.protobuf_bodies import PROTOBUF
 from relay.apiserver.http.reads import Clock, Reader, object_body, selection
 from relay.apiserver.http.request_target import (
@@ -40,7 +41,6 @@ from relay.apiserver.http.request_target import (
     read_parameters,
     write_parameters,
 )
-from relay.apiserver.http.tokens import Authentication
 from relay.apiserver.http.watches import Watcher
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import (
@@ -91,7 +91,7 @@ class ApiService:
     def __init__(
         self,
         objects: ServedObjects,
-        authentication: Authentication,
+        authentication: UserAuthentication,
         *,
         tenancy: bool,
         limits: ApiLimits,

@@ -36,7 +36,7 @@ class _Unchanged(Exception):  # noqa: N818 - a signal of a decision, not an erro
 
 
 @dataclass(frozen=True, slots=True)
-class StoreStatistics:
+class ObjectsStatistics:
     """Objects by kind, the visible version, and the writer's figures."""
 
     objects: dict[str, int]
@@ -69,12 +69,12 @@ class ServedObjects:
     def __repr__(self) -> str:
         return f"<ServedObjects at version {self._visible}>"
 
-    def statistics(self) -> StoreStatistics:
+    def statistics(self) -> ObjectsStatistics:
         """Return a snapshot."""
         counts: dict[str, int] = {}
         for (kind, _), one in self._partitions.items():
             counts[kind] = counts.get(kind, 0) + len(one.order)
-        return StoreStatistics(counts, self._visible, self._writer.statistics())
+        return ObjectsStatistics(counts, self._visible, self._writer.statistics())
 
     def load(self) -> None:
         """Read every object of the open database; raise StoreUnusableError. Blocks."""

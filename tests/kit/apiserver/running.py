@@ -13,9 +13,9 @@ from typing import Any
 import aiohttp
 import yaml
 
-from relay.apiserver.http.certificates import CA_FILE
-from relay.apiserver.http.limits import ApiLimits
-from relay.apiserver.http.tokens import read_tokens
+from relay.apiserver.access.certificates import CA_FILE
+from relay.apiserver.access.limits import ApiLimits
+from relay.apiserver.access.tokens import read_tokens
 from relay.apiserver.server import ApiOptions, ApiServer
 from relay.config.settings.settings import ListenAddress
 from tests.kit.processes import Process, eventually, free_port, started

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvloop
 
-from relay.apiserver.http.tokens import read_tokens
+from relay.apiserver.access.tokens import read_tokens
 from relay.apiserver.server import ApiOptions, ApiServer
 from relay.apiserver.store.encryption import read_cipher
 from relay.config.settings.settings import ListenAddress

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from relay.apiserver.http.limits import ApiLimits
+from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.objects.kinds import ResourceKind, served_kinds
 from relay.apiserver.server import refuse_foreign_pages
 from tests.kit.apiserver.running import (

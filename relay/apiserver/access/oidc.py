@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from relay.apiserver.http.json_web_tokens import (
+from relay.apiserver.access.json_web_tokens import (
     JWKS_BYTES_MAX,
     KeySetError,
     SigningKey,
@@ -25,8 +25,8 @@ from relay.apiserver.http.json_web_tokens import (
     read_keys,
     verified_claims,
 )
-from relay.apiserver.http.principals import EVERY_PROJECT, ROLES, Principal
-from relay.apiserver.http.tokens import bearer
+from relay.apiserver.access.principals import EVERY_PROJECT, ROLES, Principal
+from relay.apiserver.access.tokens import bearer
 from relay.apiserver.objects.metadata import name_problem
 from relay.runtime.errors import ConfigError, Fault
 

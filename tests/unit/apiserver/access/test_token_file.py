@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.apiserver.http.certificates import ensure_certificates
-from relay.apiserver.http.tokens import TokenAuthentication, read_tokens
+from relay.apiserver.access.certificates import ensure_certificates
+from relay.apiserver.access.tokens import TokenAuthentication, read_tokens
 from relay.runtime.errors import ConfigError
 
 GOOD = "- {token: 0123456789abcdef, user: ann, projects: [acme], role: editor}\n"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from relay.apiserver.http.principals import EVERY_PROJECT, ROLES, Principal
+from relay.apiserver.access.principals import EVERY_PROJECT, ROLES, Principal
 from relay.apiserver.objects.metadata import name_problem
 from relay.config.yaml.document import read_documents
 from relay.runtime.errors import ConfigError, Fault
@@ -19,7 +19,7 @@ TOKEN_CHARS_MIN: Final = 16
 _FIELDS: Final = ("token", "user", "projects", "role")
 
 
-class Authentication(Protocol):
+class UserAuthentication(Protocol):
     """Tells the user of a request."""
 
     async def principal(self, authorization: str | None) -> Principal | None:

@@ -15,14 +15,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from relay.apiserver.http.json_web_tokens import (
+from relay.apiserver.access.json_web_tokens import (
     KeySetError,
     TokenInvalidError,
     UnknownKeyError,
     read_keys,
     verified_claims,
 )
-from relay.apiserver.http.oidc import (
+from relay.apiserver.access.oidc import (
     UNKNOWN_KEY_S,
     KeySource,
     OidcAuthentication,

@@ -1,0 +1,1 @@
+"""Decide on access to the API: users and their roles, limits, certificates."""
