@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import secrets
 import time
@@ -17,6 +18,7 @@ from aiohttp import web
 from relay.apiserver.access.certificates import ensure_certificates
 from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.access.tokens import UserAuthentication
+from relay.apiserver.http.actions import Actions
 from relay.apiserver.http.service import ApiService
 from relay.apiserver.objects.metadata import GENERATED_ALPHABET, SUFFIX_CHARS
 from relay.apiserver.objects.writes import Stamp
@@ -63,7 +65,10 @@ class ApiServer:
         *,
         cipher: ValueCipher | None = None,
         allows_request: Callable[[web.BaseRequest], str] = lambda _request: "",
+        actions: Actions | None = None,
     ) -> None:
+        self._actions = actions
+        self._sweeping: asyncio.Task[None] | None = None
         self._options = options
         self._authentication = authentication
         self._allows_request = allows_request
@@ -99,8 +104,10 @@ class ApiServer:
             clock=time.time,
             stamp=new_stamp,
             allows_request=self._allows_request,
+            actions=self._actions,
         )
         await service.start()
+        self._sweeping = asyncio.create_task(service.sweeper.run())
         self._listeners = [
             Listener(service.handle, options.listen, setting="api.listen", tls=context)
         ]
@@ -119,6 +126,11 @@ class ApiServer:
             self._service.close()
         for listener in self._listeners:
             await listener.stop()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            (ended,) = await asyncio.gather(self._sweeping, return_exceptions=True)
+            if isinstance(ended, Exception):
+                raise ended  # a bug: it ends by being cancelled
         if self._service is not None:
             await self.objects.stop()
         await run_in_thread(self._database.close)

@@ -1,7 +1,8 @@
 """Users of the API: their projects, their roles, and what a role may do.
 
-Roles: a viewer reads; an editor also writes Exporters, policies and Secrets; an admin also writes
-namespaces, status, Events and Leases. A user of every project may read them all at once.
+Roles: a viewer reads, previews and explains; an editor also tests sinks, and writes Exporters,
+policies and Secrets; an admin also writes namespaces, status, Events and Leases. A user of every
+project may read them all at once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ Role = Literal["viewer", "editor", "admin"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 EVERY_PROJECT: Final = "*"
 READING: Final = frozenset({"get", "list", "watch"})
-_EDITED: Final = frozenset({"exporters", "exportpolicies", "secrets"})
+_EDITED: Final = frozenset({"exporters", "exportpolicies", "secrets", "sinktests"})
+_ASKED: Final = frozenset({"exporterpreviews", "seriesexplanations"})
+"""Kinds whose creation only asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Principal:
     def may(self, verb: str, kind: ResourceKind, subresource: str) -> bool:
         """Return True if the user's role allows a verb on a kind."""
         if verb in READING or self.role == "admin":
+            return True
+        if kind.plural in _ASKED:
             return True
         return self.role == "editor" and kind.plural in _EDITED and not subresource
 

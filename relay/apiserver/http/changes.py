@@ -121,19 +121,22 @@ class Changer:
         """Raise ApiRefusalError if there is no namespace for an object, or no room."""
         kind = target.kind
         if kind.namespaced:
-            key = ObjectKeyInStore(_NAMESPACES, project, "", target.namespace)
-            found = self._objects.get(key)
-            if found is None:
-                raise not_found(_kind(_NAMESPACES).names, target.namespace)
-            if found.value()["metadata"].get("deletionTimestamp"):
-                message = (
-                    f"unable to create new content in namespace {target.namespace} because it is "
-                    "being terminated"
-                )
-                raise forbidden(kind.names, name, message)
+            self.check_namespace(target, project, name)
         most = self._limits.objects_per_kind_max
         if self._objects.count(kind.storage_key, project) >= most:
             raise too_many_requests(f"the project has {most} {kind.plural} already", 60)
+
+    def check_namespace(self, target: ResourceTarget, project: str, name: str) -> None:
+        """Raise ApiRefusalError if the namespace does not exist, or is being deleted."""
+        found = self._objects.get(ObjectKeyInStore(_NAMESPACES, project, "", target.namespace))
+        if found is None:
+            raise not_found(_kind(_NAMESPACES).names, target.namespace)
+        if found.value()["metadata"].get("deletionTimestamp"):
+            message = (
+                f"unable to create new content in namespace {target.namespace} because it is "
+                "being terminated"
+            )
+            raise forbidden(target.kind.names, name, message)
 
     async def update(
         self,

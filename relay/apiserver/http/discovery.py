@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Final
 
 from relay import __version__
 from relay.apiserver.merging.managed_fields import JsonObject
-from relay.apiserver.objects.kinds import ResourceKind, served_kinds
+from relay.apiserver.objects.kinds import ResourceKind
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _STATUS_VERBS: Final = ["get", "patch", "update"]
@@ -31,10 +30,12 @@ def version_document() -> JsonObject:
     }
 
 
-@cache
-def groups() -> dict[str, str]:
-    """Return the groups that are served, with their versions; without the core group."""
-    return {kind.group: kind.version for kind in served_kinds() if kind.group}
+Kinds = tuple[ResourceKind, ...]
+
+
+def groups(kinds: Kinds) -> dict[str, str]:
+    """Return the groups of kinds with their versions; without the core group."""
+    return {kind.group: kind.version for kind in kinds if kind.group}
 
 
 def _group(name: str, version: str) -> JsonObject:
@@ -42,33 +43,33 @@ def _group(name: str, version: str) -> JsonObject:
     return {"name": name, "versions": [one], "preferredVersion": one}
 
 
-def document(path: str) -> JsonObject | None:
+def document(path: str, kinds: Kinds) -> JsonObject | None:
     """Return the discovery document at a path, None if there is none."""
     if path == "/version":
         return version_document()
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
     if path == "/apis":
-        listed = [_group(name, version) for name, version in groups().items()]
+        listed = [_group(name, version) for name, version in groups(kinds).items()]
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
     steps = path.split("/")[1:]
     if steps == ["api", "v1"]:
-        return _resources("", "v1")
-    if steps[0] != "apis" or steps[1] not in groups():
+        return _resources("", "v1", kinds)
+    if steps[0] != "apis" or steps[1] not in groups(kinds):
         return None
-    version = groups()[steps[1]]
+    version = groups(kinds)[steps[1]]
     if len(steps) == 2:
         return {"kind": "APIGroup", "apiVersion": "v1", **_group(steps[1], version)}
-    return _resources(steps[1], version) if steps[2:] == [version] else None
+    return _resources(steps[1], version, kinds) if steps[2:] == [version] else None
 
 
-def _kinds_of(group: str) -> list[ResourceKind]:
-    return [kind for kind in served_kinds() if kind.group == group]
+def _kinds_of(group: str, kinds: Kinds) -> list[ResourceKind]:
+    return [kind for kind in kinds if kind.group == group]
 
 
-def _resources(group: str, version: str) -> JsonObject:
+def _resources(group: str, version: str, kinds: Kinds) -> JsonObject:
     resources: list[JsonObject] = []
-    for kind in _kinds_of(group):
+    for kind in _kinds_of(group, kinds):
         one: JsonObject = {
             "name": kind.plural,
             "singularName": kind.singular,
@@ -97,12 +98,12 @@ def _resources(group: str, version: str) -> JsonObject:
     }
 
 
-def aggregated(path: str) -> JsonObject | None:
+def aggregated(path: str, kinds: Kinds) -> JsonObject | None:
     """Return the aggregated document at ``/api`` or ``/apis``, None for any other path."""
     if path == "/api":
-        items = [_aggregated_group("", "v1")]
+        items = [_aggregated_group("", "v1", kinds)]
     elif path == "/apis":
-        items = [_aggregated_group(name, version) for name, version in groups().items()]
+        items = [_aggregated_group(name, version, kinds) for name, version in groups(kinds).items()]
     else:
         return None
     return {
@@ -113,8 +114,8 @@ def aggregated(path: str) -> JsonObject | None:
     }
 
 
-def _aggregated_group(group: str, version: str) -> JsonObject:
-    resources = [_aggregated_resource(kind) for kind in _kinds_of(group)]
+def _aggregated_group(group: str, version: str, kinds: Kinds) -> JsonObject:
+    resources = [_aggregated_resource(kind) for kind in _kinds_of(group, kinds)]
     versions = [{"version": version, "resources": resources, "freshness": "Current"}]
     return {"metadata": {"name": group} if group else {}, "versions": versions}
 

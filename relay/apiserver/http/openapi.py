@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
-from relay.apiserver.http.discovery import groups
+from relay.apiserver.http.discovery import Kinds, groups
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.merging.value_types import REF_PREFIX, Node
-from relay.apiserver.objects.kinds import META, ResourceKind, served_kinds
+from relay.apiserver.objects.kinds import META, ResourceKind
 from relay.apiserver.objects.writes import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -59,26 +59,26 @@ _TYPES: Final = {
 }
 
 
-def index() -> JsonObject:
+def index(kinds: Kinds) -> JsonObject:
     """Return ``/openapi/v3``: the documents with a hash of each."""
     return {
         "paths": {
-            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={etag(path)}"}
-            for path in ("api/v1", *(f"apis/{name}/{v}" for name, v in groups().items()))
+            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={etag(path, kinds)}"}
+            for path in ("api/v1", *(f"apis/{name}/{v}" for name, v in groups(kinds).items()))
         }
     }
 
 
 @cache
-def etag(path: str) -> str:
+def etag(path: str, kinds: Kinds) -> str:
     """Return the hash of a document."""
-    return hashlib.sha256(encoded(path) or b"").hexdigest().upper()
+    return hashlib.sha256(encoded(path, kinds) or b"").hexdigest().upper()
 
 
 @cache
-def encoded(path: str) -> bytes | None:
+def encoded(path: str, served: Kinds) -> bytes | None:
     """Return the document of ``api/v1`` or ``apis/<group>/<version>``, None for any other path."""
-    kinds = [kind for kind in served_kinds() if kind.path == f"/{path}"]
+    kinds = [kind for kind in served if kind.path == f"/{path}"]
     if not kinds:
         return None
     schemas: dict[str, Node] = {}
@@ -97,9 +97,9 @@ def encoded(path: str) -> bytes | None:
 
 
 @cache
-def encoded_v2() -> bytes:
+def encoded_v2(served: Kinds) -> bytes:
     """Return ``/openapi/v2``."""
-    kinds = list(served_kinds())
+    kinds = list(served)
     schemas: dict[str, Node] = {}
     for name in (*_roots(kinds), f"{META}Status", f"{META}DeleteOptions", f"{META}Patch"):
         _collect(name, _definitions(kinds), schemas)
@@ -165,7 +165,8 @@ def _definitions(kinds: list[ResourceKind]) -> dict[str, Node]:
 def _roots(kinds: list[ResourceKind]) -> Iterator[str]:
     for kind in kinds:
         yield kind.definition
-        yield f"{kind.definition}List"
+        if not kind.is_action:
+            yield f"{kind.definition}List"
 
 
 def _collect(name: str, definitions: dict[str, Node], found: dict[str, Node]) -> None:
@@ -193,6 +194,9 @@ def _paths(kind: ResourceKind) -> dict[str, Any]:
     many = f"{kind.path}{scope}/{kind.plural}"
     one = f"{many}/{{name}}"
     found: dict[str, Any] = {}
+    if kind.is_action:
+        found[many] = {"post": _operation(kind, "post", "post")}
+        return _with_path_parameters(found)
     if kind.namespaced:
         found[f"{kind.path}/{kind.plural}"] = {"get": _operation(kind, "get", "list", many=True)}
     found[many] = {
@@ -209,6 +213,10 @@ def _paths(kind: ResourceKind) -> dict[str, Any]:
             method: _operation(kind, method, method, suffix="Status")
             for method in ("get", "put", "patch")
         }
+    return _with_path_parameters(found)
+
+
+def _with_path_parameters(found: dict[str, Any]) -> dict[str, Any]:
     for path, item in found.items():
         names = [name for name in ("name", "namespace") if f"{{{name}}}" in path]
         item["parameters"] = [

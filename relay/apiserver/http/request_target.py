@@ -17,7 +17,7 @@ from relay.apiserver.objects.failures import (
     required,
     unsupported,
 )
-from relay.apiserver.objects.kinds import ResourceKind, served_kinds
+from relay.apiserver.objects.kinds import ResourceKind
 from relay.apiserver.objects.metadata import MANAGER_CHARS_MAX, is_printable, name_problem
 
 _PROJECTS: Final = "projects"
@@ -45,7 +45,7 @@ class ApiTarget:
     resource: ResourceTarget | None
 
 
-def parse_target(raw_path: str, *, tenancy: bool) -> ApiTarget:
+def parse_target(raw_path: str, *, tenancy: bool, kinds: tuple[ResourceKind, ...]) -> ApiTarget:
     """Read a path; raise ApiRefusalError for a project's name that cannot be one."""
     segments = [unquote(segment) for segment in raw_path.split("/")[1:]]
     project = ""
@@ -60,10 +60,10 @@ def parse_target(raw_path: str, *, tenancy: bool) -> ApiTarget:
     while segments and not segments[-1]:
         segments.pop()
     path = "/" + "/".join(segments)
-    return ApiTarget(project, path, _resource(segments))
+    return ApiTarget(project, path, _resource(segments, kinds))
 
 
-def _resource(segments: list[str]) -> ResourceTarget | None:
+def _resource(segments: list[str], served: tuple[ResourceKind, ...]) -> ResourceTarget | None:
     if segments[:2] == ["api", "v1"]:
         group, version, rest = "", "v1", segments[2:]
     elif segments[:1] == ["apis"] and len(segments) >= 3:
@@ -71,9 +71,7 @@ def _resource(segments: list[str]) -> ResourceTarget | None:
     else:
         return None
     kinds = {
-        kind.plural: kind
-        for kind in served_kinds()
-        if kind.group == group and kind.version == version
+        kind.plural: kind for kind in served if kind.group == group and kind.version == version
     }
     namespace = ""
     if rest[:1] == [_NAMESPACES] and len(rest) > 2 and rest[2] in kinds:

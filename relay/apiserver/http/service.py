@@ -20,6 +20,7 @@ from relay.apiserver.access.principals import (
 )
 from relay.apiserver.access.tokens import UserAuthentication
 from relay.apiserver.http import discovery, openapi
+from relay.apiserver.http.actions import ActionRequest, Actions, acted
 from relay.apiserver.http.answers import (
     HEADERS,
     aggregated_answer,
@@ -31,6 +32,7 @@ from relay.apiserver.http.answers import (
 from relay.apiserver.http.audit import note_change
 from relay.apiserver.http.bodies import JSON, YAML, media_type_of, read_body, read_options
 from relay.apiserver.http.changes import ChangeOutcome, Changer
+from relay.apiserver.http.event_sweeper import EventSweeper
 from relay.apiserver.http.protobuf_bodies import PROTOBUF
 from relay.apiserver.http.reads import Clock, Reader, object_body, selection
 from relay.apiserver.http.request_target import (
@@ -53,6 +55,7 @@ from relay.apiserver.objects.failures import (
     unauthorized,
     unsupported,
 )
+from relay.apiserver.objects.kinds import action_kinds, served_kinds
 from relay.apiserver.objects.writes import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -61,6 +64,7 @@ from relay.apiserver.objects.writes import (
     STRATEGIC_PATCH,
     Stamp,
     WriteOptions,
+    check_type,
 )
 from relay.apiserver.store.errors import StoreUnusableError
 from relay.apiserver.store.served_objects import ServedObjects
@@ -98,8 +102,15 @@ class ApiService:
         clock: Clock,
         stamp: Callable[[], Stamp],
         allows_request: Callable[[web.BaseRequest], str] = lambda _request: "",
+        actions: Actions | None = None,
     ) -> None:
-        """``allows_request`` returns why a request is refused whatever its token, "" otherwise."""
+        """``allows_request`` returns why a request is refused whatever its token, "" otherwise.
+
+        ``actions`` are the kinds that can only be created and are served.
+        """
+        self._actions: Actions = actions or {}
+        acting = (kind for kind in action_kinds() if kind.plural in self._actions)
+        self._kinds = (*served_kinds(), *acting)
         self._objects = objects
         self._authentication = authentication
         self._tenancy = tenancy
@@ -108,6 +119,7 @@ class ApiService:
         self._reader = Reader(objects, clock)
         self._watcher = Watcher(objects, clock, self._closing)
         self._changer = Changer(objects, limits, stamp)
+        self.sweeper: Final = EventSweeper(objects, self._changer, clock)
         self._clock = clock
         self._allows_request = allows_request
         self._known_projects: set[str] = set()
@@ -164,7 +176,7 @@ class ApiService:
         if principal is None:
             raise unauthorized()
         raw_path = request.rel_url.raw_path
-        target = parse_target(raw_path, tenancy=self._tenancy)
+        target = parse_target(raw_path, tenancy=self._tenancy, kinds=self._kinds)
         if self._tenancy and not (target.project and principal.may_enter(target.project)):
             raise forbidden_project(principal, request.method.lower(), raw_path[:200])
         if len(request.rel_url.query) > _QUERY_FIELDS_MAX:
@@ -180,20 +192,20 @@ class ApiService:
             raise no_such_resource()
         path = target.path
         if path == "/openapi/v2":
-            return _cacheable(request, openapi.encoded_v2(), "v2")
+            return _cacheable(request, openapi.encoded_v2(self._kinds), "v2")
         if path == "/openapi/v3":
             return json_answer(self._index(target.project))
         if path.startswith("/openapi/v3/"):
             name = path.removeprefix("/openapi/v3/")
-            body = openapi.encoded(name)
+            body = openapi.encoded(name, self._kinds)
             if body is None:
                 raise no_such_resource()
-            return _cacheable(request, body, openapi.etag(name))
+            return _cacheable(request, body, openapi.etag(name, self._kinds))
         if answer_form(request.headers.get("Accept", "")).is_aggregated:
-            found = discovery.aggregated(path)
+            found = discovery.aggregated(path, self._kinds)
             if found is not None:
                 return aggregated_answer(found)
-        found = discovery.document(path)
+        found = discovery.document(path, self._kinds)
         if found is None:
             raise no_such_resource()
         return json_answer(found)
@@ -204,7 +216,7 @@ class ApiService:
         return {
             "paths": {
                 name: {"serverRelativeURL": prefix + one["serverRelativeURL"]}
-                for name, one in openapi.index()["paths"].items()
+                for name, one in openapi.index(self._kinds)["paths"].items()
             }
         }
 
@@ -237,13 +249,13 @@ class ApiService:
             return await self._change(call, verb)
 
     def _verb(self, call: _Call) -> str:
+        """Return the verb of a request; raise ApiRefusalError for a method that is not served."""
         method, target = call.request.method, call.target
         if method in ("GET", "HEAD"):
-            if target.name:
-                return "get"
-            is_watch = read_parameters(call.query).watch
-            return "watch" if is_watch else "list"
-        if method == "DELETE":
+            verb = "get"
+            if not target.name:
+                verb = "watch" if read_parameters(call.query).watch else "list"
+        elif method == "DELETE":
             verb = "delete" if target.name else "deletecollection"
         else:
             verb = _VERBS.get(method, "")
@@ -251,7 +263,7 @@ class ApiService:
                 raise method_not_allowed()
         if verb not in target.kind.verbs or (target.subresource and method == "DELETE"):
             raise method_not_allowed()
-        if target.kind.namespaced and not target.namespace:
+        if verb not in READING and target.kind.namespaced and not target.namespace:
             raise method_not_allowed()
         return verb
 
@@ -325,9 +337,19 @@ class ApiService:
     async def _create(self, call: _Call) -> ChangeOutcome:
         body = await read_body(call.request, self._body_bytes_max, _OBJECTS)
         options, dry_run = self._options(call, "CreateOptions", body.duplicates)
+        if call.target.kind.is_action:
+            return await self._act(call, body.value)
         return await self._changer.create(
             call.target, call.project, body.value, options, dry_run=dry_run
         )
+
+    async def _act(self, call: _Call, body: Any) -> ChangeOutcome:
+        kind, namespace = call.target.kind, call.target.namespace
+        check_type(kind, body)
+        self._changer.check_namespace(call.target, call.project, "")
+        request = ActionRequest(kind, call.project, namespace, call.principal, body.get("spec"))
+        status = await self._actions[kind.plural](request)
+        return ChangeOutcome(acted(kind, body, namespace, status), 201)
 
     async def _update(self, call: _Call) -> ChangeOutcome:
         body = await read_body(call.request, self._body_bytes_max, _OBJECTS)

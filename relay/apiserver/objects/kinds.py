@@ -68,6 +68,8 @@ class ResourceKind:
     is_custom: bool = False
     """True for a kind with the semantics of a CRD."""
     verbs: tuple[str, ...] = _VERBS
+    is_action: bool = False
+    """True for a kind that can only be created, and is not stored."""
 
     @property
     def api_version(self) -> str:
@@ -226,6 +228,46 @@ def _core(
     )
 
 
+_ACTIONS: Final = (
+    ("ExporterPreview", "exporterpreviews", "What an Exporter would match now."),
+    ("SinkTest", "sinktests", "One synthetic point, sent to one sink."),
+    ("SeriesExplanation", "seriesexplanations", "Which exporters take a series, and why."),
+)
+
+
+def _action(kind: str, plural: str, description: str) -> ResourceKind:
+    group, version = load("exporter")["groups"][0], load("exporter")["version"]
+    core = core_definitions()
+    secret = core[f"{CORE}Secret"]["properties"]
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    definition = _definition_name(group, version, kind)
+    root = {
+        "description": description,
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": secret["apiVersion"],
+            "kind": secret["kind"],
+            "metadata": {"allOf": [_reference(f"{META}ObjectMeta")]},
+            "spec": {"description": "What is asked.", **anything},
+            "status": {"description": "The answer.", **anything},
+        },
+        "x-kubernetes-group-version-kind": [{"group": group, "version": version, "kind": kind}],
+    }
+    return ResourceKind(
+        group=group,
+        version=version,
+        kind=kind,
+        plural=plural,
+        singular=kind.lower(),
+        definition=definition,
+        definitions={**core, definition: root},
+        verbs=("create",),
+        is_custom=True,
+        is_action=True,
+    )
+
+
 @cache
 def served_kinds() -> tuple[ResourceKind, ...]:
     """Return every kind that is served, in the order of discovery."""
@@ -268,3 +310,9 @@ def served_kinds() -> tuple[ResourceKind, ...]:
             for group in load("export_policy")["groups"]
         ),
     )
+
+
+@cache
+def action_kinds() -> tuple[ResourceKind, ...]:
+    """Return the kinds that can only be created; each is served if somebody can answer it."""
+    return tuple(_action(*one) for one in _ACTIONS)

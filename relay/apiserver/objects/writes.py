@@ -142,7 +142,7 @@ class WriteResult:
 def create(request: WriteRequest, body: Any) -> WriteResult:
     """Return a new object."""
     kind, place, options = request.kind, request.place, request.options
-    _check_type(kind, body)
+    check_type(kind, body)
     value, warnings = _fitted(request, body)
     metadata = value["metadata"]
     if metadata.get("resourceVersion"):
@@ -183,7 +183,7 @@ def _created(
 def check_update(request: WriteRequest, body: Any) -> tuple[JsonObject, list[str]]:
     """Return the object that a body describes, and warnings; raise ApiRefusalError."""
     kind, place = request.kind, request.place
-    _check_type(kind, body)
+    check_type(kind, body)
     value, warnings = _fitted(request, body)
     checked_name(value["metadata"], place.name)
     checked_namespace(kind, value["metadata"], place.namespace)
@@ -306,7 +306,7 @@ def _type_text(value: JsonObject) -> str:
     return f"{group}, Kind={value.get('kind') or ''}"
 
 
-def _check_type(kind: ResourceKind, body: Any) -> None:
+def check_type(kind: ResourceKind, body: Any) -> None:
     """Raise ApiRefusalError if a body is not an object of this kind."""
     if not isinstance(body, dict):
         raise bad_request(
@@ -474,6 +474,7 @@ __all__ = [
     "WriteOptions",
     "WriteResult",
     "apply",
+    "check_type",
     "check_update",
     "create",
     "delete",

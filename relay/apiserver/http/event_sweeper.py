@@ -1,0 +1,86 @@
+"""Forget Events: those that are over an hour old, and the oldest of a project that has too many."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+from typing import Any, Final
+
+from relay.apiserver.http.changes import Changer
+from relay.apiserver.http.reads import Clock
+from relay.apiserver.http.request_target import ResourceTarget
+from relay.apiserver.objects.failures import ApiRefusalError
+from relay.apiserver.objects.kinds import served_kinds
+from relay.apiserver.store.errors import StoreUnusableError
+from relay.apiserver.store.served_objects import ServedObjects
+
+_log: Final = logging.getLogger("relay.api")
+EVENT_AGE_MAX_S: Final = 3600.0
+EVENTS_PER_PROJECT_MAX: Final = 1000
+SWEEP_S: Final = 30.0
+_EVENTS: Final = "events"
+_SLICE: Final = 100
+
+
+def last_seen(event: dict[str, Any]) -> float:
+    """Return when an Event was last seen, Unix time; 0 for one that does not say."""
+    text = (
+        event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp", "")
+    )
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError):
+        return 0.0
+
+
+class EventSweeper:
+    """Deletes Events that nobody needs any more; ``clock`` is Unix time."""
+
+    def __init__(self, objects: ServedObjects, changer: Changer, clock: Clock) -> None:
+        self._objects = objects
+        self._changer = changer
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"<EventSweeper of {self._objects!r}>"
+
+    async def run(self) -> None:
+        """Sweep again and again, until it is cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                await self.sweep()
+            except StoreUnusableError as error:
+                _log.warning("old Events cannot be deleted: %s", error)
+
+    async def sweep(self) -> int:
+        """Delete what is too old or too much; return how many."""
+        deleted = 0
+        for project in self._objects.projects(_EVENTS):
+            for target in await self._superfluous(project):
+                try:
+                    await self._changer.delete(target, project, {}, dry_run=False)
+                except ApiRefusalError as error:
+                    if error.code != 404:  # somebody else was faster
+                        raise
+                else:
+                    deleted += 1
+        return deleted
+
+    async def _superfluous(self, project: str) -> list[ResourceTarget]:
+        kind = next(kind for kind in served_kinds() if kind.storage_key == _EVENTS)
+        seen: list[tuple[float, ResourceTarget]] = []
+        listed = list(self._objects.listed(_EVENTS, project))
+        for index in range(0, len(listed), _SLICE):
+            seen += [
+                (last_seen(one.value()), ResourceTarget(kind, one.namespace, one.name))
+                for one in listed[index : index + _SLICE]
+            ]
+            await asyncio.sleep(0)
+        seen.sort(key=lambda item: item[0])
+        most = max(len(seen) - EVENTS_PER_PROJECT_MAX, 0)
+        oldest = self._clock() - EVENT_AGE_MAX_S
+        return [t for place, (at, t) in enumerate(seen) if at < oldest or place < most]
