@@ -7,7 +7,6 @@ import ipaddress
 import secrets
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +17,7 @@ from aiohttp import web
 from relay.apiserver.access.certificates import ensure_certificates
 from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.access.tokens import UserAuthentication
-from relay.apiserver.http.actions import Actions
-from relay.apiserver.http.service import ApiService
+from relay.apiserver.http.service import ApiHooks, ApiService
 from relay.apiserver.objects.metadata import GENERATED_ALPHABET, SUFFIX_CHARS
 from relay.apiserver.objects.writes import Stamp
 from relay.apiserver.store.database import ObjectDatabase
@@ -64,14 +62,12 @@ class ApiServer:
         authentication: UserAuthentication,
         *,
         cipher: ValueCipher | None = None,
-        allows_request: Callable[[web.BaseRequest], str] = lambda _request: "",
-        actions: Actions | None = None,
+        hooks: ApiHooks | None = None,
     ) -> None:
-        self._actions = actions
+        self._hooks = hooks or ApiHooks()
         self._sweeping: asyncio.Task[None] | None = None
         self._options = options
         self._authentication = authentication
-        self._allows_request = allows_request
         self._database = ObjectDatabase(options.path, cipher)
         self.objects: Final = ServedObjects(self._database)
         self._service: ApiService | None = None
@@ -103,8 +99,7 @@ class ApiServer:
             limits=options.limits,
             clock=time.time,
             stamp=new_stamp,
-            allows_request=self._allows_request,
-            actions=self._actions,
+            hooks=self._hooks,
         )
         await service.start()
         self._sweeping = asyncio.create_task(service.sweeper.run())

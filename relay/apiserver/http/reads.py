@@ -22,12 +22,14 @@ from relay.apiserver.access.principals import EVERY_PROJECT
 from relay.apiserver.http.answers import HEADERS, AnswerForm, encode, json_answer
 from relay.apiserver.http.request_target import ReadParameters, ResourceTarget
 from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.merging.typed_values import merge
 from relay.apiserver.objects.failures import (
     bad_request,
     expired,
     not_found,
     version_too_large,
 )
+from relay.apiserver.objects.kinds import ResourceKind
 from relay.apiserver.objects.selectors import (
     FieldQuery,
     LabelQuery,
@@ -53,6 +55,17 @@ _WHOLE_BYTES_MAX: Final = 2 * 1024 * 1024
 """Largest list that is sent at once."""
 
 Clock = Callable[[], float]
+ComputedStatus = Callable[[ResourceKind, StoredObject], JsonObject | None]
+"""Returns parts of an object's status that are computed when it is read, None for none.
+
+They are merged into the stored status by its list types, and never change a version.
+"""
+
+
+def nothing_computed(kind: ResourceKind, one: StoredObject) -> JsonObject | None:
+    """Return None: every status is shown as it is stored."""
+    del kind, one
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,7 @@ class Selection:
     project: str
     labels: LabelQuery
     fields: FieldQuery
+    computed: ComputedStatus = nothing_computed
 
     def matches(self, one: StoredObject) -> bool:
         """Return True if an object is selected; its project is right already."""
@@ -84,13 +98,19 @@ class Selection:
 
     def shown(self, one: StoredObject) -> bytes:
         """Return an object as JSON; one of several projects names its own."""
-        if self.project != EVERY_PROJECT:
+        status = self.computed(self.target.kind, one)
+        if status is None and self.project != EVERY_PROJECT:
             return one.shown
-        return encode(self.shown_value(one))
+        return encode(self._with(one, status))
 
     def shown_value(self, one: StoredObject) -> JsonObject:
         """Return an object as it is shown."""
+        return self._with(one, self.computed(self.target.kind, one))
+
+    def _with(self, one: StoredObject, status: JsonObject | None) -> JsonObject:
         value = one.shown_value()
+        if status is not None:
+            value = merge(self.target.kind.field_type, value, {"status": status})
         if self.project == EVERY_PROJECT:
             metadata = value["metadata"]
             metadata["annotations"] = {
@@ -100,13 +120,19 @@ class Selection:
         return value
 
 
-def selection(target: ResourceTarget, project: str, parameters: ReadParameters) -> Selection:
+def selection(
+    target: ResourceTarget,
+    project: str,
+    parameters: ReadParameters,
+    computed: ComputedStatus = nothing_computed,
+) -> Selection:
     """Return what a request selects; raise ApiRefusalError for a selector that is none."""
     return Selection(
         target,
         project,
         parse_label_selector(parameters.label_selector),
         parse_field_selector(parameters.field_selector, target.kind),
+        computed,
     )
 
 
@@ -134,9 +160,12 @@ def object_body(target: ResourceTarget, shown: bytes, form: AnswerForm, now: flo
 class Reader:
     """Answers get and list from the store; ``clock`` is Unix time."""
 
-    def __init__(self, objects: ServedObjects, clock: Clock) -> None:
+    def __init__(
+        self, objects: ServedObjects, clock: Clock, computed: ComputedStatus = nothing_computed
+    ) -> None:
         self._objects = objects
         self._clock = clock
+        self._computed = computed
 
     def __repr__(self) -> str:
         return f"<Reader of {self._objects!r}>"
@@ -150,7 +179,8 @@ class Reader:
         found = self._objects.get(key)
         if found is None:
             raise not_found(target.kind.names, target.name)
-        return json_answer(object_body(target, found.shown, form, self._clock()))
+        whole = Selection(target, project, LabelQuery(), FieldQuery(), self._computed)
+        return json_answer(object_body(target, whole.shown(found), form, self._clock()))
 
     def _check_version(self, version: int) -> None:
         if version > self._objects.version:
@@ -166,7 +196,7 @@ class Reader:
         included: str,
     ) -> web.StreamResponse:
         """Answer with a list; a large one is sent in parts."""
-        wanted = selection(target, project, parameters)
+        wanted = selection(target, project, parameters, self._computed)
         kind = target.kind
         ring = self._objects.ring(kind.storage_key)
         version = self._objects.version

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -34,7 +34,14 @@ from relay.apiserver.http.bodies import JSON, YAML, media_type_of, read_body, re
 from relay.apiserver.http.changes import ChangeOutcome, Changer
 from relay.apiserver.http.event_sweeper import EventSweeper
 from relay.apiserver.http.protobuf_bodies import PROTOBUF
-from relay.apiserver.http.reads import Clock, Reader, object_body, selection
+from relay.apiserver.http.reads import (
+    Clock,
+    ComputedStatus,
+    Reader,
+    nothing_computed,
+    object_body,
+    selection,
+)
 from relay.apiserver.http.request_target import (
     ApiTarget,
     ResourceTarget,
@@ -89,6 +96,26 @@ class _Call:
     query: Mapping[str, str]
 
 
+def allow_every_request(request: web.BaseRequest) -> str:
+    """Return "": no request is refused whatever its token."""
+    del request
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiHooks:
+    """Parts that the rest of the relay gives the API.
+
+    ``allows_request`` returns why a request is refused whatever its token, "" otherwise;
+    ``actions`` are the kinds that can only be created and are served; ``computed`` returns what is
+    added to a status when it is read.
+    """
+
+    allows_request: Callable[[web.BaseRequest], str] = allow_every_request
+    actions: Actions = field(default_factory=dict)
+    computed: ComputedStatus = nothing_computed
+
+
 class ApiService:
     """Handles requests; ``tenancy`` puts every project below ``/projects/<project>``."""
 
@@ -101,14 +128,10 @@ class ApiService:
         limits: ApiLimits,
         clock: Clock,
         stamp: Callable[[], Stamp],
-        allows_request: Callable[[web.BaseRequest], str] = lambda _request: "",
-        actions: Actions | None = None,
+        hooks: ApiHooks,
     ) -> None:
-        """``allows_request`` returns why a request is refused whatever its token, "" otherwise.
-
-        ``actions`` are the kinds that can only be created and are served.
-        """
-        self._actions: Actions = actions or {}
+        self._hooks = hooks
+        self._actions: Actions = hooks.actions
         acting = (kind for kind in action_kinds() if kind.plural in self._actions)
         self._kinds = (*served_kinds(), *acting)
         self._objects = objects
@@ -116,12 +139,11 @@ class ApiService:
         self._tenancy = tenancy
         self._usage = Usage(limits)
         self._closing = asyncio.Event()
-        self._reader = Reader(objects, clock)
+        self._reader = Reader(objects, clock, hooks.computed)
         self._watcher = Watcher(objects, clock, self._closing)
         self._changer = Changer(objects, limits, stamp)
         self.sweeper: Final = EventSweeper(objects, self._changer, clock)
         self._clock = clock
-        self._allows_request = allows_request
         self._known_projects: set[str] = set()
         self._changes: dict[str, Callable[[_Call], Awaitable[ChangeOutcome]]] = {
             "create": self._create,
@@ -169,7 +191,7 @@ class ApiService:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path in _OPEN_PATHS:
             return web.Response(text="ok", headers=HEADERS)
-        refused = self._allows_request(request)
+        refused = self._hooks.allows_request(request)
         if refused:
             raise ApiRefusalError(403, "Forbidden", f"forbidden: {refused}", details={})
         principal = await self._authentication.principal(request.headers.get("Authorization"))
@@ -281,7 +303,7 @@ class ApiService:
     async def _watch(self, call: _Call) -> web.StreamResponse:
         form = answer_form(call.request.headers.get("Accept", ""))
         parameters = read_parameters(call.query)
-        wanted = selection(call.target, call.project, parameters)
+        wanted = selection(call.target, call.project, parameters, self._hooks.computed)
         with self._usage.watch(call.principal.user, call.project):
             return await self._watcher.watch(call.request, wanted, parameters, form)
 

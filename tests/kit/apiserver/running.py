@@ -16,6 +16,7 @@ import yaml
 from relay.apiserver.access.certificates import CA_FILE
 from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.access.tokens import read_tokens
+from relay.apiserver.http.service import ApiHooks
 from relay.apiserver.server import ApiOptions, ApiServer
 from relay.config.settings.settings import ListenAddress
 from tests.kit.processes import Process, eventually, free_port, started
@@ -135,7 +136,7 @@ async def local_api(
     users: list[dict[str, Any]] | None = None,
     tenancy: bool = False,
     limits: ApiLimits | None = None,
-    **more: Any,
+    **hooks: Any,
 ) -> AsyncIterator[LocalApi]:
     """Serve the API for the duration of the block; the folder keeps its objects."""
     file = folder / "tokens.yaml"
@@ -148,7 +149,7 @@ async def local_api(
         limits=limits or ApiLimits(),
     )
     authentication = read_tokens(file, "api.authentication.file", tenancy=tenancy)
-    server = ApiServer(options, authentication, **more)
+    server = ApiServer(options, authentication, hooks=ApiHooks(**hooks))
     await server.start()
     try:
         async with aiohttp.ClientSession() as session:

@@ -230,3 +230,31 @@ def references(node: Any) -> list[str]:
         own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
         return own + [one for value in node.values() for one in references(value)]
     return [one for value in node for one in references(value)] if isinstance(node, list) else []
+
+
+async def test_a_status_is_completed_on_reading(tmp_path: Path) -> None:
+    counts = {"a": 0}
+
+    def computed(kind: Any, one: Any) -> dict[str, Any] | None:
+        if kind.plural != "exporters" or one.name not in counts:
+            return None
+        counts[one.name] += 1
+        return {"usage": {"reads": counts[one.name]}}
+
+    async with local_api(tmp_path, computed=computed) as api:
+        user = api.user(ADMIN)
+        await create(user, "a", "b")
+        status = {"status": {"conditions": [{"type": "Accepted", "status": "True"}]}}
+        await user.patch(f"{EXPORTERS}/a/status", "application/merge-patch+json", status)
+        _, first = await user.ask("GET", f"{EXPORTERS}/a")
+        _, second = await user.ask("GET", f"{EXPORTERS}/a")
+        assert first["status"] == {**status["status"], "usage": {"reads": 1}}
+        assert second["status"]["usage"] == {"reads": 2}
+        assert first["metadata"] == second["metadata"]
+        _, listed = await user.ask("GET", EXPORTERS)
+        assert listed["items"][0]["status"]["usage"] == {"reads": 3}
+        assert "status" not in listed["items"][1]
+        code, _ = await user.ask("PUT", f"{EXPORTERS}/a", second)
+        assert code == 200
+        _, third = await user.ask("GET", f"{EXPORTERS}/a")
+        assert third["metadata"] == first["metadata"]
