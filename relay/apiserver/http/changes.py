@@ -18,12 +18,15 @@ from relay.apiserver.objects.failures import (
     ApiRefusalError,
     already_exists,
     forbidden,
+    forbidden_field,
+    invalid,
     method_not_allowed,
     not_found,
     too_many_requests,
 )
 from relay.apiserver.objects.kinds import ResourceKind, served_kinds
 from relay.apiserver.objects.masking import masked
+from relay.apiserver.objects.metadata import FILE_ANNOTATION
 from relay.apiserver.objects.writes import (
     ObjectPlace,
     Stamp,
@@ -270,6 +273,21 @@ class Changer:
         if found is not None and b'"deletionTimestamp"' in found.raw:
             await self._objects.write(key, decide)
 
+    def new_stamp(self) -> Stamp:
+        """Return time and random parts for a write."""
+        return self._stamp()
+
+    def decided_from_file(
+        self, request: WriteRequest, live: StoredObject | None, body: JsonObject
+    ) -> WriteResult:
+        """Return what an object of a file makes of the stored one."""
+        if live is None:
+            return writes.create(request, body)
+        before = live.value()
+        version = before["metadata"]["resourceVersion"]
+        metadata = {**body["metadata"], "resourceVersion": version}
+        return writes.update(request, before, {**body, "metadata": metadata})
+
     async def ensure_project(self, project: str) -> None:
         """Create the namespace ``default`` of a project, if there is none."""
         key = ObjectKeyInStore(_NAMESPACES, project, "", DEFAULT_NAMESPACE)
@@ -303,14 +321,22 @@ class Changer:
     ) -> ChangeOutcome:
         kind = target.kind
         key = ObjectKeyInStore(kind.storage_key, project, target.namespace, name)
+
+        def of_the_api(live: StoredObject | None) -> WriteResult:
+            if live is not None:
+                _refuse_file_object(kind, live)
+            result = decide(live)
+            _refuse_file_annotation(kind, name, result)
+            return result
+
         if dry_run:
-            result = decide(self._objects.get(key))
+            result = of_the_api(self._objects.get(key))
             shown = masked(result.value) if kind.storage_key == SECRETS else result.value
             return ChangeOutcome(shown, warnings=result.warnings, is_deleted=result.is_deleted)
         results: list[WriteResult] = []
 
         def decided(live: StoredObject | None) -> JsonObject | None:
-            result = decide(live)
+            result = of_the_api(live)
             results.append(result)
             if not result.is_changed:
                 raise ServedObjects.unchanged()
@@ -326,6 +352,22 @@ class Changer:
             # The object as the write left it, with the version that it had.
             shown = masked(result.value) if kind.storage_key == SECRETS else result.value
         return ChangeOutcome(shown, warnings=result.warnings, is_deleted=result.is_deleted)
+
+
+def _refuse_file_object(kind: ResourceKind, live: StoredObject) -> None:
+    """Raise ApiRefusalError for an object that is read from a file."""
+    if FILE_ANNOTATION.encode() in live.raw:
+        annotations = live.value()["metadata"].get("annotations", {})
+        if FILE_ANNOTATION in annotations:
+            message = f"it is read from the file {annotations[FILE_ANNOTATION]}: change that"
+            raise forbidden(kind.names, live.name, message)
+
+
+def _refuse_file_annotation(kind: ResourceKind, name: str, result: WriteResult) -> None:
+    """Raise ApiRefusalError for an object that claims to be read from a file."""
+    if FILE_ANNOTATION in result.value["metadata"].get("annotations", {}):
+        field_name = f"metadata.annotations[{FILE_ANNOTATION}]"
+        raise invalid(kind.names, name, [forbidden_field(field_name, "only the relay sets it")])
 
 
 def _terminating(value: JsonObject, stamp: Stamp) -> JsonObject:

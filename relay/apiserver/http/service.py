@@ -33,6 +33,7 @@ from relay.apiserver.http.audit import note_change
 from relay.apiserver.http.bodies import JSON, YAML, media_type_of, read_body, read_options
 from relay.apiserver.http.changes import ChangeOutcome, Changer
 from relay.apiserver.http.event_sweeper import EventSweeper
+from relay.apiserver.http.file_objects import FileObjects
 from relay.apiserver.http.protobuf_bodies import PROTOBUF
 from relay.apiserver.http.reads import (
     Clock,
@@ -142,6 +143,7 @@ class ApiService:
         self._reader = Reader(objects, clock, hooks.computed)
         self._watcher = Watcher(objects, clock, self._closing)
         self._changer = Changer(objects, limits, stamp)
+        self.files: Final = FileObjects(objects, self._changer)
         self.sweeper: Final = EventSweeper(objects, self._changer, clock)
         self._clock = clock
         self._known_projects: set[str] = set()

@@ -24,6 +24,8 @@ GENERATED_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 """Letters of generated suffixes: no vowels, so that no words come about."""
 SUFFIX_CHARS: Final = 5
 MANAGER_CHARS_MAX: Final = 128
+FILE_ANNOTATION: Final = "relay.telemetry.datumapis.com/file"
+"""Annotation of an object that is read from a file; only the relay sets it."""
 
 _LABEL_TEXT: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_TEXT: Final = f"{_LABEL_TEXT}(\\.{_LABEL_TEXT})*"
