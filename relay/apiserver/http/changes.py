@@ -323,6 +323,8 @@ class Changer:
         key = ObjectKeyInStore(kind.storage_key, project, target.namespace, name)
 
         def of_the_api(live: StoredObject | None) -> WriteResult:
+            if target.subresource:
+                return decide(live)  # the status of what a file says is not the file's
             if live is not None:
                 _refuse_file_object(kind, live)
             result = decide(live)
