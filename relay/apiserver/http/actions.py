@@ -1,6 +1,6 @@
 """Kinds that can only be created: the answer has a status, and nothing is stored.
 
-What an action does is given to the API by whoever composes it; one that is not given is not served.
+The actions are given to the API where it is composed; one that is not given is not served.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from relay.apiserver.objects.kinds import ResourceKind
 
 @dataclass(frozen=True, slots=True)
 class ActionRequest:
-    """What is asked for: ``spec`` is as it came, and may be anything."""
+    """One request; ``spec`` is as it came, and may be anything."""
 
     kind: ResourceKind
     project: str

@@ -56,8 +56,10 @@ def test_every_column_can_be_shown() -> None:
     for kind in KINDS.values():
         assert len(cells(kind, value, 60.0)) >= len(kind.columns)
     value["status"] = {"conditions": [{"type": "Accepted", "status": "True"}]}
-    row = cells(KINDS["exporters.telemetry.datumapis.com"], value, 60.0)
-    assert (row[0], row[1], row[-1]) == ("acme", "True", "60s")
+    kind = KINDS["exporters.telemetry.datumapis.com"]
+    names = ["Name", *(column.name for column in kind.columns)]
+    row = dict(zip(names, cells(kind, value, 60.0), strict=True))
+    assert (row["Name"], row["Accepted"], row["Age"]) == ("acme", "True", "60s")
 
 
 def test_repeated_fields_are_found_with_their_paths() -> None:
