@@ -232,6 +232,14 @@ RECIPES: Mapping[str, Recipe] = {
         _kubernetes("kubectl-1.37", "kubectl", "1.37.2"),
         _kubernetes("kubectl-1.32", "kubectl", "1.32.13"),
         _etcd("v3.6.5"),
+        # Not a program of others: a client of their library, for what only that can show.
+        Recipe(
+            "informer",
+            {"k8s.io/client-go": "v0.37.2"},
+            ".",
+            sources={"main.go": (Path(__file__).parent / "informer.go").read_text("utf-8")},
+            cgo=False,
+        ),
     )
 }
 

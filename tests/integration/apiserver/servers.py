@@ -9,15 +9,18 @@ from pathlib import Path
 
 import yaml
 
-from tests.kit.kubernetes.real_api import RealApi, directory, new_etcd, real_api
+from bench import newest
+from tests.kit.kubernetes.real_api import RealApi, new_etcd, real_api
 from tests.kit.paths import ROOT
 from tests.kit.processes import eventually
+
+NEWEST = str(newest.binary("kubectl-1.37"))
 
 
 async def kubectl(api: RealApi, *arguments: str) -> int:
     """Run kubectl against the real API server; return its exit status."""
     process = await asyncio.create_subprocess_exec(
-        str(directory() / "kubectl"),
+        NEWEST,
         f"--kubeconfig={api.kubeconfig}",
         f"--cache-dir={api.folder / 'cache'}",
         *arguments,
@@ -35,7 +38,7 @@ async def real_with_crds(folder: Path) -> AsyncIterator[RealApi]:
         document = yaml.safe_load(api.kubeconfig.read_text())
         document["clusters"][0]["cluster"] = {"server": api.url, "insecure-skip-tls-verify": True}
         api.kubeconfig.write_text(yaml.safe_dump(document))
-        assert await kubectl(api, "apply", "-f", str(ROOT / "config/crds")) == 0
+        assert await kubectl(api, "apply", "-k", str(ROOT / "config/crds")) == 0
 
         async def is_served() -> bool:
             kinds = "exporters,exportpolicies"

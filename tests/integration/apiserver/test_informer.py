@@ -9,15 +9,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from bench import newest
 from tests.kit.apiserver.running import ADMIN, EXPORTERS, ApiProcess, exporter
-from tests.kit.kubernetes.real_api import directory
 from tests.kit.processes import eventually, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
 
 CHANGES = 500
-INFORMER = directory() / "informer"
-"""Built of tests/kit/apiserver/informer: ``go build -o <here> .``"""
 
 
 async def change(api: ApiProcess, first: int, last: int) -> None:
@@ -50,7 +48,7 @@ async def test_every_change_is_seen_in_order(tmp_path: Path) -> None:
     api.prepare()
     seen = tmp_path / "informer.log"
     group, version = "telemetry.datumapis.com", "v1alpha1"
-    command = [str(INFORMER), str(api.kubeconfig), group, version, "exporters"]
+    command = [str(newest.binary("informer")), str(api.kubeconfig), group, version, "exporters"]
 
     def counts() -> list[int]:
         lines = [json.loads(line) for line in seen.read_text().splitlines() if line[:1] == "{"]

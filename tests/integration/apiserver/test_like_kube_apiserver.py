@@ -24,7 +24,7 @@ from tests.kit.kubernetes.real_api import TOKEN
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(300)]
 
-SEQUENCES = 60
+SEQUENCES = 30
 STEPS = 14
 
 
@@ -78,7 +78,7 @@ async def test_writes_of_secrets_are_answered_alike(tmp_path: Path) -> None:
             await compare(first, second, secret_step, seed)
 
 
-SELECTIONS = 400
+SELECTIONS = 200
 
 
 async def test_selections_are_answered_alike(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ _DIFFERING = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z| \+0000)?"), "TIME"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}"), "UID"),
     (re.compile(r'((resourceVersion: "|Resource Version: +))\d+'), r"\1N"),
-    (re.compile(r" +\d+s$", re.MULTILINE), " AGE"),
+    (re.compile(r" +\d+s *$", re.MULTILINE), " AGE"),
     (re.compile(r"Edit cancelled[^\n]*"), "edit cancelled"),
 )
 

@@ -1,4 +1,5 @@
-// Prints what an informer of client-go sees of one resource, a line of JSON an event.
+// The informer peer of bench/newest.py: it prints what an informer of client-go sees of one resource, a
+// line of JSON an event.
 //
 //	informer KUBECONFIG GROUP VERSION RESOURCE
 package main
