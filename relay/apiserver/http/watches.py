@@ -113,7 +113,7 @@ class Watcher:
         ring = self._objects.ring(wanted.target.kind.storage_key)
         bookmark_at = loop.time() + BOOKMARK_S
         while not self._closing.is_set():
-            changed, current = ring.changed(), self._objects.version
+            changed, current = ring.changed(wanted.project), self._objects.version
             try:
                 events = ring.after(position, _EVENTS)
             except VersionExpiredError:

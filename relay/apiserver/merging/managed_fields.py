@@ -19,6 +19,7 @@ from typing import Any, Final
 from relay.apiserver.merging.field_set import FieldSet, FieldSetError, Path, canonical, path_text
 from relay.apiserver.merging.typed_values import (
     Comparison,
+    TypeMismatchError,
     compare,
     equal,
     field_set_of,
@@ -221,7 +222,12 @@ class FieldManager:
                 managed = ManagedFields.decode_or_empty(live_entries)
         if not managed.owned and live.get("metadata", {}).get("uid"):
             return []
-        self._update(live, new, managed, manager, time)
+        try:
+            self._update(live, new, managed, manager, time)
+        except TypeMismatchError:
+            # Validation refuses what is new; what is stored must not keep it from being mended.
+            kept: list[JsonObject] = live.get("metadata", {}).get("managedFields", [])
+            return kept
         _cap(managed)
         return managed.encode()
 
@@ -250,6 +256,9 @@ class FieldManager:
         wrong = list(mismatches(self.kind, config))
         if wrong:
             raise NotApplicableError(_listed(wrong))
+        wrong = list(mismatches(self.kind, _plain(live), duplicates_allowed=True))
+        if wrong:
+            raise NotApplicableError(f"the stored object does not fit the schema: {_listed(wrong)}")
         annotations = live.get("metadata", {}).get("annotations") or {}
         try:
             made, managed = self._apply(live, config, manager, time, force=force)

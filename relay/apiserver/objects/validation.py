@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.merging.typed_values import mismatches
 from relay.apiserver.objects.failures import (
     Cause,
     invalid_value,
@@ -79,6 +80,15 @@ def content_causes(
     if kind.kind == "Event":
         return list(_event_causes(value)), []
     return [], []
+
+
+def status_causes(kind: ResourceKind, status: Any) -> list[Cause]:
+    """Return the faults of a status: values of wrong types, and items that are not told apart."""
+    found = (one.partition(": ") for one in mismatches(kind.field_type, {"status": status}))
+    return [
+        Cause(place.lstrip("."), "FieldValueTypeInvalid", f"Invalid value: {said}")
+        for place, _, said in found
+    ]
 
 
 def _by_schema(

@@ -55,6 +55,7 @@ from relay.apiserver.objects.validation import (
     changed_content_causes,
     completed,
     content_causes,
+    status_causes,
 )
 
 STATUS: Final = "status"
@@ -403,7 +404,9 @@ def _finished(
     if kind.is_custom and not is_status and not is_same:
         metadata["generation"] = old.get("generation", 0) + 1
     causes = metadata_causes(kind, metadata) + changed_metadata_causes(old, metadata)
-    if not is_same and not is_status:
+    if is_status:
+        causes += status_causes(kind, made.get(STATUS))
+    elif not is_same:
         found, more = content_causes(kind, made, request.place.project)
         causes += changed_content_causes(kind, live, made) + found
         warnings += more

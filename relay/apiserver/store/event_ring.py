@@ -19,6 +19,7 @@ from relay.apiserver.merging.managed_fields import JsonObject
 
 EVENTS_MAX: Final = 4096
 EVENTS_BYTES_MAX: Final = 64 * 1024 * 1024
+ANY_PROJECT: Final = "*"
 
 
 class VersionExpiredError(Exception):
@@ -79,7 +80,8 @@ class EventRing:
         self._events_max = events_max
         self._bytes_max = bytes_max
         self._oldest = version
-        self._changed = asyncio.Event()
+        self._waited: dict[str, asyncio.Event] = {}
+        """Events that are set at the next change of a project, "*" for any."""
 
     def __repr__(self) -> str:
         return f"<EventRing: {len(self._events)} events, {self._bytes} bytes>"
@@ -97,8 +99,10 @@ class EventRing:
             gone = self._events.popleft()
             self._bytes -= len(gone.last.shown)
             self._oldest = gone.version
-        self._changed.set()
-        self._changed = asyncio.Event()
+        for project in (event.last.project, ANY_PROJECT):
+            waited = self._waited.pop(project, None)
+            if waited is not None:
+                waited.set()
 
     def after(self, version: int, limit: int) -> list[StoreEvent]:
         """Return at most ``limit`` events after a version; raise VersionExpiredError."""
@@ -111,9 +115,9 @@ class EventRing:
         stop = min(start + limit, len(self._events))
         return [self._events[index] for index in range(start, stop)]
 
-    def changed(self) -> asyncio.Event:
-        """Return the event that is set when something is appended."""
-        return self._changed
+    def changed(self, project: str) -> asyncio.Event:
+        """Return the event that is set at the next change in a project; "*" stands for any."""
+        return self._waited.setdefault(project, asyncio.Event())
 
 
 class _Versions:

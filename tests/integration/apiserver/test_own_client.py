@@ -90,12 +90,19 @@ async def test_status_is_owned_by_parts(api: ApiProcess) -> None:
     async with api.running(), connected(api) as client:
         await client.request("POST", EXPORTERS.path("default"), document=exporter("e"))
         path = EXPORTERS.path("default", "e", "status")
-        for manager, field in (("theirs", "ready"), ("ours", "sinks")):
+        parts = {
+            "theirs": {"conditions": [{"type": "Ready", "status": "True"}]},
+            "ours": {
+                "conditions": [{"type": "Accepted", "status": "True"}],
+                "sinks": [{"name": "one"}],
+            },
+        }
+        for manager, status in parts.items():
             document = {
                 "apiVersion": EXPORTERS.api_version,
                 "kind": EXPORTERS.kind,
                 "metadata": {"name": "e"},
-                "status": {field: {"a": 1}},
+                "status": status,
             }
             query = {"fieldManager": manager}
             await client.request("PATCH", path, query=query, document=document, content_type=APPLY)
@@ -103,7 +110,9 @@ async def test_status_is_owned_by_parts(api: ApiProcess) -> None:
         with pytest.raises(WriteConflictError):
             await client.request("PATCH", path, query=query, document=stale, content_type=APPLY)
         found = msgspec.json.decode(await client.request("GET", EXPORTERS.path("default", "e")))
-        assert found["status"] == {"ready": {"a": 1}, "sinks": {"a": 1}}
+        types = [condition["type"] for condition in found["status"]["conditions"]]
+        assert sorted(types) == ["Accepted", "Ready"]
+        assert found["status"]["sinks"] == [{"name": "one"}]
         assert found["metadata"]["generation"] == 1
 
 

@@ -239,7 +239,7 @@ async def test_a_status_is_completed_on_reading(tmp_path: Path) -> None:
         if kind.plural != "exporters" or one.name not in counts:
             return None
         counts[one.name] += 1
-        return {"usage": {"reads": counts[one.name]}}
+        return {"usage": {"activeSeries": counts[one.name]}}
 
     async with local_api(tmp_path, computed=computed) as api:
         user = api.user(ADMIN)
@@ -248,11 +248,11 @@ async def test_a_status_is_completed_on_reading(tmp_path: Path) -> None:
         await user.patch(f"{EXPORTERS}/a/status", "application/merge-patch+json", status)
         _, first = await user.ask("GET", f"{EXPORTERS}/a")
         _, second = await user.ask("GET", f"{EXPORTERS}/a")
-        assert first["status"] == {**status["status"], "usage": {"reads": 1}}
-        assert second["status"]["usage"] == {"reads": 2}
+        assert first["status"] == {**status["status"], "usage": {"activeSeries": 1}}
+        assert second["status"]["usage"] == {"activeSeries": 2}
         assert first["metadata"] == second["metadata"]
         _, listed = await user.ask("GET", EXPORTERS)
-        assert listed["items"][0]["status"]["usage"] == {"reads": 3}
+        assert listed["items"][0]["status"]["usage"] == {"activeSeries": 3}
         assert "status" not in listed["items"][1]
         code, _ = await user.ask("PUT", f"{EXPORTERS}/a", second)
         assert code == 200

@@ -252,3 +252,47 @@ def test_secrets_are_checked() -> None:
     for change in ({"data": {"a": "eA=="}}, {"type": "x/y"}, {"immutable": None}):
         error = refusal(writes.patch, request(SECRET, "tok"), live, writes.MERGE_PATCH, change)
         assert "immutable" in error.message
+
+
+SINK = {"name": "k", "otlp_http": {"endpoint": "https://a.example"}}
+
+
+@pytest.mark.parametrize("sinks", [[{}], [5], [None], [SINK, SINK], {"a": SINK}, 7])
+def test_lists_that_are_none_are_refused(sinks: Any) -> None:
+    body = exporter()
+    body["spec"]["sinks"] = sinks
+    assert refusal(writes.create, request(EXPORTER), body).code == 422
+    live = created(EXPORTER, exporter()).value
+    patch = {"spec": {"sinks": sinks}}
+    error = refusal(writes.patch, request(EXPORTER, "acme"), live, writes.MERGE_PATCH, patch)
+    assert error.code == 422
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"conditions": [{}]},
+        {"conditions": [{"type": "A", "status": "True"}] * 2},
+        {"conditions": {"type": "A"}},
+        {"sinks": [{"name": "a", "ledger": 5}]},
+        5,
+    ],
+)
+def test_a_status_has_its_types(status: Any) -> None:
+    live = created(EXPORTER, exporter()).value
+    own = request(EXPORTER, "acme", subresource="status")
+    error = refusal(writes.patch, own, live, writes.MERGE_PATCH, {"status": status})
+    assert (error.code, error.message.startswith("Exporter.telemetry.datumapis.com")) == (422, True)
+    assert "status" in error.message
+
+
+def test_a_stored_object_that_does_not_fit_can_be_mended() -> None:
+    """A newer schema may refuse what an older one took."""
+    live = created(EXPORTER, exporter()).value
+    live["spec"]["sinks"] = [{"otlp_http": {}}]
+    config = exporter()
+    error = refusal(writes.apply, request(EXPORTER, "acme", field_manager="m"), live, config)
+    assert (error.code, "the stored object does not fit" in error.message) == (400, True)
+    body = exporter(resourceVersion="7")
+    mended = writes.update(request(EXPORTER, "acme"), live, body)
+    assert mended.value["spec"]["sinks"][0]["name"] == "one"

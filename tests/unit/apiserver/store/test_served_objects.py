@@ -219,10 +219,11 @@ async def test_the_ring_forgets_the_oldest() -> None:
 
 async def test_the_ring_wakes_those_who_wait() -> None:
     ring = EventRing(0)
-    changed = ring.changed()
+    own, other, any_one = (ring.changed(project) for project in ("p", "q", "*"))
+    assert ring.changed("p") is own
     ring.append(event(1))
-    await asyncio.wait_for(changed.wait(), 1)
-    assert not ring.changed().is_set()
+    assert [one.is_set() for one in (own, other, any_one)] == [True, False, True]
+    assert not ring.changed("p").is_set()
 
 
 async def test_a_bug_in_the_writer_reaches_the_request() -> None:
