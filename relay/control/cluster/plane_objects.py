@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from relay.config.exporter.load_result import ObjectKey as ResultKey
+from relay.config.exporter.load_result import SourceName
 from relay.config.exporter.loading.object_reader import (
     ObjectIdentity,
     read_object_value,
@@ -53,6 +54,7 @@ class PlaneObjects:
 
     ``name`` is that of the control plane, ``project`` that of all its objects unless
     ``namespace_label`` is set. ``namespaces`` are those whose objects count, all if empty.
+    ``source`` is what the control plane belongs to.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class PlaneObjects:
         *,
         namespace_label: str = "",
         namespaces: tuple[str, ...] = (),
+        source: SourceName = "kubernetes",
     ) -> None:
+        self._source: SourceName = source
         self._name = name
         self._project = project
         self._label = namespace_label
@@ -128,6 +132,12 @@ class PlaneObjects:
         if has_changed:
             self._collect()
         return has_changed or len(self._removed) + len(self._added) != before
+
+    def keys_of(self, resource: ApiResource) -> list[ObjectKey]:
+        """Return the keys of the objects of a kind that are known."""
+        if resource == NAMESPACES:
+            return [("", name) for name in self._namespaces]
+        return [key for kind, key in self._objects if kind == resource]
 
     def take_namespaces(self) -> tuple[list[Object], list[Object]]:
         """Return the Namespaces that have gone or changed since the last call, and the new ones."""
@@ -226,7 +236,7 @@ class PlaneObjects:
             project or "",
             self._origin,
             ResultKey(
-                "kubernetes",
+                self._source,
                 self._name,
                 kind,
                 project or "",
@@ -283,7 +293,7 @@ class PlaneObjects:
 
     @property
     def _origin(self) -> str:
-        return f"kubernetes {self._name}".rstrip()
+        return f"{self._source} {self._name}".rstrip()
 
     def __repr__(self) -> str:
         return f"<PlaneObjects {self._name}: {len(self._read)} objects>"
