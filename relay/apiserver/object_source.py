@@ -1,0 +1,215 @@
+"""The API's objects as a source of resources, beside files and Kubernetes.
+
+Each project is a control plane of its own. One object's change reads that object again and no
+other; many at once give one state. A Secret is looked up when an Exporter refers to it. Objects
+that are served for files are left out: they have a source already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from relay.apiserver.http.file_objects import file_of
+from relay.apiserver.store.database import ObjectKeyInStore
+from relay.apiserver.store.event_ring import ANY_PROJECT, StoredObject, VersionExpiredError
+from relay.apiserver.store.served_objects import ServedObjects
+from relay.config.exporter.load_result import SourceName
+from relay.config.exporter.loading.combine import OriginResources
+from relay.config.inventory_manifests import InventoryLoad
+from relay.control.cluster.plane_objects import PlaneObjects
+from relay.control.cluster.resources import EXPORTING, NAMESPACES, SECRETS
+from relay.control.kubernetes.objects import ApiObject, ApiResource, ObjectKey, read_object
+from relay.control.reconcile.resource_source import SourceResources
+from relay.runtime.event_loop import run_in_thread
+from relay.selector.inventory.store import ManifestIndex
+
+DEBOUNCE_S: Final = 0.1
+"""Time from a change to the state with it, in which others may join it; s."""
+_EVENTS: Final = 1000
+_RESOURCES: Final = {
+    f"{one.plural}.{one.group}" if one.group else one.plural: one
+    for one in (*EXPORTING, NAMESPACES, SECRETS)
+}
+"""Kinds that make a difference, by their names in the store."""
+
+_Found = dict[str, dict[ApiResource, dict[ObjectKey, ApiObject | None]]]
+"""Objects that changed by project, kind and name; None: gone."""
+
+
+@dataclass(slots=True)
+class _ProjectObjects:
+    """The objects of one project as they were read last, and the Secrets that were given."""
+
+    objects: PlaneObjects
+    secrets: dict[ObjectKey, int] = field(default_factory=dict)
+    """Versions of the Secrets that were given; 0 for one that does not exist."""
+
+
+class ApiResources:
+    """Resources of every project of the API. Lives on the event loop."""
+
+    name: Final[SourceName] = "api"
+
+    def __init__(self, objects: ServedObjects, *, debounce_s: float = DEBOUNCE_S) -> None:
+        self._objects = objects
+        self._debounce_s = debounce_s
+        self._projects: dict[str, _ProjectObjects] = {}
+        self._positions: dict[str, int] = {}
+        """Version up to which each kind was read; a kind that is missing was never read."""
+        self._lock = asyncio.Lock()
+        self._index = ManifestIndex()
+        self._state = SourceResources(0, ())
+        self._given = 0
+
+    def __repr__(self) -> str:
+        return f"<ApiResources: {len(self._projects)} projects, version {self._state.version}>"
+
+    async def read(self) -> SourceResources:
+        """Return all objects as they are now."""
+        state = await self._update()
+        self._given = state.version
+        return state
+
+    async def changes(self) -> AsyncGenerator[SourceResources, None]:
+        """Yield all objects after each change since the last time, without end."""
+        while True:
+            waiting = [self._objects.ring(kind).changed(ANY_PROJECT) for kind in _RESOURCES]
+            if not self._has_changes():
+                await _first(waiting)
+                await asyncio.sleep(self._debounce_s)
+            state = await self._update()
+            if state.version > self._given:
+                self._given = state.version
+                yield state
+
+    def _has_changes(self) -> bool:
+        for kind, position in self._positions.items():
+            try:
+                if self._objects.ring(kind).after(position, 1):
+                    return True
+            except VersionExpiredError:
+                return True
+        return not self._positions
+
+    async def _update(self) -> SourceResources:
+        async with self._lock:
+            found: _Found = {}
+            for kind, resource in _RESOURCES.items():
+                self._collect(kind, resource, found)
+            # Secrets count where they are referred to, and are looked up there.
+            secrets = [changes.pop(SECRETS, {}) for changes in found.values()]
+            touched = [name for name, changes in found.items() if changes]
+            has_changed = await self._apply({name: found[name] for name in touched})
+            if any(secrets) or has_changed:
+                has_changed |= await self._apply_secrets()
+            if has_changed or not self._state.version:
+                self._state = await self._next_state()
+            return self._state
+
+    def _collect(self, kind: str, resource: ApiResource, found: _Found) -> None:
+        """Add what has changed of a kind since it was read last."""
+        ring, current = self._objects.ring(kind), self._objects.version
+        position = self._positions.get(kind)
+        try:
+            while position is not None and (events := ring.after(position, _EVENTS)):
+                for event in events:
+                    _put(found, resource, event.last, gone=event.after is None)
+                position = events[-1].version
+        except VersionExpiredError:
+            position = None
+        if position is None:
+            self._collect_all(kind, resource, found)
+        self._positions[kind] = current
+
+    def _collect_all(self, kind: str, resource: ApiResource, found: _Found) -> None:
+        """Add every object of a kind; what is known and not there is gone."""
+        for name, project in self._projects.items():
+            for key in project.objects.keys_of(resource):
+                found.setdefault(name, {}).setdefault(resource, {})[key] = None
+        for name in self._objects.projects(kind):
+            for one in self._objects.listed(kind, name):
+                _put(found, resource, one, gone=False)
+
+    async def _apply(
+        self, found: Mapping[str, Mapping[ApiResource, Mapping[ObjectKey, ApiObject | None]]]
+    ) -> bool:
+        for name in found:
+            if name not in self._projects:
+                made = PlaneObjects("", name, source=self.name)
+                self._projects[name] = _ProjectObjects(made)
+        if not found:
+            return False
+        work = [(self._projects[name].objects, changes) for name, changes in found.items()]
+        return await run_in_thread(
+            lambda: sum(objects.apply(changes, {}) for objects, changes in work) > 0
+        )
+
+    async def _apply_secrets(self) -> bool:
+        """Give every project the Secrets that it refers to, where they are others than before."""
+        work = []
+        for name, project in self._projects.items():
+            secrets: dict[ObjectKey, ApiObject | None] = {}
+            wanted = project.objects.references
+            for key in wanted:
+                stored = self._objects.get(ObjectKeyInStore("secrets", name, *key))
+                version = 0 if stored is None else stored.version
+                if project.secrets.get(key, -1) != version:
+                    project.secrets[key] = version
+                    secrets[key] = None if stored is None else _object(SECRETS, stored)
+            for key in [key for key in project.secrets if key not in wanted]:
+                del project.secrets[key]
+                secrets[key] = None
+            if secrets:
+                work.append((project.objects, secrets))
+        if not work:
+            return False
+        return await run_in_thread(
+            lambda: sum(objects.apply({}, secrets) for objects, secrets in work) > 0
+        )
+
+    async def _next_state(self) -> SourceResources:
+        removed, added = [], []
+        for project in self._projects.values():
+            gone, new = project.objects.take_namespaces()
+            removed += gone
+            added += new
+        inventory = self._state.inventory
+        if removed or added:
+            self._index = await run_in_thread(lambda: self._index.with_changes(removed, added))
+            inventory = InventoryLoad(index=self._index)
+        origins = tuple(
+            OriginResources(one.objects.resources)
+            for _, one in sorted(self._projects.items())
+            if one.objects.resources
+        )
+        before = self._state.origins
+        if len(before) == len(origins) and all(
+            one.resources is other.resources for one, other in zip(before, origins, strict=True)
+        ):
+            origins = before
+        return SourceResources(self._state.version + 1, origins, (), inventory)
+
+
+def _object(resource: ApiResource, stored: StoredObject) -> ApiObject:
+    made = read_object(stored.raw, resource)
+    assert isinstance(made, ApiObject), f"a stored object is whole: {made}"
+    return made
+
+
+def _put(found: _Found, resource: ApiResource, one: StoredObject, *, gone: bool) -> None:
+    """Add an object; one that is served for a file counts as gone."""
+    changes = found.setdefault(one.project, {}).setdefault(resource, {})
+    is_out = gone or bool(file_of(one))
+    changes[one.namespace, one.name] = None if is_out else _object(resource, one)
+
+
+async def _first(events: list[asyncio.Event]) -> None:
+    tasks = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,129 @@
+"""The API's objects as a source: changes are read again, Secrets given where referred to."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.apiserver.http.file_objects import FileObject
+from relay.apiserver.object_source import ApiResources
+from relay.apiserver.objects.kinds import served_kinds
+from relay.apiserver.store import event_ring
+from relay.config.exporter.loading.resource import ManifestResource
+from relay.control.reconcile.resource_source import SourceResources
+from tests.kit.apiserver.running import (
+    ADMIN,
+    EXPORTERS,
+    SECRETS,
+    exporter,
+    local_api,
+    secret,
+    tokens,
+)
+
+MERGE = "application/merge-patch+json"
+
+
+def with_secret(name: str) -> dict[str, Any]:
+    made = exporter(name)
+    authentication = {"type": "bearerToken", "secretRef": {"name": "tok", "key": "token"}}
+    made["spec"]["sinks"][0]["otlp_http"]["authentication"] = authentication
+    return made
+
+
+def resources(state: SourceResources) -> list[ManifestResource]:
+    return [one for origin in state.origins for one in origin.resources]
+
+
+def names(state: SourceResources) -> list[str]:
+    return [
+        f"{one.exporter.project}/{one.exporter.namespace}/{one.exporter.name}"
+        for one in resources(state)
+        if one.exporter is not None
+    ]
+
+
+async def next_of(source: ApiResources) -> SourceResources:
+    iterator = source.changes()
+    try:
+        return await asyncio.wait_for(anext(iterator), 10)
+    finally:
+        await iterator.aclose()
+
+
+async def test_objects_come_change_and_go(tmp_path: Path) -> None:
+    async with local_api(tmp_path) as api:
+        user = api.user(ADMIN)
+        source = ApiResources(api.server.objects, debounce_s=0.0)
+        assert names(await source.read()) == []
+        for name in ("a", "b"):
+            await user.ask("POST", EXPORTERS, exporter(name))
+        first = await next_of(source)
+        assert names(first) == ["/default/a", "/default/b"]
+        (a, b) = resources(first)
+        status = {"status": {"conditions": [{"type": "Accepted", "status": "True"}]}}
+        await user.patch(f"{EXPORTERS}/a/status", MERGE, status)
+        change = {"spec": {"sinks": [exporter()["spec"]["sinks"][0] | {"name": "two"}]}}
+        await user.patch(f"{EXPORTERS}/b", MERGE, change)
+        second = await next_of(source)
+        assert resources(second)[0] is a  # a status is no change
+        assert resources(second)[1] is not b
+        await user.ask("DELETE", f"{EXPORTERS}/a")
+        assert names(await next_of(source)) == ["/default/b"]
+
+
+async def test_a_secret_is_given_where_it_is_referred_to(tmp_path: Path) -> None:
+    async with local_api(tmp_path) as api:
+        user = api.user(ADMIN)
+        source = ApiResources(api.server.objects, debounce_s=0.0)
+        await user.ask("POST", SECRETS, secret(token="one"))
+        await user.ask("POST", EXPORTERS, exporter("a"))
+        assert len(resources(await source.read())) == 1
+        await user.ask("POST", EXPORTERS, with_secret("b"))
+        state = await next_of(source)
+        data = [one.data for one in resources(state) if one.data is not None]
+        assert data == [{"token": b"one"}]
+        await user.patch(f"{SECRETS}/tok", MERGE, {"stringData": {"token": "two"}})
+        data = [one.data for one in resources(await next_of(source)) if one.data is not None]
+        assert data == [{"token": b"two"}]
+        await user.ask("DELETE", f"{SECRETS}/tok")
+        assert len(resources(await next_of(source))) == 2
+
+
+async def test_projects_are_apart_and_files_are_left_out(tmp_path: Path) -> None:
+    async with local_api(tmp_path, users=tokens("acme", "other"), tenancy=True) as api:
+        user = api.user(ADMIN)
+        for project in ("acme", "other"):
+            await user.ask("POST", f"/projects/{project}{EXPORTERS}", exporter("x"))
+        source = ApiResources(api.server.objects, debounce_s=0.0)
+        state = await source.read()
+        assert names(state) == ["acme/default/x", "other/default/x"]
+    folder = tmp_path / "files"
+    folder.mkdir()
+    async with local_api(folder) as api:
+        service = api.server._service
+        assert service is not None
+        kind = next(kind for kind in served_kinds() if kind.kind == "Exporter")
+        await service.files.sync([kind], [FileObject(kind, "", exporter("f"), "f.yaml")])
+        await api.user(ADMIN).ask("POST", EXPORTERS, exporter("own"))
+        source = ApiResources(api.server.objects, debounce_s=0.0)
+        assert names(await source.read()) == ["/default/own"]
+
+
+async def test_what_was_missed_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {"events_max": 2, "bytes_max": 1 << 20}
+    monkeypatch.setattr(event_ring.EventRing.__init__, "__kwdefaults__", limits)
+    async with local_api(tmp_path) as api:
+        user = api.user(ADMIN)
+        source = ApiResources(api.server.objects, debounce_s=0.0)
+        await user.ask("POST", EXPORTERS, exporter("gone"))
+        assert names(await source.read()) == ["/default/gone"]
+        await user.ask("DELETE", f"{EXPORTERS}/gone")
+        for name in ("a", "b", "c"):
+            await user.ask("POST", EXPORTERS, exporter(name))
+        assert names(await next_of(source)) == ["/default/a", "/default/b", "/default/c"]
