@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import secrets
 import time
 import uuid
@@ -29,6 +30,7 @@ from relay.receiver.http.tls import server_context
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
 
+_log: Final = logging.getLogger("relay.api")
 _LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -113,6 +115,9 @@ class ApiServer:
 
     def _load(self) -> None:
         self._database.open()
+        sealed = self._database.seal_all()
+        if sealed:
+            _log.info("encrypted Secrets that were not, or with an old key: %d", sealed)
         self.objects.load()
 
     async def stop(self) -> None:

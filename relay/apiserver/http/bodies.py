@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ from relay.runtime.event_loop import run_in_thread
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
+BODY_TIMEOUT_S: Final = 30.0
+"""Time for which a body may be on its way."""
 _LARGE_BYTES: Final = 128 * 1024
 """Bodies above this size are read in a thread: it takes milliseconds."""
 _MAY_BE_YAML: Final = frozenset({YAML, APPLY_PATCH})
@@ -53,11 +56,16 @@ async def read_bytes(request: web.BaseRequest, limit: int) -> bytes:
         raise too_large(message)
     parts: list[bytes] = []
     size = 0
-    async for part in request.content.iter_any():
-        size += len(part)
-        if size > limit:
-            raise too_large(message)
-        parts.append(part)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for part in request.content.iter_any():
+                size += len(part)
+                if size > limit:
+                    raise too_large(message)
+                parts.append(part)
+    except TimeoutError:
+        said = f"the body did not come within {BODY_TIMEOUT_S:g} s"
+        raise ApiRefusalError(408, "Timeout", said) from None
     return b"".join(parts)
 
 

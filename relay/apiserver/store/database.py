@@ -174,6 +174,43 @@ class ObjectDatabase:
         except SealedValueError as error:
             raise StoreUnusableError(f"{subject} cannot be read: {error}") from error
 
+    def seal_all(self) -> int:
+        """Seal every Secret that is plain, or sealed with an old key, with the first key.
+
+        Return how many. Without a cipher nothing is done. Raise StoreUnusableError.
+        """
+        if self._cipher is None:
+            return 0
+        query = "SELECT kind, project, namespace, name, sealed, value FROM objects WHERE kind = ?"
+        update = (
+            "UPDATE objects SET sealed = ?, value = ? "
+            "WHERE kind = ? AND project = ? AND namespace = ? AND name = ?"
+        )
+        connection = self._opened
+        try:
+            stale = [
+                (ObjectKeyInStore(*place), sealed, value)
+                for *place, sealed, value in connection.execute(query, (_SECRETS,))
+                if sealed == _PLAIN or not self._cipher.is_current(value)
+            ]
+            connection.execute("BEGIN IMMEDIATE")
+            for key, sealed, value in stale:
+                fresh = self._cipher.seal(self._unsealed(key, sealed, value), key.place)
+                place = (key.kind, key.project, key.namespace, key.name)
+                connection.execute(update, (_SEALED, fresh, *place))
+            connection.execute("COMMIT")
+            if stale:
+                # What was overwritten is gone from the WAL and the free pages, too.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection.execute("VACUUM")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise StoreUnusableError(f"{self._path}: cannot be written: {error}") from error
+        except StoreUnusableError:
+            self._roll_back()
+            raise
+        return len(stale)
+
     def write(self, changes: Sequence[Change]) -> None:
         """Make changes durable, all or none; versions must rise.
 

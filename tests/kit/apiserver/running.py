@@ -81,7 +81,7 @@ class ApiUser:
         """Send a request; return code, body and headers of the answer."""
         sent = {**self._headers, **{k.replace("_", "-"): v for k, v in headers.items()}}
         data = body
-        if body is not None and not isinstance(body, bytes | str):
+        if body is not None and not isinstance(body, bytes | str | AsyncIterator):
             data = json.dumps(body)
             sent.setdefault("Content-Type", "application/json")
         async with self._session.request(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from relay.apiserver.http import bodies
 from relay.apiserver.http.protobuf_bodies import UnreadableProtobufError, read_protobuf
 from tests.kit.apiserver.running import (
     ADMIN,
@@ -201,3 +203,17 @@ async def test_a_restart_keeps_everything(tmp_path: Path) -> None:
         assert (await api.user(ADMIN).ask("GET", f"{EXPORTERS}/acme"))[1] == before
         _, listed = await api.user(ADMIN).ask("GET", SECRETS)
         assert len(listed["items"]) == 1
+
+
+async def test_a_body_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.05)
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(10)
+
+    async with local_api(tmp_path) as api:
+        code, status = await api.user(ADMIN).ask(
+            "POST", SECRETS, endless(), Content_Type="application/json"
+        )
+        assert (code, status["reason"]) == (408, "Timeout")

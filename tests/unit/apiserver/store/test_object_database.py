@@ -122,6 +122,33 @@ def test_secrets_are_sealed_and_others_are_not(tmp_path: Path) -> None:
     made.close()
 
 
+def test_secrets_are_sealed_anew_with_a_new_key(tmp_path: Path) -> None:
+    path = tmp_path / "api.db"
+    other = ObjectKeyInStore("secrets", "acme", "default", "other")
+    made = database(path)
+    made.write([Change(SECRET, 5, b"plain secret"), Change(EXPORTER, 6, b"plain exporter")])
+    assert made.seal_all() == 0
+    made.close()
+    made = database(path, ValueCipher([KEY]))
+    assert (made.seal_all(), made.seal_all()) == (1, 0)
+    made.write([Change(other, 7, b"another")])
+    made.close()
+    assert b"plain secret" not in path.read_bytes()
+    made = database(path, ValueCipher([OTHER, KEY]))
+    assert (made.seal_all(), made.seal_all()) == (2, 0)
+    made.close()
+    assert contents(path, ValueCipher([OTHER])) == {
+        SECRET: b"plain secret",
+        other: b"another",
+        EXPORTER: b"plain exporter",
+    }
+    made = database(path, ValueCipher([KEY]))
+    with pytest.raises(StoreUnusableError, match="with a key that is not in the key file"):
+        made.seal_all()
+    made.write([Change(EXPORTER, 8, b"{}")])
+    made.close()
+
+
 def test_a_sealed_value_belongs_to_its_object() -> None:
     cipher = ValueCipher([KEY])
     sealed = cipher.seal(b"value", SECRET.place)
