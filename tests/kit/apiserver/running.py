@@ -88,6 +88,8 @@ class ApiUser:
             method, self._url + path, data=data, headers=sent, ssl=self._ca
         ) as response:
             content = await response.read()
+            if content.startswith(b'{"type":'):
+                content = content.splitlines()[0]  # the first event of a watch
             value = json.loads(content) if content[:1] in (b"{", b"[") else {"text": content}
             return response.status, value, response.headers
 
