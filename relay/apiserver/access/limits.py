@@ -36,7 +36,17 @@ class Usage:
         self._watches_of_project: dict[str, int] = {}
 
     def __repr__(self) -> str:
-        return f"<Usage: {sum(self._watches.values())} watches>"
+        return f"<Usage: {self.watches} watches>"
+
+    @property
+    def watches(self) -> int:
+        """Watches that are open."""
+        return sum(self._watches.values())
+
+    @property
+    def requests(self) -> int:
+        """Requests in progress, without watches."""
+        return sum(self._requests.values())
 
     @contextmanager
     def request(self, user: str, project: str) -> Iterator[None]:

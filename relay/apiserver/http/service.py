@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -75,10 +76,11 @@ from relay.apiserver.objects.writes import (
     check_type,
 )
 from relay.apiserver.store.errors import StoreUnusableError
-from relay.apiserver.store.served_objects import ServedObjects
+from relay.apiserver.store.served_objects import ObjectsStatistics, ServedObjects
 
 _log: Final = logging.getLogger("relay.api")
 _OPEN_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 _PROPAGATIONS: Final = ("Foreground", "Background", "Orphan", "nil")
 _QUERY_FIELDS_MAX: Final = 64
@@ -117,6 +119,16 @@ class ApiHooks:
     computed: ComputedStatus = nothing_computed
 
 
+@dataclass(frozen=True, slots=True)
+class ApiStatistics:
+    """Answers by method and code since the start, and what is in progress."""
+
+    answers: Mapping[tuple[str, int], int]
+    requests: int
+    watches: int
+    objects: ObjectsStatistics
+
+
 class ApiService:
     """Handles requests; ``tenancy`` puts every project below ``/projects/<project>``."""
 
@@ -147,6 +159,7 @@ class ApiService:
         self.sweeper: Final = EventSweeper(objects, self._changer, clock)
         self._clock = clock
         self._known_projects: set[str] = set()
+        self._answers: Counter[tuple[str, int]] = Counter()
         self._changes: dict[str, Callable[[_Call], Awaitable[ChangeOutcome]]] = {
             "create": self._create,
             "update": self._update,
@@ -173,8 +186,21 @@ class ApiService:
             await self._changer.ensure_project(project)
             self._known_projects.add(project)
 
+    def statistics(self) -> ApiStatistics:
+        """Return a snapshot."""
+        usage = self._usage
+        return ApiStatistics(
+            dict(self._answers), usage.requests, usage.watches, self._objects.statistics()
+        )
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; never raise for what a client sends."""
+        response = await self._answered(request)
+        method = request.method if request.method in _METHODS else "other"
+        self._answers[method, response.status] += 1
+        return response
+
+    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._handle(request)
         except ApiRefusalError as refusal:

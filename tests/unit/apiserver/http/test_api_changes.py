@@ -217,3 +217,26 @@ async def test_a_body_that_does_not_come(tmp_path: Path, monkeypatch: pytest.Mon
             "POST", SECRETS, endless(), Content_Type="application/json"
         )
         assert (code, status["reason"]) == (408, "Timeout")
+
+
+async def test_answers_are_counted(tmp_path: Path) -> None:
+    async with local_api(tmp_path) as api:
+        admin = api.user(ADMIN)
+        await admin.ask("POST", SECRETS, secret())
+        await admin.ask("POST", SECRETS, secret())
+        await admin.ask("GET", SECRETS)
+        await api.user("").ask("GET", SECRETS)
+        await admin.ask("OPTIONS", SECRETS)
+        service = api.server._service
+        assert service is not None
+        async with admin.watch(SECRETS):
+            found = service.statistics()
+        assert found.answers == {
+            ("POST", 201): 1,
+            ("POST", 409): 1,
+            ("GET", 200): 1,
+            ("GET", 401): 1,
+            ("other", 405): 1,
+        }
+        assert (found.requests, found.watches) == (0, 1)
+        assert found.objects.objects == {"namespaces": 1, "secrets": 1}
