@@ -8,7 +8,7 @@ that are served for files are left out: they have a source already.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,7 +23,7 @@ from relay.control.cluster.plane_objects import PlaneObjects
 from relay.control.cluster.resources import EXPORTING, NAMESPACES, SECRETS
 from relay.control.kubernetes.objects import ApiObject, ApiResource, ObjectKey, read_object
 from relay.control.reconcile.resource_source import SourceResources
-from relay.runtime.event_loop import run_in_thread
+from relay.runtime.event_loop import run_in_thread, yield_to_loop
 from relay.selector.inventory.store import ManifestIndex
 
 DEBOUNCE_S: Final = 0.1
@@ -35,8 +35,10 @@ _RESOURCES: Final = {
 }
 """Kinds that make a difference, by their names in the store."""
 
-_Found = dict[str, dict[ApiResource, dict[ObjectKey, ApiObject | None]]]
-"""Objects that changed by project, kind and name; None: gone."""
+_Changed = dict[ApiResource, dict[ObjectKey, StoredObject | None]]
+"""Objects that changed by kind and name; None: gone."""
+_Found = dict[str, _Changed]
+"""Objects that changed, by project."""
 
 
 @dataclass(slots=True)
@@ -133,9 +135,7 @@ class ApiResources:
             for one in self._objects.listed(kind, name):
                 _put(found, resource, one, gone=False)
 
-    async def _apply(
-        self, found: Mapping[str, Mapping[ApiResource, Mapping[ObjectKey, ApiObject | None]]]
-    ) -> bool:
+    async def _apply(self, found: _Found) -> bool:
         for name in found:
             if name not in self._projects:
                 made = PlaneObjects("", name, source=self.name)
@@ -144,7 +144,7 @@ class ApiResources:
             return False
         work = [(self._projects[name].objects, changes) for name, changes in found.items()]
         return await run_in_thread(
-            lambda: sum(objects.apply(changes, {}) for objects, changes in work) > 0
+            lambda: sum(objects.apply(_decoded(changes), {}) for objects, changes in work) > 0
         )
 
     async def _apply_secrets(self) -> bool:
@@ -199,11 +199,20 @@ def _object(resource: ApiResource, stored: StoredObject) -> ApiObject:
     return made
 
 
+def _decoded(changes: _Changed) -> dict[ApiResource, dict[ObjectKey, ApiObject | None]]:
+    found: dict[ApiResource, dict[ObjectKey, ApiObject | None]] = {}
+    for resource, objects in changes.items():
+        found[resource] = {}
+        for key, stored in objects.items():
+            yield_to_loop()
+            found[resource][key] = None if stored is None else _object(resource, stored)
+    return found
+
+
 def _put(found: _Found, resource: ApiResource, one: StoredObject, *, gone: bool) -> None:
     """Add an object; one that is served for a file counts as gone."""
     changes = found.setdefault(one.project, {}).setdefault(resource, {})
-    is_out = gone or bool(file_of(one))
-    changes[one.namespace, one.name] = None if is_out else _object(resource, one)
+    changes[one.namespace, one.name] = None if gone or file_of(one) else one
 
 
 async def _first(events: list[asyncio.Event]) -> None:
