@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final
+
+from jsonschema_rs import Draft202012Validator, ValidationErrorKind
 
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.merging.typed_values import mismatches
@@ -29,6 +32,8 @@ from relay.config.schema.validate import Reading, Schema
 from relay.config.yaml.document import Document, dotted
 from relay.config.yaml.report import Report
 
+STATUS: Final = "status"
+_MESSAGE_CHARS_MAX: Final = 200
 SECRET_BYTES_MAX: Final = 1024 * 1024
 _SECRET_KEY: Final = re.compile(r"[-._a-zA-Z0-9]+")
 _KEY_MESSAGE: Final = (
@@ -82,11 +87,28 @@ def content_causes(
     return [], []
 
 
+@cache
+def _status_validator(kind: ResourceKind) -> Draft202012Validator:
+    return Draft202012Validator(kind.node["properties"]["status"])
+
+
 def status_causes(kind: ResourceKind, status: Any) -> list[Cause]:
-    """Return the faults of a status: values of wrong types, and items that are not told apart."""
-    found = (one.partition(": ") for one in mismatches(kind.field_type, {"status": status}))
+    """Return the faults of a status: what its schema refuses, and items that are not told apart."""
+    if status is None:
+        return []
+    causes = []
+    for error in _status_validator(kind).iter_errors(status):
+        place = (STATUS, *error.instance_path)
+        if isinstance(error.kind, ValidationErrorKind.Required):
+            causes.append(required(dotted((*place, error.kind.property))))
+        else:
+            said = f"Invalid value: {error.message[:_MESSAGE_CHARS_MAX]}"
+            causes.append(Cause(dotted(place), "FieldValueInvalid", said))
+    if causes:
+        return causes
+    found = (one.partition(": ") for one in mismatches(kind.field_type, {STATUS: status}))
     return [
-        Cause(place.lstrip("."), "FieldValueTypeInvalid", f"Invalid value: {said}")
+        Cause(place.lstrip("."), "FieldValueInvalid", f"Invalid value: {said}")
         for place, _, said in found
     ]
 

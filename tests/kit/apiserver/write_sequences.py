@@ -172,7 +172,8 @@ def _strategic(random: Random) -> dict[str, Any]:
     if random.random() < 0.6:
         found["data"] = {key: random.choice(["eA==", None]) for key in _some(random, "abc")}
         if random.random() < 0.2:
-            found["data"]["$patch"] = "replace"
+            values = {key: own for key, own in found["data"].items() if own is not None}
+            found["data"] = {"$patch": "replace", **values}
     return found
 
 
