@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import secrets
 import time
@@ -24,6 +23,7 @@ from relay.apiserver.objects.writes import Stamp
 from relay.apiserver.store.database import ObjectDatabase
 from relay.apiserver.store.encryption import ValueCipher
 from relay.apiserver.store.served_objects import ServedObjects
+from relay.config.settings.addresses import is_loopback
 from relay.config.settings.settings import ListenAddress, ServerTls
 from relay.receiver.http.listener import Listener
 from relay.receiver.http.tls import server_context
@@ -139,16 +139,6 @@ class ApiServer:
     def addresses(self) -> list[ListenAddress]:
         """Bound addresses: with TLS, and without where there is one."""
         return [listener.address for listener in self._listeners]
-
-
-def is_loopback(host: str) -> bool:
-    """Return True for an address that only this machine can reach."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def refuse_foreign_pages(request: web.BaseRequest) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 
+from relay.config.settings.addresses import is_loopback
 from relay.config.settings.proxy import ignored_variables
 from relay.config.settings.settings import Settings
 from relay.selector.resources.kind_table import shadowed_rows
@@ -14,7 +14,7 @@ def notices(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]
     """Yield one warning per line, naming the setting."""
     ingest = settings.ingest
     has_client_ca = ingest.tls is not None and ingest.tls.client_ca_file is not None
-    if not (_is_loopback(settings.listen.host) or has_client_ca):
+    if not (is_loopback(settings.listen.host) or has_client_ca):
         if ingest.authentication.type == "none":
             yield (
                 f"listen: anybody who reaches {settings.listen} may write; "
@@ -22,7 +22,7 @@ def notices(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]
             )
         elif ingest.tls is None:
             yield f"listen: credentials reach {settings.listen} unencrypted; set ingest.tls"
-    if not _is_loopback(settings.admin_listen.host):
+    if not is_loopback(settings.admin_listen.host):
         yield (
             f"adminListen: anybody who reaches {settings.admin_listen} may read "
             "every customer's status"
@@ -31,13 +31,5 @@ def notices(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]
     if ignored and settings.proxy is None:
         yield f"proxy: {', '.join(ignored)} is set and not used; set proxy.url to use a proxy"
     yield from shadowed_rows(settings.resources.kinds)
-    if not settings.exporters and settings.kubernetes is None:
+    if not (settings.exporters or settings.kubernetes or settings.api):
         yield "exporters: none, so nothing will be exported"
-
-
-def _is_loopback(host: str) -> bool:
-    """Return True if only this machine can reach an address; of names, ``localhost`` alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

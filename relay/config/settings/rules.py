@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from relay.config.schema.rules import Faults, Rule
+from relay.config.settings.api import API_RULES
 from relay.config.settings.kubernetes import KUBERNETES_RULES
 
 _TYPE: Final = (("type",),)
@@ -38,6 +39,7 @@ def _labels_without_marks(row: Any) -> Faults:
 
 
 SETTINGS_RULES: Final = {
+    **API_RULES,
     **KUBERNETES_RULES,
     "limitsWithTenancy": Rule(
         cel="!has(self.limits) || has(self.tenancy)",

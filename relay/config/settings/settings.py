@@ -24,6 +24,8 @@ from relay.config.schema.checks import label_key_problem
 from relay.config.schema.quantities import bytes_of, seconds_of
 from relay.config.schema.source import load
 from relay.config.schema.validate import Reading, Schema
+from relay.config.settings.addresses import ListenAddress, address_of, address_problem
+from relay.config.settings.api import ApiSettings, build_api
 from relay.config.settings.ingest_security import (
     Admin,
     Ingest,
@@ -55,6 +57,7 @@ from relay.selector.resources.label_selector import Conventions
 __all__ = [
     "Account",
     "Admin",
+    "ApiSettings",
     "ExporterPath",
     "FsyncPolicy",
     "Ingest",
@@ -82,23 +85,11 @@ FsyncPolicy = Literal["always", "interval", "never"]
 FILE_BYTES_MAX = 1024 * 1024
 
 _GIB = 1 << 30
-_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]*)):([0-9]{1,5})")
-_PORT = re.compile(r"[0-9]{1,5}")
-_PORT_MAX = 65535
+_LISTEN: Final = ListenAddress("127.0.0.1", 9490)
+_ADMIN_LISTEN: Final = ListenAddress("127.0.0.1", 9491)
 _KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _ACCOUNT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
 _UINT32_MAX = (1 << 32) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
-    """Address of a listener; ``host`` "" is every interface, with ``port`` 0 the kernel chooses."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +190,13 @@ class Log:
 class Settings:
     """All settings of the operator."""
 
-    listen: ListenAddress = ListenAddress("127.0.0.1", 9490)
-    admin_listen: ListenAddress = ListenAddress("127.0.0.1", 9491)
+    listen: ListenAddress = _LISTEN
+    admin_listen: ListenAddress = _ADMIN_LISTEN
     admin: Admin = field(default_factory=Admin)
     exporters: tuple[ExporterPath, ...] = ()
     secrets: Path | None = None
     kubernetes: KubernetesSettings | None = None
+    api: ApiSettings | None = None
     tenancy: TenancySettings | None = None
     limits: LimitSettings = field(default_factory=LimitSettings)
     storage: Storage | None = None
@@ -339,12 +331,13 @@ def _build(reading: Reading, base: Path) -> Settings:
     """Build the settings; relative paths are relative to ``base``."""
     values = reading.values
     default = Settings()
-    listen = _address(values, "listen", default.listen)
-    admin_listen = _address(values, "adminListen", default.admin_listen)
+    listen = address_of(values, "listen", default.listen)
+    admin_listen = address_of(values, "adminListen", default.admin_listen)
     if listen == admin_listen and listen.port:
         reading.fault("adminListen", message=f"must not be the same as listen, {listen}")
     tenancy = _tenancy(reading, values.get("tenancy"))
     secrets = values.get("secrets")
+    storage = _storage(values.get("storage", {}), base)
     return Settings(
         listen=listen,
         admin_listen=admin_listen,
@@ -352,9 +345,12 @@ def _build(reading: Reading, base: Path) -> Settings:
         exporters=build_paths(values, "exporters", base=base),
         secrets=None if secrets is None else base / secrets,
         kubernetes=build_kubernetes(values.get("kubernetes"), base=base),
+        api=build_api(
+            reading, values.get("api"), base=base, storage=storage.path if storage else None
+        ),
         tenancy=tenancy,
         limits=build_limits(reading, values.get("limits", {})),
-        storage=_storage(values.get("storage", {}), base),
+        storage=storage,
         memory=Memory(bytes_of(values.get("memory", {}), "maxBytes", default.memory.bytes_max)),
         allow_private_endpoints=values.get("allowPrivateEndpoints", tenancy is None),
         proxy=build_proxy(reading, values.get("proxy"), base=base),
@@ -368,20 +364,6 @@ def _build(reading: Reading, base: Path) -> Settings:
         ),
         log=Log(**values.get("log", {})),
     )
-
-
-def _address(values: dict[str, Any], key: str, default: ListenAddress) -> ListenAddress:
-    match = _ADDRESS.fullmatch(values.get(key, ""))
-    return default if match is None else ListenAddress(match[1] or match[2] or "", int(match[3]))
-
-
-def _address_problem(text: str) -> str:
-    match = _ADDRESS.fullmatch(text)
-    if _PORT.fullmatch(text) and int(text) <= _PORT_MAX:
-        return f'must be host:port: write "127.0.0.1:{text}", or ":{text}" for every interface'
-    if match is None or int(match[3]) > _PORT_MAX:
-        return 'must be host:port, such as "127.0.0.1:9490", "[::1]:9490" or ":9490"'
-    return ""
 
 
 def _storage(values: dict[str, Any], base: Path) -> Storage | None:
@@ -443,7 +425,7 @@ def settings_schema() -> Schema:
     """Return the schema of the settings."""
     checks = {
         "account": _account_problem,
-        "address": _address_problem,
+        "address": address_problem,
         "host": host_problem,
         "labelKey": label_key_problem,
         "labelName": label_name_problem,

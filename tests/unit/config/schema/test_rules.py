@@ -18,6 +18,11 @@ from tests.kit.oracle.crd import holds
 ABSENT = object()
 Fields = dict[str, list[Any]]
 
+ACCESS = {
+    "type": ["tokens", "oidc", "none"],
+    "file": [ABSENT, "a"],
+    "oidc": [ABSENT, {}],
+}
 CREDENTIALS: Fields = {
     "type": ["none", "bearer", "basic"],
     "token": [ABSENT, "x"],
@@ -128,6 +133,18 @@ VALUES: dict[str, Fields | list[Any]] = {
         "namespaceLabel": [ABSENT, "a"],
         "kubeconfigs": [ABSENT, "a"],
         "serverPath": [ABSENT, {}],
+    },
+    "apiPath": {
+        "api": [ABSENT, {}, {"path": "a"}],
+        "storage": [ABSENT, {}],
+    },
+    "tokensFile": ACCESS,
+    "tokensFileUnused": ACCESS,
+    "oidcNeeded": ACCESS,
+    "oidcUnused": ACCESS,
+    "oneKeySet": {
+        "jwksUri": [ABSENT, "a"],
+        "jwksFile": [ABSENT, "a"],
     },
 }
 ALL = {**RULES, **SETTINGS_RULES}
