@@ -57,6 +57,7 @@ from relay.sink.spill.store import StoreStatistics
 from relay.sink.steps import LastEvent
 from relay.storage.journal.statistics import JournalStatistics
 from relay.telemetry.snapshot import (
+    ApiFigures,
     Drop,
     IngestFigures,
     LagFigures,
@@ -103,6 +104,7 @@ class StatusSource:
     publishing: PublisherStatistics | None = None
     """The state of writing statuses to Kubernetes."""
     usage: UsageFacts = field(default_factory=UsageFacts)
+    own_api: ApiFigures | None = None
 
     def snapshot(self) -> Snapshot:
         """Return the figures of a scrape."""
@@ -136,6 +138,7 @@ def snapshot(facts: StatusSource) -> Snapshot:
         ),
         journal=journal_figures(facts.journal, facts.replay) if facts.journal else None,
         cluster=cluster_figures(facts.publishing) if facts.publishing else None,
+        own_api=facts.own_api,
         memory_bytes={
             "queued": facts.memory.queued_bytes,
             "open": facts.memory.open_bytes,

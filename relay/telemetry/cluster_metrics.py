@@ -1,12 +1,16 @@
-"""Metrics of Kubernetes: control planes, statuses, and relays that share the work; none without."""
+"""Metrics of Kubernetes, and of the relay's own API; none without.
+
+Kubernetes: control planes, statuses, and relays that share the work.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from relay.telemetry.metric_spec import MetricSpec, Row, by
 from relay.telemetry.snapshot import (
+    ApiFigures,
     ClusterFigures,
     KubernetesFigures,
     KubernetesWatch,
@@ -167,5 +171,87 @@ PLANE_METRICS: Final = (
         "Unexpected errors while a control plane was watched. Above 0 is a bug: see the log.",
         ("plane",),
         _per_plane(lambda plane: plane.bugs),
+    ),
+)
+
+
+def _of_api(read: Callable[[ApiFigures], float]) -> Callable[[Snapshot], Iterable[Row]]:
+    return lambda snapshot: [((), read(snapshot.own_api))] if snapshot.own_api else []
+
+
+def _api_requests(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.own_api is not None:
+        for (method, code), count in snapshot.own_api.answers.items():
+            yield (method, str(code)), count
+
+
+def _api_objects(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.own_api is not None:
+        for kind, count in snapshot.own_api.objects.items():
+            yield (kind,), count
+
+
+def _api_changes(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.own_api is not None:
+        yield ("stored",), snapshot.own_api.changes
+        yield ("failed",), snapshot.own_api.failed
+
+
+API_METRICS: Final = (
+    MetricSpec(
+        "relay_api_requests_total",
+        "counter",
+        "Requests to the relay's own API that were answered, by method and status code.",
+        ("method", "code"),
+        _api_requests,
+    ),
+    MetricSpec(
+        "relay_api_requests_in_progress",
+        "gauge",
+        "Requests to the relay's own API in progress, without watches.",
+        (),
+        _of_api(lambda a: a.requests),
+    ),
+    MetricSpec(
+        "relay_api_watches",
+        "gauge",
+        "Watches of the relay's own API that are open.",
+        (),
+        _of_api(lambda a: a.watches),
+    ),
+    MetricSpec(
+        "relay_api_objects",
+        "gauge",
+        "Objects of the relay's own API, by kind.",
+        ("kind",),
+        _api_objects,
+    ),
+    MetricSpec(
+        "relay_api_version",
+        "gauge",
+        "The resourceVersion of the last change of an object of the relay's own API.",
+        (),
+        _of_api(lambda a: a.version),
+    ),
+    MetricSpec(
+        "relay_api_changes_total",
+        "counter",
+        "Changes of objects of the relay's own API, by result: stored or failed.",
+        ("result",),
+        _api_changes,
+    ),
+    MetricSpec(
+        "relay_api_transactions_total",
+        "counter",
+        "Transactions that made changes of the relay's own API durable, many at once.",
+        (),
+        _of_api(lambda a: a.transactions),
+    ),
+    MetricSpec(
+        "relay_api_changes_waiting",
+        "gauge",
+        "Changes of objects of the relay's own API that are not durable yet.",
+        (),
+        _of_api(lambda a: a.waiting),
     ),
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relay.telemetry.cluster_metrics import CLUSTER_METRICS, PLANE_METRICS
+from relay.telemetry.cluster_metrics import API_METRICS, CLUSTER_METRICS, PLANE_METRICS
 from relay.telemetry.deprecated_metrics import deprecated
 from relay.telemetry.drop_metrics import DROPS
 from relay.telemetry.latency_metrics import TIMES
@@ -423,6 +423,7 @@ _PRESENT: tuple[MetricSpec, ...] = (
     ),
     *CLUSTER_METRICS,
     *PLANE_METRICS,
+    *API_METRICS,
     *POLICIES,
     *DROPS,
     *PROJECTS,

@@ -226,6 +226,25 @@ class KubernetesFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiFigures:
+    """Figures of the relay's own API; ``answers`` by method and code, ``objects`` by kind.
+
+    ``requests`` and ``watches`` are in progress; ``waiting`` changes are not durable yet,
+    ``failed`` ones were not stored.
+    """
+
+    answers: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    requests: int = 0
+    watches: int = 0
+    objects: Mapping[str, int] = field(default_factory=dict)
+    version: int = 0
+    changes: int = 0
+    transactions: int = 0
+    failed: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All values of one scrape, taken at one moment.
 
@@ -248,6 +267,7 @@ class Snapshot:
     orphans: OrphanFigures | None = None
     journal: JournalFigures | None = None
     cluster: ClusterFigures | None = None
+    own_api: ApiFigures | None = None
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     memory_bytes_max: int = 0
     unreachable_endpoints: int = 0
