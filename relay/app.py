@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from relay import __version__
 from relay.api.admin import AdminServer
 from relay.api.contract import EVERYTHING, StatusFilter
 from relay.api.status import StatusSource
 from relay.api.tools import ToolAccess, make_tools
+from relay.apiserver.compose import make_api
 from relay.config.exporter.types import Exporter, Sink
-from relay.config.settings.lint import notices
 from relay.config.settings.settings import ListenAddress, Settings
 from relay.control.build_pipeline import make_engine
 from relay.control.cluster.compose import make_sources
@@ -41,6 +40,7 @@ from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
 from relay.control.reconcile.sink_entry import SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
+from relay.control.start_report import log_start
 from relay.control.time_slicing import Turns
 from relay.receiver.http.connection_limit import raise_descriptor_limit
 from relay.receiver.remote_write import IngestServer
@@ -102,7 +102,8 @@ class Relay:
         self._transport: Transport | None = None
         self._sink_environment: SinkEnvironment | None = None
         self._reconciler: SinkReconciler | None = None
-        self._sources = make_sources(settings)
+        self._api = make_api(settings)
+        self._sources = make_sources(settings, self._api.source if self._api else None)
         self._reloader: Reloader | None = None
         self._statuses: Statuses | None = None
         self._projects: Projects | None = None
@@ -162,10 +163,11 @@ class Relay:
                 clock=Clock(self._clock, self._tick),
             )
             self._reconciler = self._make_reconciler()
-            cluster = self._sources.cluster
             self._reloader = self._make_reloader(self._reconciler)
-            if cluster is not None:
-                await cluster.start()
+            if self._sources.cluster is not None:
+                await self._sources.cluster.start()
+            if self._api is not None:
+                await self._api.start()
             await self._reloader.start()
             # A full collection takes a second beside 10,000 exporters: nobody waits for it yet.
             malloc.configure_malloc()
@@ -184,26 +186,19 @@ class Relay:
             raise
         loop = asyncio.get_running_loop()
         self._lag_task = loop.create_task(self._lag.run())
-        if self._settings.watch.enabled or self._sources.cluster is not None:
+        if self._settings.watch.enabled or self._sources.is_served:
             self._watch_task = loop.create_task(self._reloader.watch())
         self._ready = self._started = True
         self._log_start(self._reconciler, self._reloader)
 
     def _log_start(self, reconciler: SinkReconciler, reloader: Reloader) -> None:
-        for notice in notices(self._settings, os.environ):
-            _log.warning("%s", notice)
-        if self._settings.exporters and not list(reconciler.exporters):
-            paths = ", ".join(str(one.path) for one in self._settings.exporters)
-            _log.warning("no Exporter: nothing is exported", extra={"paths": paths})
-        _log.info(
-            "relay started",
-            extra={
-                "version": __version__,
-                "listen": str(self._ingest.address),
-                "adminListen": str(self._admin.address),
-                "exporters": len(list(reconciler.exporters)),
-                "faults": len(reloader.faults),
-            },
+        log_start(
+            self._settings,
+            os.environ,
+            listen=self._ingest.address,
+            admin_listen=self._admin.address,
+            exporters=len(list(reconciler.exporters)),
+            faults=len(reloader.faults),
         )
 
     def _make_reloader(self, reconciler: SinkReconciler) -> Reloader:
@@ -212,7 +207,7 @@ class Relay:
             reconciler,
             self._set_inventory,
             clock=self._clock,
-            may_be_empty=self._sources.cluster is not None,
+            may_be_empty=self._sources.is_served,
         )
 
     async def stop(self) -> None:
@@ -244,6 +239,8 @@ class Relay:
             await self._reconciler.drain(max(0.0, deadline - self._tick()))
             self.given_up = losses.count(self._storage.journal.contains if self._storage else None)
         await statuses
+        if self._api is not None:
+            await self._api.stop()
         if self._sources.cluster is not None:
             await self._sources.cluster.stop()
         await self._close_storage()
@@ -284,7 +281,7 @@ class Relay:
             left = self._replay.statistics().left_bytes
             reasons.append(f"replaying the journal: {left} bytes left")
         cluster = self._sources.cluster
-        if cluster is not None and cluster.unknown and not any(True for _ in self._running()):
+        if cluster is not None and cluster.unknown and not list(self._running()):
             # Samples would be taken for exporters that nobody knows yet, and be lost.
             reasons.append(f"no objects of Kubernetes are known yet: {cluster.unknown}")
         return reasons
@@ -350,6 +347,7 @@ class Relay:
             objects=self._statuses.board.conditions() if self._statuses else (),
             publishing=self._statuses.statistics() if self._statuses else None,
             usage=usage or UsageFacts(),
+            own_api=self._api.figures() if self._api else None,
         )
 
     @property
@@ -389,6 +387,8 @@ class Relay:
             clock=self._clock,
         )
         await self._statuses.start()
+        if self._api is not None:
+            await self._api.follow(self._statuses.board, self._sources.files)
         self._admin.report = self._statuses.report if cluster is not None else None
         await self._admin.start()
         self._statuses.publish(self._admin.address)

@@ -17,7 +17,7 @@ from aiohttp import web
 from relay.apiserver.access.certificates import ensure_certificates
 from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.access.tokens import UserAuthentication
-from relay.apiserver.http.service import ApiHooks, ApiService
+from relay.apiserver.http.service import ApiHooks, ApiService, ApiStatistics
 from relay.apiserver.objects.metadata import GENERATED_ALPHABET, SUFFIX_CHARS
 from relay.apiserver.objects.writes import Stamp
 from relay.apiserver.store.database import ObjectDatabase
@@ -56,12 +56,15 @@ def new_stamp() -> Stamp:
 
 
 class ApiServer:
-    """Serves the API; raise ConfigError or StoreUnusableError at the start, nothing later."""
+    """Serves the API; raise ConfigError or StoreUnusableError at the start, nothing later.
+
+    ``authentication`` may be given by :meth:`admit`, until the start.
+    """
 
     def __init__(
         self,
         options: ApiOptions,
-        authentication: UserAuthentication,
+        authentication: UserAuthentication | None = None,
         *,
         cipher: ValueCipher | None = None,
         hooks: ApiHooks | None = None,
@@ -78,9 +81,15 @@ class ApiServer:
     def __repr__(self) -> str:
         return f"<ApiServer {self._options.listen}>"
 
+    def admit(self, authentication: UserAuthentication, cipher: ValueCipher | None) -> None:
+        """Set what tells users, and what encrypts Secrets, before :meth:`start`."""
+        self._authentication = authentication
+        self._database.use(cipher)
+
     async def start(self) -> None:
         """Open the database, load the objects, and listen."""
-        options = self._options
+        options, authentication = self._options, self._authentication
+        assert authentication is not None, "admit comes before"
         plain = options.http_listen
         if plain is not None and not is_loopback(plain.host):
             message = f"must be an address of this machine alone, not {plain.host or 'every one'}"
@@ -96,7 +105,7 @@ class ApiServer:
         self.objects.start()
         service = self._service = ApiService(
             self.objects,
-            self._authentication,
+            authentication,
             tenancy=options.tenancy,
             limits=options.limits,
             clock=time.time,
@@ -134,6 +143,16 @@ class ApiServer:
         if self._service is not None:
             await self.objects.stop()
         await run_in_thread(self._database.close)
+
+    @property
+    def service(self) -> ApiService:
+        """Handler of requests; only after :meth:`start`."""
+        assert self._service is not None, "not started"
+        return self._service
+
+    def statistics(self) -> ApiStatistics | None:
+        """Return a snapshot, None before the start."""
+        return self._service.statistics() if self._service is not None else None
 
     @property
     def addresses(self) -> list[ListenAddress]:

@@ -7,12 +7,14 @@ ones what the files say now.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from relay.apiserver.http.changes import Changer
 from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.objects.failures import ApiRefusalError
 from relay.apiserver.objects.kinds import ResourceKind
 from relay.apiserver.objects.metadata import FILE_ANNOTATION
 from relay.apiserver.objects.writes import ObjectPlace, WriteOptions, WriteRequest
@@ -20,6 +22,7 @@ from relay.apiserver.store.database import ObjectKeyInStore
 from relay.apiserver.store.event_ring import StoredObject
 from relay.apiserver.store.served_objects import ServedObjects
 
+_log: Final = logging.getLogger("relay.api")
 _MANAGER: Final = "relay-files"
 
 
@@ -55,8 +58,8 @@ class FileObjects:
     ) -> list[FileObject]:
         """Make the stored objects of some kinds what the files say.
 
-        Return those that are not stored, because the API has an object of the same name. Raise
-        ApiRefusalError for an object that is not valid, StoreUnusableError.
+        Return those that are not stored, because the API has an object of the same name. One that
+        is not valid is logged, and stays as it was. Raise StoreUnusableError.
         """
         by_key = {one.key: one for one in wanted}
         for kind in kinds:
@@ -72,7 +75,10 @@ class FileObjects:
             if live is not None and not file_of(live):
                 taken.append(one)
             else:
-                await self._put(one)
+                try:
+                    await self._put(one)
+                except ApiRefusalError as error:
+                    _log.warning("%s: an object is not served as it is: %s", one.file, error)
         return taken
 
     async def _put(self, one: FileObject) -> None:

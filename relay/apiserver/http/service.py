@@ -154,9 +154,9 @@ class ApiService:
         self._closing = asyncio.Event()
         self._reader = Reader(objects, clock, hooks.computed)
         self._watcher = Watcher(objects, clock, self._closing)
-        self._changer = Changer(objects, limits, stamp)
-        self.files: Final = FileObjects(objects, self._changer)
-        self.sweeper: Final = EventSweeper(objects, self._changer, clock)
+        self.changer: Final = Changer(objects, limits, stamp)
+        self.files: Final = FileObjects(objects, self.changer)
+        self.sweeper: Final = EventSweeper(objects, self.changer, clock)
         self._clock = clock
         self._known_projects: set[str] = set()
         self._answers: Counter[tuple[str, int]] = Counter()
@@ -183,7 +183,7 @@ class ApiService:
 
     async def _ensure_project(self, project: str) -> None:
         if project not in self._known_projects:
-            await self._changer.ensure_project(project)
+            await self.changer.ensure_project(project)
             self._known_projects.add(project)
 
     def statistics(self) -> ApiStatistics:
@@ -389,14 +389,14 @@ class ApiService:
         options, dry_run = self._options(call, "CreateOptions", body.duplicates)
         if call.target.kind.is_action:
             return await self._act(call, body.value)
-        return await self._changer.create(
+        return await self.changer.create(
             call.target, call.project, body.value, options, dry_run=dry_run
         )
 
     async def _act(self, call: _Call, body: Any) -> ChangeOutcome:
         kind, namespace = call.target.kind, call.target.namespace
         check_type(kind, body)
-        self._changer.check_namespace(call.target, call.project, "")
+        self.changer.check_namespace(call.target, call.project, "")
         request = ActionRequest(kind, call.project, namespace, call.principal, body.get("spec"))
         status = await self._actions[kind.plural](request)
         return ChangeOutcome(acted(kind, body, namespace, status), 201)
@@ -404,7 +404,7 @@ class ApiService:
     async def _update(self, call: _Call) -> ChangeOutcome:
         body = await read_body(call.request, self._body_bytes_max, _OBJECTS)
         options, dry_run = self._options(call, "UpdateOptions", body.duplicates)
-        return await self._changer.update(
+        return await self.changer.update(
             call.target, call.project, body.value, options, dry_run=dry_run
         )
 
@@ -415,7 +415,7 @@ class ApiService:
         is_apply = media_type_of(call.request) == APPLY_PATCH
         body = await read_body(call.request, self._body_bytes_max, tuple(accepted))
         options, dry_run = self._options(call, "PatchOptions", body.duplicates, is_apply=is_apply)
-        changer = self._changer
+        changer = self.changer
         if is_apply:
             return await changer.apply(
                 call.target, call.project, body.value, options, dry_run=dry_run
@@ -442,7 +442,7 @@ class ApiService:
 
     async def _delete(self, call: _Call) -> ChangeOutcome:
         preconditions, dry_run = await self._delete_options(call)
-        return await self._changer.delete(call.target, call.project, preconditions, dry_run=dry_run)
+        return await self.changer.delete(call.target, call.project, preconditions, dry_run=dry_run)
 
     async def _deletecollection(self, call: _Call) -> ChangeOutcome:
         preconditions, dry_run = await self._delete_options(call)
@@ -454,7 +454,7 @@ class ApiService:
         for one in found:
             named = replace(target, name=one.name)
             try:
-                outcome = await self._changer.delete(
+                outcome = await self.changer.delete(
                     named, call.project, preconditions, dry_run=dry_run
                 )
             except ApiRefusalError as error:

@@ -275,6 +275,11 @@ class ObjectDatabase:
         finally:
             draft.unlink(missing_ok=True)
 
+    def use(self, cipher: ValueCipher | None) -> None:
+        """Set what encrypts Secrets, before :meth:`open`."""
+        assert self._connection is None, "open already"
+        self._cipher = cipher
+
     def close(self) -> None:
         """Close the database; the WAL is written back into it."""
         if self._connection is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from relay.config.exporter.loading.combine import Combiner
+from relay.config.exporter.load_result import SourceName
+from relay.config.exporter.loading.combine import Combiner, OriginResources
 from relay.config.settings.settings import Settings
 from relay.control.cluster.cluster_source import ClusterSource
 from relay.control.cluster.control_plane import ControlPlaneStatistics, PlaneOptions
@@ -18,10 +19,18 @@ from relay.control.reconcile.resource_source import ResourceSource
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Everything that the desired state is read from; ``cluster`` is None without Kubernetes."""
+    """Everything that the desired state is read from; ``cluster`` is None without Kubernetes.
+
+    ``is_served``: a source may give objects later, so that none at the start is no fault.
+    """
 
     state: CombinedSource
     cluster: ClusterSource | None
+    is_served: bool = False
+
+    def files(self) -> tuple[OriginResources, ...]:
+        """Return the resources of all files: the same object while none has changed."""
+        return self.state.origins_of(FileResources.name)
 
     def statistics(self) -> tuple[ControlPlaneStatistics, ...]:
         """Return a snapshot of each control plane."""
@@ -29,8 +38,11 @@ class Sources:
         return tuple(plane.statistics() for plane in planes)
 
 
-def make_sources(settings: Settings) -> Sources:
-    """Make the sources: files first, then Kubernetes. Each has to be started by itself."""
+def make_sources(settings: Settings, api: ResourceSource | None = None) -> Sources:
+    """Make the sources: files first, then Kubernetes; ``api`` is that of the relay's own API.
+
+    Each has to be started by itself.
+    """
     # One lock: the resources of all sources are touched while they are combined.
     lock = asyncio.Lock()
     combiner = Combiner(
@@ -42,8 +54,12 @@ def make_sources(settings: Settings) -> Sources:
     cluster = _make_cluster(settings)
     if cluster is not None:
         sources.append(cluster)
-    watched = None if settings.watch.enabled else frozenset({ClusterSource.name})
-    return Sources(CombinedSource(sources, combiner, lock, watched=watched), cluster)
+    if api is not None:
+        sources.append(api)
+    named: frozenset[SourceName] = frozenset({ClusterSource.name, "api"})
+    watched = None if settings.watch.enabled else named
+    state = CombinedSource(sources, combiner, lock, watched=watched)
+    return Sources(state, cluster, cluster is not None or api is not None)
 
 
 def _make_cluster(settings: Settings) -> ClusterSource | None:

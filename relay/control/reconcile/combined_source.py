@@ -52,6 +52,11 @@ class CombinedSource:
         async with self._lock:
             return await self._state(reread=True)
 
+    def origins_of(self, name: SourceName) -> tuple[OriginResources, ...]:
+        """Return what a source gave last: the same object while no resource has changed."""
+        part = self._parts.get(name)
+        return () if part is None else part.origins
+
     async def changes(self) -> AsyncGenerator[DesiredState, None]:
         """Yield the state after each change of a source, without end."""
         watches = [

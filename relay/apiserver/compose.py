@@ -1,0 +1,145 @@
+"""Compose the relay's own API of its settings: access, objects, statuses, objects of files."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from relay.apiserver.access.oidc import OidcAuthentication, OidcOptions, key_source
+from relay.apiserver.access.tokens import NoAuthentication, UserAuthentication, read_tokens
+from relay.apiserver.file_follower import FileFollower
+from relay.apiserver.http.service import ApiHooks, allow_every_request
+from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.object_source import ApiResources
+from relay.apiserver.object_statuses import ObjectStatuses
+from relay.apiserver.objects.kinds import ResourceKind
+from relay.apiserver.server import ApiOptions, ApiServer, refuse_foreign_pages
+from relay.apiserver.store.encryption import read_cipher
+from relay.apiserver.store.errors import StoreUnusableError
+from relay.apiserver.store.event_ring import StoredObject
+from relay.config.exporter.loading.combine import OriginResources
+from relay.config.settings.api import ApiAuthentication, ApiSettings
+from relay.config.settings.settings import ServerTls, Settings
+from relay.control.status.board import StatusBoard
+from relay.runtime.errors import ConfigError, Fault
+from relay.telemetry.snapshot import ApiFigures
+
+_AUTHENTICATION: Final = "api.authentication"
+
+
+class OwnApi:
+    """The API of one relay. Lives on the event loop, from :meth:`start` to :meth:`stop`."""
+
+    def __init__(self, settings: ApiSettings, *, tenancy: bool) -> None:
+        self._settings = settings
+        self._tenancy = tenancy
+        is_open = settings.authentication.type == "none"
+        tls = settings.tls
+        self._server = ApiServer(
+            ApiOptions(
+                settings.listen,
+                settings.path,
+                settings.directory,
+                http_listen=settings.http_listen,
+                tls=None if tls is None else ServerTls(tls.cert_file, tls.key_file),
+                hostnames=settings.hostnames,
+                tenancy=tenancy,
+            ),
+            hooks=ApiHooks(
+                allows_request=refuse_foreign_pages if is_open else allow_every_request,
+                computed=self._computed,
+            ),
+        )
+        objects = self._server.objects
+        self._statuses = ObjectStatuses(objects, lambda: self._server.service.changer)
+        self.source: Final = ApiResources(objects)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _computed(self, kind: ResourceKind, one: StoredObject) -> JsonObject | None:
+        return self._statuses.computed(kind, one)
+
+    async def start(self) -> None:
+        """Read users and keys, load the objects, and listen; raise ConfigError."""
+        keys = self._settings.encryption_key_file
+        self._server.admit(
+            authentication_of(self._settings.authentication, tenancy=self._tenancy),
+            None if keys is None else read_cipher(keys, "api.encryptionKeyFile"),
+        )
+        try:
+            await self._server.start()
+        except StoreUnusableError as error:
+            raise ConfigError((Fault("api.path", str(error)),)) from error
+
+    async def follow(
+        self, board: StatusBoard, files: Callable[[], tuple[OriginResources, ...]]
+    ) -> None:
+        """Show the statuses of a board, and the objects of ``files``."""
+        follower = FileFollower(
+            files, lambda: self._server.service.files, self._statuses.files_stored
+        )
+        await self._statuses.follow(board)
+        self._run(self._statuses.run())
+        self._run(follower.run())
+
+    async def stop(self) -> None:
+        """End all requests, and close the database."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome  # a bug: they end by being cancelled
+        await self._server.stop()
+
+    def figures(self) -> ApiFigures | None:
+        """Return the figures of a scrape, None before the start."""
+        found = self._server.statistics()
+        if found is None:
+            return None
+        objects = found.objects
+        return ApiFigures(
+            answers=found.answers,
+            requests=found.requests,
+            watches=found.watches,
+            objects=objects.objects,
+            version=objects.version,
+            changes=objects.commits.changes,
+            transactions=objects.commits.transactions,
+            failed=objects.commits.failed,
+            waiting=objects.commits.waiting,
+        )
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+    def __repr__(self) -> str:
+        return f"<OwnApi {self._server!r}>"
+
+
+def make_api(settings: Settings) -> OwnApi | None:
+    """Return the API that the settings name, None without."""
+    if settings.api is None:
+        return None
+    return OwnApi(settings.api, tenancy=settings.tenancy is not None)
+
+
+def authentication_of(settings: ApiAuthentication, *, tenancy: bool) -> UserAuthentication:
+    """Return what tells users by their tokens; raise ConfigError for a file that is faulty."""
+    if settings.type == "none":
+        return NoAuthentication()
+    if settings.file is not None:
+        return read_tokens(settings.file, f"{_AUTHENTICATION}.file", tenancy=tenancy)
+    assert settings.oidc is not None, "the settings are valid"
+    given = settings.oidc
+    options = OidcOptions(
+        issuer=given.issuer,
+        audience=given.audience,
+        jwks_uri=given.jwks_uri,
+        jwks_file=given.jwks_file,
+        user_claim=given.user_claim,
+        projects_claim=given.projects_claim,
+        role_claim=given.role_claim,
+    )
+    return OidcAuthentication(options, key_source(options, time.monotonic), time.time)

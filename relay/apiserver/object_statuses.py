@@ -1,0 +1,206 @@
+"""Give the API's objects the statuses that the relay judges.
+
+* Conditions are stored when they change, by the field manager that writes them to Kubernetes, so
+  that watches see them. After a restart they go on from what is stored.
+* Usage, counters and times are added when an object is read, and never change a version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from relay.apiserver.http.changes import Changer
+from relay.apiserver.http.file_objects import file_of
+from relay.apiserver.http.request_target import ResourceTarget
+from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.objects.failures import ApiRefusalError
+from relay.apiserver.objects.kinds import ResourceKind, served_kinds
+from relay.apiserver.objects.writes import WriteOptions
+from relay.apiserver.store.database import ObjectKeyInStore
+from relay.apiserver.store.errors import StoreUnusableError
+from relay.apiserver.store.event_ring import StoredObject
+from relay.apiserver.store.served_objects import ServedObjects
+from relay.config.exporter.load_result import ObjectKey
+from relay.config.exporter.types import ResourceKind as ObjectKind
+from relay.control.kubernetes.status_body import (
+    FIELD_MANAGER,
+    condition_document,
+    own_part,
+    status_document,
+)
+from relay.control.replicas.written_status import read_object_status
+from relay.control.status.board import StatusBoard
+from relay.control.status.object_status import ObjectStatus
+
+_log: Final = logging.getLogger("relay.api")
+_AT_ONCE: Final = 50
+"""Statuses that are written at the same time."""
+_RETRY_S: Final = 5.0
+_KINDS: Final = tuple(kind for kind in served_kinds() if kind.is_custom)
+_OPTIONS: Final = WriteOptions(FIELD_MANAGER, force=True)
+_CONDITIONS: Final = "conditions"
+
+
+class ObjectStatuses:
+    """The statuses of the objects that are served. Lives on the event loop.
+
+    ``changer`` returns what writes, once the API runs.
+    """
+
+    def __init__(self, objects: ServedObjects, changer: Callable[[], Changer]) -> None:
+        self._objects = objects
+        self._changer = changer
+        self._board: StatusBoard | None = None
+        self._dirty: dict[ObjectKey, None] = {}
+        self._woken = asyncio.Event()
+
+    async def follow(self, board: StatusBoard) -> None:
+        """Go on from the stored conditions, and note what changes from now on."""
+        self._board = board
+        for key in [key for key in board.objects() if key.source != "kubernetes"]:
+            result, found = board.result(key), self._find(key)
+            if result is None or found is None:
+                continue
+            status = read_object_status(own_part(_status_of(found[1])))
+            if status.conditions:
+                sinks = {sink.name: sink.conditions for sink in status.sinks}
+                board.seed(key, result.uid, status.conditions, sinks)
+        board.subscribe(self._changed)
+        await board.look()
+        self._changed(list(board.objects()))
+
+    def computed(self, kind: ResourceKind, one: StoredObject) -> JsonObject | None:
+        """Return the parts of a status that are as of now, None for an object without any."""
+        if self._board is None or not kind.is_custom:
+            return None
+        key = _key_of(kind, one)
+        result, status = self._board.result(key), self._board.status(key)
+        if result is None or status is None or not _is_same(result.uid, one):
+            return None
+        document = status_document(status)
+        document.pop(_CONDITIONS)
+        for sink in document.get("sinks", ()):
+            sink.pop(_CONDITIONS)
+        return document
+
+    def files_stored(self) -> None:
+        """Store the conditions of the objects of files, which may have been stored anew."""
+        if self._board is not None:
+            self._changed([key for key in self._board.objects() if key.source == "files"])
+
+    async def run(self) -> None:
+        """Store the conditions that have changed, until cancelled."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            due, self._dirty = list(self._dirty), {}
+            for start in range(0, len(due), _AT_ONCE):
+                part = due[start : start + _AT_ONCE]
+                outcomes = await asyncio.gather(*map(self._write, part), return_exceptions=True)
+                failed = [
+                    key
+                    for key, outcome in zip(part, outcomes, strict=True)
+                    if outcome is not None and not _is_final(key, outcome)
+                ]
+                if failed:
+                    await asyncio.sleep(_RETRY_S)
+                    self._changed(failed)
+
+    def _changed(self, keys: Sequence[ObjectKey]) -> None:
+        self._dirty.update((key, None) for key in keys if key.source != "kubernetes")
+        self._woken.set()
+
+    def _find(self, key: ObjectKey) -> tuple[ResourceKind, StoredObject] | None:
+        """Return the stored object of a key, which is served from the key's source."""
+        for kind in _KINDS:
+            if kind.kind != key.kind or (key.group and kind.group != key.group):
+                continue
+            place = ObjectKeyInStore(kind.storage_key, key.project, key.namespace, key.name)
+            found = self._objects.get(place)
+            if found is not None and bool(file_of(found)) == (key.source == "files"):
+                return kind, found
+        return None
+
+    async def _write(self, key: ObjectKey) -> None:
+        """Store the conditions of an object; one that is gone, or stored anew, is left alone."""
+        assert self._board is not None, "nothing is due before"
+        result, status, found = self._board.result(key), self._board.status(key), self._find(key)
+        if result is None or status is None or found is None:
+            return
+        kind, one = found
+        value = one.shown_value()
+        metadata = value["metadata"]
+        if key.source == "api" and (
+            metadata.get("uid") != result.uid or metadata.get("generation") != result.generation
+        ):
+            return  # the version that is stored is judged soon
+        written = _stored_part(status)
+        if key.source == "files":
+            # A file's object has no generation of its own; that of the stored one is judged.
+            _set_generation(written, metadata.get("generation", 0))
+        body = {
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": {"name": one.name, "namespace": one.namespace, "uid": metadata["uid"]},
+            "status": written,
+        }
+        target = ResourceTarget(kind, one.namespace, one.name, "status")
+        await self._changer().apply(target, one.project, body, _OPTIONS, dry_run=False)
+
+    def __repr__(self) -> str:
+        return f"<ObjectStatuses: {len(self._dirty)} due>"
+
+
+def _key_of(kind: ResourceKind, one: StoredObject) -> ObjectKey:
+    name: ObjectKind = "Exporter" if kind.kind == "Exporter" else "ExportPolicy"
+    if file_of(one):
+        return ObjectKey("files", "", name, one.project, one.namespace, one.name)
+    group = "" if name == "Exporter" else kind.group
+    return ObjectKey("api", "", name, one.project, one.namespace, one.name, group)
+
+
+def _is_same(uid: str, one: StoredObject) -> bool:
+    """Return False if what was judged is an earlier object of the same name."""
+    return uid.encode() in one.raw or bool(file_of(one))
+
+
+def _stored_part(status: ObjectStatus) -> JsonObject:
+    """Return the conditions of a status and its sinks."""
+    document: JsonObject = {_CONDITIONS: [condition_document(one) for one in status.conditions]}
+    if status.sinks:
+        document["sinks"] = [
+            {"name": sink.name, _CONDITIONS: [condition_document(one) for one in sink.conditions]}
+            for sink in status.sinks
+        ]
+    return document
+
+
+def _set_generation(document: JsonObject, generation: int) -> None:
+    for part in (document, *document.get("sinks", ())):
+        for one in part[_CONDITIONS]:
+            one["observedGeneration"] = generation
+
+
+def _status_of(one: StoredObject) -> bytes:
+    return msgspec.json.encode(one.shown_value().get("status", {}))
+
+
+def _is_final(key: ObjectKey, outcome: BaseException) -> bool:
+    """Log a failed write; return True if it is not to be repeated."""
+    extra = {"object": key.id}
+    if isinstance(outcome, ApiRefusalError):
+        if outcome.code not in {404, 409}:  # deleted, or made anew, meanwhile
+            _log.error("a status is refused: %s", outcome, extra=extra)
+        return True
+    if isinstance(outcome, StoreUnusableError):
+        _log.warning("a status cannot be stored: %s", outcome, extra=extra)
+        return False
+    if not isinstance(outcome, Exception):
+        raise outcome
+    _log.error("bug in the relay: a status was not stored", exc_info=outcome, extra=extra)
+    return True
