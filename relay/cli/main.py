@@ -28,6 +28,7 @@ from relay.cli.check import check, check_objects
 from relay.cli.demo.command import add_demo_arguments, run_demo
 from relay.cli.explain import add_explain_arguments, run_explain
 from relay.cli.import_vector.command import add_import_arguments, run_import_vector
+from relay.cli.kubeconfig import add_kubeconfig_arguments, run_kubeconfig
 from relay.cli.live.kubernetes import (
     access_of,
     add_kubernetes_arguments,
@@ -125,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_live(commands)
     _add_import(commands)
     _add_backup(commands)
+    _add_kubeconfig(commands)
 
     demo = commands.add_parser("demo", help="see the whole relay at work, with nothing else needed")
     add_demo_arguments(demo)
@@ -200,6 +202,17 @@ def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     add_restore_arguments(restore)
     restore.set_defaults(command=run_restore)
+
+
+def _add_kubeconfig(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    kubeconfig = commands.add_parser(
+        "kubeconfig",
+        help="print a kubeconfig for the relay's own API",
+        description="The certificate of the relay's authority is in it, which the relay makes when "
+        "it starts with api in its settings.",
+    )
+    add_kubeconfig_arguments(kubeconfig)
+    kubeconfig.set_defaults(command=run_kubeconfig)
 
 
 def _run(arguments: argparse.Namespace) -> NoReturn:

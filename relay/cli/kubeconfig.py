@@ -1,0 +1,69 @@
+"""Implement ``relay kubeconfig``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+from relay.apiserver.access.certificates import CA_FILE
+from relay.apiserver.access.kubeconfig_document import kubeconfig_document
+from relay.cli.usage import UsageError
+from relay.config.settings.api import ApiSettings
+from relay.config.settings.settings import ListenAddress, load_settings
+from relay.runtime.errors import ConfigError, Fault
+
+_EVERY_INTERFACE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+
+
+def add_kubeconfig_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``relay kubeconfig``."""
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", required=True, help="settings with the section api"
+    )
+    parser.add_argument("--project", default="", help="the project; with tenancy, and only then")
+    parser.add_argument(
+        "--token", default="", help="the user's token; not with api.authentication.type: none"
+    )
+
+
+def run_kubeconfig(arguments: argparse.Namespace) -> int:
+    """Print a kubeconfig for the API of the settings; return the exit status."""
+    settings = load_settings(arguments.config)
+    api, project = settings.api, str(arguments.project)
+    if api is None:
+        raise ConfigError([Fault("api", "is required", str(arguments.config))])
+    if settings.tenancy is not None and not project:
+        raise UsageError("--project", "is required with tenancy")
+    if settings.tenancy is None and project:
+        raise UsageError("--project", "only has a meaning with tenancy")
+    if api.authentication.type != "none" and not arguments.token:
+        kind = api.authentication.type
+        raise UsageError("--token", f"is required with api.authentication.type: {kind}")
+    if not api.listen.port:
+        raise ConfigError([Fault("api.listen", "has port 0, which is chosen at each start")])
+    # kubectl needs some user, also where the API does not ask for one.
+    token = arguments.token or "none"
+    print(kubeconfig_document(_url_of(api), _authority_of(api), token, project), end="")
+    return 0
+
+
+def _url_of(api: ApiSettings) -> str:
+    host = api.listen.host
+    if host in _EVERY_INTERFACE:
+        host = api.hostnames[0] if api.hostnames else "localhost"
+    return f"https://{ListenAddress(host, api.listen.port)}"
+
+
+def _authority_of(api: ApiSettings) -> bytes:
+    """Return the authority that the relay has made; empty with the operator's certificate."""
+    if api.tls is not None:
+        return b""
+    path = api.directory / CA_FILE
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        message = f"there is no {path} yet: the relay makes it when it starts"
+        raise ConfigError([Fault("api.tls", message)]) from None
+    except OSError as error:
+        raise ConfigError([Fault("api.tls", f"{path}: {error.strerror}")]) from error

@@ -1,0 +1,68 @@
+"""``relay kubeconfig``: what it prints, and what it refuses."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+import yaml
+
+from relay.apiserver.access.certificates import ensure_certificates
+from relay.cli.main import main
+
+TOKENS = "api: {path: api.db, authentication: {type: tokens, file: tokens.yaml}}\n"
+OPEN = "api: {path: api.db, authentication: {type: none}}\n"
+TENANCY = "tenancy: {label: project}\n"
+
+
+def config(folder: Path, text: str) -> str:
+    (folder / "tokens.yaml").touch()
+    (folder / "relay.yaml").write_text(text)
+    return str(folder / "relay.yaml")
+
+
+def test_it_leads_to_the_project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ca = ensure_certificates(tmp_path / "api-pki", ()).ca.read_bytes()
+    file = config(tmp_path, TOKENS + TENANCY)
+    assert main(["kubeconfig", "--config", file, "--project", "acme", "--token", "s3cret"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    (cluster,), (user,) = printed["clusters"], printed["users"]
+    assert cluster["cluster"]["server"] == "https://127.0.0.1:9492/projects/acme"
+    assert base64.b64decode(cluster["cluster"]["certificate-authority-data"]) == ca
+    assert user["user"] == {"token": "s3cret"}
+
+
+def test_an_address_of_every_interface_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = TOKENS.replace("{path", '{listen: ":1", hostnames: [relay.example.com], path', 1)
+    ensure_certificates(tmp_path / "api-pki", ("relay.example.com",))
+    assert main(["kubeconfig", "--config", config(tmp_path, text), "--token", "s3cret"]) == 0
+    (cluster,) = yaml.safe_load(capsys.readouterr().out)["clusters"]
+    assert cluster["cluster"]["server"] == "https://relay.example.com:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "status", "said"),
+    [
+        ("", (), 1, "api: is required"),
+        (TOKENS, (), 2, "--token: is required with api.authentication.type: tokens"),
+        (TOKENS, ("--project", "acme"), 2, "--project: only has a meaning with tenancy"),
+        (OPEN + TENANCY, (), 2, "--project: is required with tenancy"),
+        (OPEN, (), 1, "the relay makes it when it starts"),
+        (OPEN.replace("{path", "{listen: 127.0.0.1:0, path"), (), 1, "api.listen: has port 0"),
+    ],
+)
+def test_what_is_refused(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    arguments: tuple[str, ...],
+    status: int,
+    said: str,
+) -> None:
+    assert main(["kubeconfig", "--config", config(tmp_path, text), *arguments]) == status
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
