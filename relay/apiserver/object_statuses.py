@@ -2,6 +2,7 @@
 
 * Conditions are stored when they change, by the field manager that writes them to Kubernetes, so
   that watches see them. After a restart they go on from what is stored.
+* What happens between two conditions is told by Events.
 * Usage, counters and times are added when an object is read, and never change a version.
 """
 
@@ -18,6 +19,7 @@ from relay.apiserver.http.changes import Changer
 from relay.apiserver.http.file_objects import file_of
 from relay.apiserver.http.request_target import ResourceTarget
 from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.object_events import ObjectEvents
 from relay.apiserver.objects.failures import ApiRefusalError
 from relay.apiserver.objects.kinds import ResourceKind, served_kinds
 from relay.apiserver.objects.writes import WriteOptions
@@ -33,6 +35,7 @@ from relay.control.kubernetes.status_body import (
     own_part,
     status_document,
 )
+from relay.control.replicas.transitions import happenings
 from relay.control.replicas.written_status import read_object_status
 from relay.control.status.board import StatusBoard
 from relay.control.status.object_status import ObjectStatus
@@ -56,6 +59,9 @@ class ObjectStatuses:
         self._objects = objects
         self._changer = changer
         self._board: StatusBoard | None = None
+        self._events = ObjectEvents(changer, self._find)
+        self._told: dict[ObjectKey, tuple[str, ObjectStatus]] = {}
+        """Uid and status up to which Events were noted."""
         self._dirty: dict[ObjectKey, None] = {}
         self._woken = asyncio.Event()
 
@@ -70,6 +76,7 @@ class ObjectStatuses:
             if status.conditions:
                 sinks = {sink.name: sink.conditions for sink in status.sinks}
                 board.seed(key, result.uid, status.conditions, sinks)
+                self._told[key] = _uid_of(found[1]), status
         board.subscribe(self._changed)
         await board.look()
         self._changed(list(board.objects()))
@@ -94,7 +101,12 @@ class ObjectStatuses:
             self._changed([key for key in self._board.objects() if key.source == "files"])
 
     async def run(self) -> None:
-        """Store the conditions that have changed, until cancelled."""
+        """Store the conditions that have changed, and write Events, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._events.run(), name="write events")
+            group.create_task(self._store(), name="store statuses")
+
+    async def _store(self) -> None:
         while True:
             await self._woken.wait()
             self._woken.clear()
@@ -131,6 +143,8 @@ class ObjectStatuses:
         assert self._board is not None, "nothing is due before"
         result, status, found = self._board.result(key), self._board.status(key), self._find(key)
         if result is None or status is None or found is None:
+            if found is None:
+                self._told.pop(key, None)
             return
         kind, one = found
         value = one.shown_value()
@@ -151,6 +165,14 @@ class ObjectStatuses:
         }
         target = ResourceTarget(kind, one.namespace, one.name, "status")
         await self._changer().apply(target, one.project, body, _OPTIONS, dry_run=False)
+        self._tell(key, metadata["uid"], status)
+
+    def _tell(self, key: ObjectKey, uid: str, status: ObjectStatus) -> None:
+        """Note Events of what has happened to an object since the last call."""
+        known, before = self._told.get(key, ("", None))
+        for what in happenings(before if known == uid else None, status):
+            self._events.add(key, uid, what)
+        self._told[key] = uid, status
 
     def __repr__(self) -> str:
         return f"<ObjectStatuses: {len(self._dirty)} due>"
@@ -184,6 +206,10 @@ def _set_generation(document: JsonObject, generation: int) -> None:
     for part in (document, *document.get("sinks", ())):
         for one in part[_CONDITIONS]:
             one["observedGeneration"] = generation
+
+
+def _uid_of(one: StoredObject) -> str:
+    return str(one.shown_value()["metadata"].get("uid", ""))
 
 
 def _status_of(one: StoredObject) -> bytes:

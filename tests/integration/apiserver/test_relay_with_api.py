@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,10 @@ async def test_an_exporter_delivers(tmp_path: Path, version: str) -> None:
                 assert {one["observedGeneration"] for one in conditions} == {1}
                 assert server.taken[0].headers["Authorization"] == "Bearer s3cret"
                 await changes_only_counters(kubectl, found)
+                described = await kubectl("describe", "exporter", "acme")
+                events = described[described.index("\nEvents:") :]
+                for reason in ("Accepted", "Programmed", "Delivering"):
+                    assert re.search(rf"Normal +{reason} .* telemetry-relay ", events), events
             metrics = await get_metrics(f"{admin}/metrics")
             assert metrics['relay_api_objects{kind="exporters.telemetry.datumapis.com"}'] == 1
             assert metrics['relay_api_changes_total{result="failed"}'] == 0

@@ -1,0 +1,155 @@
+"""Write Events about the API's objects, one a series with a count, as on Kubernetes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from relay.apiserver.http.changes import Changer
+from relay.apiserver.http.request_target import ResourceTarget
+from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.objects.failures import ApiRefusalError
+from relay.apiserver.objects.kinds import ResourceKind, served_kinds
+from relay.apiserver.objects.writes import WriteOptions
+from relay.apiserver.store.errors import StoreUnusableError
+from relay.apiserver.store.event_ring import StoredObject
+from relay.config.exporter.load_result import ObjectKey
+from relay.control.kubernetes.status_body import FIELD_MANAGER, written_time
+from relay.control.replicas.event_schedule import (
+    REMEMBERED_MAX,
+    DueEvent,
+    EventSchedule,
+    EventSeries,
+)
+from relay.control.replicas.event_writer import COMPONENT, MESSAGE_CHARS_MAX
+from relay.control.replicas.transitions import Happening
+
+_log: Final = logging.getLogger("relay.api")
+_EVENT: Final = next(kind for kind in served_kinds() if kind.kind == "Event")
+_OPTIONS: Final = WriteOptions(FIELD_MANAGER, force=True)
+_NAME_CHARS_MAX: Final = 230
+_IDLE_S: Final = 3600.0
+
+Found = tuple[ResourceKind, StoredObject]
+
+
+class ObjectEvents:
+    """Writes Events while :meth:`run` runs. Lives on the event loop.
+
+    ``find`` returns a stored object by its key, None if it is gone. ``clock`` is monotonic,
+    ``wall`` the wall clock; s.
+    """
+
+    def __init__(
+        self,
+        changer: Callable[[], Changer],
+        find: Callable[[ObjectKey], Found | None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._changer = changer
+        self._find = find
+        self._clock = clock
+        self._wall = wall
+        self._schedule = EventSchedule()
+        self._host = socket.gethostname()
+        self._mark = secrets.token_hex(8)
+        """Of this life of the process: a later one counts in Events of its own."""
+        self._told: OrderedDict[EventSeries, DueEvent] = OrderedDict()  # with the whole count
+        self._woken = asyncio.Event()
+
+    def add(self, key: ObjectKey, uid: str, what: Happening) -> None:
+        """Note something to be told; ``uid`` is that of the stored object."""
+        self._schedule.add(key, uid, what, now=self._clock(), at=self._wall())
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Write what is due, one at a time, until cancelled. A bug costs one Event."""
+        while True:
+            self._woken.clear()
+            event = self._schedule.take(self._clock())
+            if event is not None:
+                try:
+                    await self._write(event)
+                except Exception:
+                    _log.exception("bug in the relay: an Event was not written")
+                continue
+            at = self._schedule.next_at()
+            wait_s = _IDLE_S if at is None else max(at - self._clock(), 0.001)
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def _write(self, event: DueEvent) -> None:
+        series = event.series
+        found = self._find(series.key)
+        if found is None or found[1].value()["metadata"].get("uid") != series.uid:
+            return  # the object is gone, or another one has its name
+        told = self._told.get(series)
+        whole = event
+        if told is not None:
+            whole = replace(event, count=told.count + event.count, first_at=told.first_at)
+        document = self._document(found, whole)
+        metadata = document["metadata"]
+        target = ResourceTarget(_EVENT, metadata["namespace"], metadata["name"])
+        project = found[1].project
+        try:
+            await self._changer().apply(target, project, document, _OPTIONS, dry_run=False)
+        except StoreUnusableError as error:
+            _log.warning("an Event cannot be stored: %s", error)
+            self._schedule.failed(event, self._clock())
+        except ApiRefusalError as error:
+            # Its namespace is being deleted, or the project has no room for more.
+            _log.info("an Event is refused: %s", error)
+        else:
+            self._told[series] = whole
+            self._told.move_to_end(series)
+            while len(self._told) > REMEMBERED_MAX:
+                self._told.popitem(last=False)
+
+    def _document(self, found: Found, event: DueEvent) -> JsonObject:
+        (kind, one), series = found, event.series
+        words = f"{series.uid}\n{series.sink}\n{series.type}\n{series.reason}\n{self._mark}"
+        digest = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
+        message = event.message
+        if len(message) > MESSAGE_CHARS_MAX:
+            message = f"{message[: MESSAGE_CHARS_MAX - 1]}…"
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{one.name[:_NAME_CHARS_MAX].rstrip('-.')}.{digest}",
+                "namespace": one.namespace,
+            },
+            "involvedObject": {
+                "apiVersion": kind.api_version,
+                "kind": kind.kind,
+                "namespace": one.namespace,
+                "name": one.name,
+                "uid": series.uid,
+                "resourceVersion": str(one.version),
+            },
+            "type": series.type,
+            "reason": series.reason,
+            "message": message,
+            "source": {"component": COMPONENT, "host": self._host},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._host,
+            "firstTimestamp": written_time(event.first_at),
+            "lastTimestamp": written_time(event.last_at),
+            "count": event.count,
+        }
+
+    def __repr__(self) -> str:
+        return f"<ObjectEvents {self._schedule!r}>"
