@@ -18,7 +18,9 @@ The order in which files are read makes the copy consistent without stopping or 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -51,7 +53,13 @@ _JOURNAL, _QUEUES = "journal", "queues"
 _CHECKPOINT = "checkpoint"
 _RETIRED = ".removed-"
 _TEMPORARY = ".new"
-_LEFT_OUT = ("lock", "lost+found", CACHE_DIRECTORY)
+_DATABASE = "api.db"
+_LEFT_OUT = (
+    *("lock", "lost+found", CACHE_DIRECTORY),
+    *(f"{_DATABASE}{end}" for end in ("", "-wal", "-shm", ".lock")),
+)
+"""``CACHE_DIRECTORY`` has a cache of objects and of the Secrets that they refer to; the database of
+the API is copied as it is at one moment."""
 
 Cursors = dict[int, QueueCursor]
 
@@ -89,6 +97,7 @@ def back_up(data: Path, target: Path | BinaryIO, *, now: float) -> BackupReport:
         copier.copy_journal()
         copier.copy_file(_CHECKPOINT)
         copier.copy_others()
+        copier.copy_database()
         copier.copy_queues()
     report.files = len(writer.files)
     report.bytes = sum(entry.size for entry in writer.files.values())
@@ -122,6 +131,18 @@ class _Copier:
                 path = self._data / top
                 for found in [path, *sorted(path.rglob("*"))]:
                     self._copy_other(found)
+
+    def copy_database(self) -> None:
+        """Copy the database of the API, if there is one, with all that was acknowledged."""
+        path = self._data / _DATABASE
+        if not path.is_file():
+            return
+        try:
+            with closing(sqlite3.connect(path)) as database:
+                content = database.serialize()
+        except sqlite3.Error as error:
+            raise BackupError(f"{path} cannot be copied: {error}") from error
+        self._writer.add(_DATABASE, content)
 
     def _copy_other(self, path: Path) -> None:
         if path.suffix == _TEMPORARY or path.is_symlink() or not path.is_file():
