@@ -1,0 +1,74 @@
+"""A relay with an API whose settings are good and that cannot start, and one with tenancy."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+import yaml
+
+from tests.kit.apiserver.running import tokens
+from tests.kit.processes import free_port, relay, started
+
+TENANCY = {"label": "project"}
+RUN = (sys.executable, "-m", "relay", "run")
+
+
+def configure(folder: Path, port: int, **more: object) -> Path:
+    api = {
+        "path": "api.db",
+        "listen": f"127.0.0.1:{free_port()}",
+        "httpListen": f"127.0.0.1:{port}",
+        "authentication": {"type": "tokens", "file": "tokens.yaml"},
+    }
+    file = folder / "relay.yaml"
+    file.write_text(yaml.safe_dump({"api": api, **more}))
+    return file
+
+
+async def refusal(folder: Path, config: Path) -> str:
+    """What a relay says that does not start."""
+    listen = ("--listen", f"127.0.0.1:{free_port()}", "--admin-listen", f"127.0.0.1:{free_port()}")
+    command = (*RUN, "--config", str(config), *listen)
+    async with started(command, log=folder / "relay.log") as process:
+        assert await process.wait() == 1
+        return process.text()
+
+
+async def test_faults_of_users_name_their_place(tmp_path: Path) -> None:
+    (tmp_path / "tokens.yaml").write_text("- {token: s3cret, user: me, role: king}\n")
+    said = await refusal(tmp_path, configure(tmp_path, free_port()))
+    assert "[0].token" in said
+    assert "[0].role" in said
+    assert "s3cret" not in said
+    assert "Traceback" not in said
+
+
+async def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tokens.yaml").write_text(yaml.safe_dump(tokens()))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        said = await refusal(tmp_path, configure(tmp_path, taken.getsockname()[1]))
+    assert "api.httpListen" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("project", ["acme", "initech"])
+async def test_each_project_has_a_path(tmp_path: Path, project: str) -> None:
+    (tmp_path / "tokens.yaml").write_text(yaml.safe_dump(tokens("acme", "initech")))
+    port = free_port()
+    config = configure(tmp_path, port, tenancy=TENANCY)
+    url = f"http://127.0.0.1:{port}/projects/{project}/api/v1/namespaces"
+    headers = {"Authorization": "Bearer token-of-the-admin"}
+    async with relay(tmp_path, "--config", str(config)) as (process, _, _):
+        async with aiohttp.ClientSession(headers=headers) as session:
+            async with session.get(url) as response:
+                (one,) = (await response.json())["items"]
+                assert one["metadata"]["name"] == "default"
+            async with session.get(url.replace(project, "other")) as response:
+                assert response.status == 403
+        assert await process.stop() == 0
