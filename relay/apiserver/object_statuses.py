@@ -41,8 +41,8 @@ from relay.control.status.board import StatusBoard
 from relay.control.status.object_status import ObjectStatus
 
 _log: Final = logging.getLogger("relay.api")
-_AT_ONCE: Final = 50
-"""Statuses that are written at the same time."""
+_AT_ONCE: Final = 10
+"""Statuses that are written, or read at the start, in one go."""
 _RETRY_S: Final = 5.0
 _KINDS: Final = tuple(kind for kind in served_kinds() if kind.is_custom)
 _OPTIONS: Final = WriteOptions(FIELD_MANAGER, force=True)
@@ -68,7 +68,11 @@ class ObjectStatuses:
     async def follow(self, board: StatusBoard) -> None:
         """Go on from the stored conditions, and note what changes from now on."""
         self._board = board
-        for key in [key for key in board.objects() if key.source != "kubernetes"]:
+        for number, key in enumerate([*board.objects()]):
+            if not number % _AT_ONCE:
+                await asyncio.sleep(0)  # requests are answered already
+            if key.source == "kubernetes":
+                continue
             result, found = board.result(key), self._find(key)
             if result is None or found is None:
                 continue
