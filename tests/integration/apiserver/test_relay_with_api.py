@@ -138,6 +138,12 @@ async def test_objects_of_files_are_read_only(tmp_path: Path) -> None:
         viewer = await kubectl_of(config, tmp_path / "viewer", VIEWER, VERSIONS[-1])
         said = await viewer.run("apply", "-f", "-", text=exporter("own", "http://127.0.0.1:9"))
         assert "Forbidden" in said.errors
+        await kubectl.apply(exporter("own", "http://127.0.0.1:9"))
+        await kubectl("wait", "--for=condition=Programmed", "exporter/own", "--timeout=30s")
+        (tmp_path / "exporters/own.yaml").write_text(exporter("own", "http://127.0.0.1:8"))
+        found = await kubectl.wait_for("exporter", "own", kind="Accepted", status="False")
+        assert found["reason"] == "Conflict"
+        assert "the relay's files" in found["message"]
         manifest.unlink()
         await kubectl("wait", "--for=delete", "exporter/acme", "--timeout=30s")
         assert await process.stop() == 0
