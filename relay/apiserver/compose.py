@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -26,6 +27,7 @@ from relay.control.status.board import StatusBoard
 from relay.runtime.errors import ConfigError, Fault
 from relay.telemetry.snapshot import ApiFigures
 
+_log: Final = logging.getLogger("relay.api")
 _AUTHENTICATION: Final = "api.authentication"
 
 
@@ -71,6 +73,8 @@ class OwnApi:
             await self._server.start()
         except StoreUnusableError as error:
             raise ConfigError((Fault("api.path", str(error)),)) from error
+        addresses = ", ".join(str(one) for one in self._server.addresses)
+        _log.info("the API is served", extra={"listen": addresses})
 
     async def follow(
         self, board: StatusBoard, files: Callable[[], tuple[OriginResources, ...]]
