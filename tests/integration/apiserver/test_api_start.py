@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 import yaml
 
-from tests.kit.apiserver.running import tokens
-from tests.kit.processes import free_port, relay, started
+from tests.kit.apiserver.running import EXPORTERS, exporter, tokens
+from tests.kit.processes import eventually, free_port, get_json, relay, started
 
 TENANCY = {"label": "project"}
 RUN = (sys.executable, "-m", "relay", "run")
@@ -64,11 +64,27 @@ async def test_each_project_has_a_path(tmp_path: Path, project: str) -> None:
     config = configure(tmp_path, port, tenancy=TENANCY)
     url = f"http://127.0.0.1:{port}/projects/{project}/api/v1/namespaces"
     headers = {"Authorization": "Bearer token-of-the-admin"}
-    async with relay(tmp_path, "--config", str(config)) as (process, _, _):
+    async with relay(tmp_path, "--config", str(config)) as (process, _, admin):
         async with aiohttp.ClientSession(headers=headers) as session:
             async with session.get(url) as response:
                 (one,) = (await response.json())["items"]
                 assert one["metadata"]["name"] == "default"
             async with session.get(url.replace(project, "other")) as response:
                 assert response.status == 403
+            await runs_in(session, url.removesuffix("/api/v1/namespaces"), admin, project)
         assert await process.stop() == 0
+
+
+async def runs_in(session: aiohttp.ClientSession, root: str, admin: str, project: str) -> None:
+    """An Exporter that is created runs in its project, and its status says so."""
+    async with session.post(f"{root}{EXPORTERS}", json=exporter("one")) as response:
+        assert response.status == 201
+
+    async def is_programmed() -> bool:
+        async with session.get(f"{root}{EXPORTERS}/one") as response:
+            conditions = (await response.json()).get("status", {}).get("conditions", [])
+        return ("Programmed", "True") in {(one["type"], one["status"]) for one in conditions}
+
+    await eventually("it is programmed", is_programmed, timeout_s=20)
+    (running,) = (await get_json(f"{admin}/status"))["exporters"]
+    assert running["name"] == f"{project}/default/one"
