@@ -61,6 +61,8 @@ def forbidden_verb(
 ) -> ApiRefusalError:
     """Return 403 for what a role does not allow, in kube-apiserver's words."""
     resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
+    if kind.storage_key == "namespaces":
+        namespace = name  # a namespace is in itself
     scope = f' in the namespace "{namespace}"' if namespace else " at the cluster scope"
     message = (
         f'User "{principal.user}" cannot {verb} resource "{resource}" in API group '

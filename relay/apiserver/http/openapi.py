@@ -1,22 +1,27 @@
 """OpenAPI documents of what is served: version 3 by group, and version 2 of everything.
 
 kubectl reads schemas from it (``explain``), and whether an operation knows ``fieldValidation`` and
-``dryRun``.
+``dryRun``. :func:`document_answer` answers for these documents and those of discovery.
 """
 
 from __future__ import annotations
 
 import copy
+import gzip
 import hashlib
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import msgspec
+from aiohttp import web
 
+from relay.apiserver.http import discovery
+from relay.apiserver.http.answers import HEADERS, aggregated_answer, answer_form, json_answer
 from relay.apiserver.http.discovery import Kinds, groups
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.merging.value_types import REF_PREFIX, Node
+from relay.apiserver.objects.failures import no_such_resource
 from relay.apiserver.objects.kinds import META, ResourceKind
 from relay.apiserver.objects.writes import (
     APPLY_PATCH,
@@ -57,6 +62,57 @@ _TYPES: Final = {
     "sendInitialEvents": "boolean",
     "force": "boolean",
 }
+
+
+def document_answer(
+    request: web.BaseRequest, path: str, prefix: str, kinds: Kinds
+) -> web.StreamResponse:
+    """Answer for a document of OpenAPI or discovery; raise ApiRefusalError for another path.
+
+    ``path`` begins below the project, whose own path is ``prefix``.
+    """
+    if request.method not in ("GET", "HEAD"):
+        raise no_such_resource()
+    if path == "/openapi/v2":
+        return _cacheable(request, encoded_v2(kinds), "v2")
+    if path == "/openapi/v3":
+        # Addresses are absolute on the server.
+        listed = index(kinds)["paths"].items()
+        own = {name: {key: prefix + url for key, url in one.items()} for name, one in listed}
+        return json_answer({"paths": own})
+    if path.startswith("/openapi/v3/"):
+        name = path.removeprefix("/openapi/v3/")
+        body = encoded(name, kinds)
+        if body is None:
+            raise no_such_resource()
+        return _cacheable(request, body, etag(name, kinds))
+    if answer_form(request.headers.get("Accept", "")).is_aggregated:
+        found = discovery.aggregated(path, kinds)
+        if found is not None:
+            return aggregated_answer(found)
+    found = discovery.document(path, kinds)
+    if found is None:
+        raise no_such_resource()
+    return json_answer(found)
+
+
+def _cacheable(request: web.BaseRequest, body: bytes, tag: str) -> web.StreamResponse:
+    quoted = f'"{tag}"'
+    if request.headers.get("If-None-Match") == quoted:
+        return web.Response(status=304, headers={**HEADERS, "ETag": quoted})
+    packs = "gzip" in request.headers.get("Accept-Encoding", "")
+    response = json_answer(_packed(body) if packs else body)
+    if packs:
+        response.headers["Content-Encoding"] = "gzip"
+    response.headers["Vary"] = "Accept-Encoding"
+    response.headers["ETag"] = quoted
+    return response
+
+
+@lru_cache(maxsize=16)
+def _packed(body: bytes) -> bytes:
+    """Return a document as gzip; once, as it takes some 10 ms of the loop."""
+    return gzip.compress(body, mtime=0)
 
 
 def index(kinds: Kinds) -> JsonObject:

@@ -53,6 +53,7 @@ _SLICE: Final = 40
 _WRITE_BYTES: Final = 1024 * 1024
 _WHOLE_BYTES_MAX: Final = 2 * 1024 * 1024
 """Largest list that is sent at once."""
+_PROJECTS_SHOWN: Final = 5
 
 Clock = Callable[[], float]
 ComputedStatus = Callable[[ResourceKind, StoredObject], JsonObject | None]
@@ -173,14 +174,23 @@ class Reader:
     def get(
         self, target: ResourceTarget, project: str, form: AnswerForm, version: str
     ) -> web.Response:
-        """Answer with one object; raise ApiRefusalError where there is none."""
+        """Answer with one object; raise ApiRefusalError where there is none.
+
+        Of all projects at once, the one that has it is meant.
+        """
         self._check_version(version_of(version))
-        key = ObjectKeyInStore(target.kind.storage_key, project, target.namespace, target.name)
-        found = self._objects.get(key)
-        if found is None:
+        kind = target.kind.storage_key
+        projects = self._objects.projects(kind) if project == EVERY_PROJECT else [project]
+        keys = [ObjectKeyInStore(kind, one, target.namespace, target.name) for one in projects]
+        found = [one for key in keys if (one := self._objects.get(key)) is not None]
+        if not found:
             raise not_found(target.kind.names, target.name)
+        if len(found) > 1:
+            named = ", ".join(one.project for one in found[:_PROJECTS_SHOWN])
+            message = f"{len(found)} projects have it, such as {named}: name one in the path"
+            raise bad_request(f'{target.kind.names.qualified} "{target.name}": {message}')
         whole = Selection(target, project, LabelQuery(), FieldQuery(), self._computed)
-        return json_answer(object_body(target, whole.shown(found), form, self._clock()))
+        return json_answer(object_body(target, whole.shown(found[0]), form, self._clock()))
 
     def _check_version(self, version: int) -> None:
         if version > self._objects.version:

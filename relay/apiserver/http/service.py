@@ -20,11 +20,9 @@ from relay.apiserver.access.principals import (
     forbidden_verb,
 )
 from relay.apiserver.access.tokens import UserAuthentication
-from relay.apiserver.http import discovery, openapi
 from relay.apiserver.http.actions import ActionRequest, Actions, acted
 from relay.apiserver.http.answers import (
     HEADERS,
-    aggregated_answer,
     answer_form,
     encode,
     json_answer,
@@ -35,6 +33,7 @@ from relay.apiserver.http.bodies import JSON, YAML, media_type_of, read_body, re
 from relay.apiserver.http.changes import ChangeOutcome, Changer
 from relay.apiserver.http.event_sweeper import EventSweeper
 from relay.apiserver.http.file_objects import FileObjects
+from relay.apiserver.http.openapi import document_answer
 from relay.apiserver.http.protobuf_bodies import PROTOBUF
 from relay.apiserver.http.reads import (
     Clock,
@@ -45,7 +44,6 @@ from relay.apiserver.http.reads import (
     selection,
 )
 from relay.apiserver.http.request_target import (
-    ApiTarget,
     ResourceTarget,
     WriteParameters,
     parse_target,
@@ -232,43 +230,11 @@ class ApiService:
         if len(request.rel_url.query) > _QUERY_FIELDS_MAX:
             raise bad_request(f"the query has more than {_QUERY_FIELDS_MAX} fields")
         if target.resource is None:
-            return self._document(request, target)
+            prefix = f"/projects/{target.project}" if self._tenancy else ""
+            return document_answer(request, target.path, prefix, self._kinds)
         query = request.rel_url.query
         call = _Call(request, principal, target.project, target.resource, query)
         return await self._resource(call)
-
-    def _document(self, request: web.BaseRequest, target: ApiTarget) -> web.StreamResponse:
-        if request.method not in ("GET", "HEAD"):
-            raise no_such_resource()
-        path = target.path
-        if path == "/openapi/v2":
-            return _cacheable(request, openapi.encoded_v2(self._kinds), "v2")
-        if path == "/openapi/v3":
-            return json_answer(self._index(target.project))
-        if path.startswith("/openapi/v3/"):
-            name = path.removeprefix("/openapi/v3/")
-            body = openapi.encoded(name, self._kinds)
-            if body is None:
-                raise no_such_resource()
-            return _cacheable(request, body, openapi.etag(name, self._kinds))
-        if answer_form(request.headers.get("Accept", "")).is_aggregated:
-            found = discovery.aggregated(path, self._kinds)
-            if found is not None:
-                return aggregated_answer(found)
-        found = discovery.document(path, self._kinds)
-        if found is None:
-            raise no_such_resource()
-        return json_answer(found)
-
-    def _index(self, project: str) -> JsonObject:
-        """Return the index of OpenAPI documents; their addresses are absolute on the server."""
-        prefix = f"/projects/{project}" if self._tenancy else ""
-        return {
-            "paths": {
-                name: {"serverRelativeURL": prefix + one["serverRelativeURL"]}
-                for name, one in openapi.index(self._kinds)["paths"].items()
-            }
-        }
 
     async def _resource(self, call: _Call) -> web.StreamResponse:
         target = call.target
@@ -286,10 +252,11 @@ class ApiService:
                 target.name,
             )
         if call.project == EVERY_PROJECT:
-            if verb not in READING or verb == "get":
-                message = "all projects at once can only be listed and watched"
+            if verb not in READING:
+                message = "all projects at once can only be read"
                 raise forbidden(target.kind.names, target.name, message)
-        else:
+        elif verb not in READING or call.project in call.principal.projects:
+            # A user of every project does not make one by reading it.
             await self._ensure_project(call.project)
         if verb == "watch":
             return await self._watch(call)
@@ -469,16 +436,6 @@ class ApiService:
             "items": deleted,
         }
         return ChangeOutcome(value)
-
-
-def _cacheable(request: web.BaseRequest, body: bytes, tag: str) -> web.StreamResponse:
-    quoted = f'"{tag}"'
-    if request.headers.get("If-None-Match") == quoted:
-        return web.Response(status=304, headers={**HEADERS, "ETag": quoted})
-    response = json_answer(body)
-    response.headers["ETag"] = quoted
-    response.enable_compression()
-    return response
 
 
 def _success(target: ResourceTarget, value: JsonObject) -> JsonObject:

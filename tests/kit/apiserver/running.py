@@ -12,10 +12,11 @@ from typing import Any
 
 import aiohttp
 import yaml
+from yarl import URL
 
 from relay.apiserver.access.certificates import CA_FILE
 from relay.apiserver.access.limits import ApiLimits
-from relay.apiserver.access.tokens import read_tokens
+from relay.apiserver.access.tokens import UserAuthentication, read_tokens
 from relay.apiserver.http.service import ApiHooks
 from relay.apiserver.server import ApiOptions, ApiServer
 from relay.config.settings.settings import ListenAddress
@@ -93,6 +94,17 @@ class ApiUser:
             value = json.loads(content) if content[:1] in (b"{", b"[") else {"text": content}
             return response.status, value, response.headers
 
+    async def raw(
+        self, method: str, path: str, body: str | None, headers: dict[str, str]
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        """Send a request with these headers; return the answer, and its body as it came."""
+        url = URL(self._url + path, encoded=True)
+        sent = {**self._headers, **headers}
+        async with self._session.request(
+            method, url, data=body, headers=sent, ssl=self._ca
+        ) as response:
+            return response, await response.read()
+
     async def patch(self, path: str, media_type: str, body: Any) -> tuple[int, dict[str, Any]]:
         """Send a patch of some type."""
         return await self.ask("PATCH", path, body, Content_Type=media_type)
@@ -138,9 +150,13 @@ async def local_api(
     users: list[dict[str, Any]] | None = None,
     tenancy: bool = False,
     limits: ApiLimits | None = None,
+    authentication: UserAuthentication | None = None,
     **hooks: Any,
 ) -> AsyncIterator[LocalApi]:
-    """Serve the API for the duration of the block; the folder keeps its objects."""
+    """Serve the API for the duration of the block; the folder keeps its objects.
+
+    Users are those of ``authentication``, or some with tokens.
+    """
     file = folder / "tokens.yaml"
     file.write_text(yaml.safe_dump(users or tokens()))
     options = ApiOptions(
@@ -150,7 +166,8 @@ async def local_api(
         tenancy=tenancy,
         limits=limits or ApiLimits(),
     )
-    authentication = read_tokens(file, "api.authentication.file", tenancy=tenancy)
+    if authentication is None:
+        authentication = read_tokens(file, "api.authentication.file", tenancy=tenancy)
     server = ApiServer(options, authentication, hooks=ApiHooks(**hooks))
     await server.start()
     try:

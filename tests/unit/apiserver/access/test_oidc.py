@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
@@ -11,9 +10,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from relay.apiserver.access.json_web_tokens import (
     KeySetError,
@@ -30,6 +28,7 @@ from relay.apiserver.access.oidc import (
     key_source,
 )
 from relay.runtime.errors import ConfigError
+from tests.kit.apiserver.issuer import encoded, jwks, number, public, signed_token
 
 RSA = rsa.generate_private_key(65537, 2048)
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -47,59 +46,15 @@ CLAIMS: dict[str, Any] = {
 OPTIONS = OidcOptions("https://issuer.example", "relay")
 
 
-def encoded(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).decode().rstrip("=")
-
-
-def number(value: int) -> str:
-    return encoded(value.to_bytes((value.bit_length() + 7) // 8))
-
-
-def public(kid: str, key: Any, **more: Any) -> dict[str, Any]:
-    """A key as a JWKS has it."""
-    one = key.public_key()
-    if isinstance(one, rsa.RSAPublicKey):
-        numbers = one.public_numbers()
-        made = {"kty": "RSA", "n": number(numbers.n), "e": number(numbers.e)}
-    elif isinstance(one, ec.EllipticCurvePublicKey):
-        point = one.public_numbers()
-        name = {256: "P-256", 384: "P-384"}[one.key_size]
-        made = {"kty": "EC", "crv": name, "x": number(point.x), "y": number(point.y)}
-    else:
-        raw = one.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        made = {"kty": "OKP", "crv": "Ed25519", "x": encoded(raw)}
-    return {"kid": kid, **made, **more}
-
-
-def jwks(*keys: dict[str, Any]) -> bytes:
-    return json.dumps({"keys": keys}).encode()
-
-
 KEYS = read_keys(
     jwks(public("rsa", RSA), public("ec", EC), public("ec384", EC384), public("ed", ED))
 )
 
 
-def signature(algorithm: str, key: Any, signed: bytes) -> bytes:
-    digest = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512}
-    if algorithm == "EdDSA":
-        return bytes(key.sign(signed))
-    one = digest[algorithm[2:]]()
-    if algorithm.startswith("RS"):
-        return bytes(key.sign(signed, padding.PKCS1v15(), one))
-    if algorithm.startswith("PS"):
-        return bytes(key.sign(signed, padding.PSS(padding.MGF1(one), one.digest_size), one))
-    r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(one)))
-    half = (key.key_size + 7) // 8
-    return r.to_bytes(half) + s.to_bytes(half)
-
-
 def token(
     claims: dict[str, Any], algorithm: str = "RS256", kid: str = "rsa", key: Any = RSA, **more: Any
 ) -> str:
-    header = {"alg": algorithm, "kid": kid, **more}
-    signed = f"{encoded(json.dumps(header).encode())}.{encoded(json.dumps(claims).encode())}"
-    return f"{signed}.{encoded(signature(algorithm, key, signed.encode()))}"
+    return signed_token(claims, key, algorithm, kid, **more)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
-"""Every verb on every resource, by every kind of user: refused with the right Status, or not."""
+"""Projects that do not see each other, all of them at once, Secrets, limits and foreign pages.
+
+Every verb on every resource by every wrong user: tests/integration/apiserver/test_every_verb.py.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,6 @@ from relay.apiserver.objects.kinds import ResourceKind, served_kinds
 from relay.apiserver.server import refuse_foreign_pages
 from tests.kit.apiserver.running import (
     ADMIN,
-    EDITOR,
-    VIEWER,
-    ApiUser,
     LocalApi,
     exporter,
     local_api,
@@ -27,9 +27,6 @@ HIDDEN = "hidden-name"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 MERGE = "application/merge-patch+json"
 FOREIGN = "token-of-a-stranger"
-READING = ("get", "list", "watch")
-WRITING = ("create", "update", "patch", "apply", "delete", "deletecollection")
-EDITED = ("exporters", "exportpolicies", "secrets")
 
 
 @asynccontextmanager
@@ -62,77 +59,6 @@ def collection(kind: ResourceKind) -> str:
     return f"{kind.path}{scope}/{kind.plural}"
 
 
-def requests() -> Iterator[tuple[ResourceKind, str, str, str, str]]:
-    """Kind, verb, method, path and media type of every verb on every resource."""
-    json_type = "application/json"
-    for kind in served_kinds():
-        many = collection(kind)
-        one = f"{many}/{HIDDEN}"
-        yield kind, "get", "GET", one, ""
-        yield kind, "list", "GET", many, ""
-        yield kind, "watch", "GET", f"{many}?resourceVersion=1", ""
-        yield kind, "create", "POST", many, json_type
-        yield kind, "update", "PUT", one, json_type
-        yield kind, "patch", "PATCH", one, MERGE
-        apply = "application/apply-patch+yaml"
-        yield kind, "apply", "PATCH", f"{one}?fieldManager=x", apply
-        yield kind, "delete", "DELETE", one, json_type
-        if "deletecollection" in kind.verbs:
-            yield kind, "deletecollection", "DELETE", many, json_type
-        if kind.has_status:
-            yield kind, "status", "PATCH", f"{one}/status", MERGE
-
-
-async def ask(user: ApiUser, method: str, path: str, media_type: str) -> tuple[int, dict[str, Any]]:
-    body = "{}" if media_type else None
-    headers = {"Content_Type": media_type} if media_type else {}
-    return await user.ask(method, path, body, **headers)
-
-
-async def test_strangers_are_refused_and_told_nothing(tmp_path: Path) -> None:
-    async with two_projects(tmp_path) as api:
-        for token, code, reason in (
-            ("", 401, "Unauthorized"),
-            ("token-of-nobody-at-all", 401, "Unauthorized"),
-            (FOREIGN, 403, "Forbidden"),
-        ):
-            user = api.user(token)
-            for _, verb, method, path, media_type in requests():
-                if verb == "watch":
-                    continue  # below: it is a stream
-                found, status = await ask(user, method, f"/projects/acme{path}", media_type)
-                where = (token, method, path, status)
-                assert (found, status["reason"], status["kind"]) == (code, reason, "Status"), where
-                # The same for a project that does not exist.
-                other, unknown = await ask(user, method, f"/projects/nosuch{path}", media_type)
-                assert other == found, where
-                expected = status["message"].replace("/projects/acme/", "/projects/nosuch/")
-                assert unknown["message"] == expected, where
-                without_path = json.dumps(status).replace(path.partition("?")[0], "")
-                assert HIDDEN not in without_path, where
-
-
-async def test_roles(tmp_path: Path) -> None:
-    async with two_projects(tmp_path) as api:
-        for kind, verb, method, path, media_type in requests():
-            allowed = {VIEWER: verb in READING, EDITOR: verb in READING, ADMIN: True}
-            if verb in WRITING and kind.plural in EDITED:
-                allowed[EDITOR] = True
-            for token, is_allowed in allowed.items():
-                where = (token, method, path)
-                user = api.user(token)
-                if verb == "watch":
-                    async with user.watch(f"/projects/acme{path}"):
-                        continue
-                code, status = await ask(user, method, f"/projects/acme{path}", media_type)
-                assert (code == 403) != is_allowed, (where, status)
-                if code == 403:
-                    assert status["reason"] == "Forbidden", where
-                    assert f'in API group "{kind.group}"' in status["message"], where
-                else:
-                    assert code in (200, 400, 404, 409, 415, 422), (where, status)
-
-
 async def test_a_user_of_every_project_reads_them_at_once(tmp_path: Path) -> None:
     everyone = {"token": "token-of-everybody", "user": "ops", "role": "viewer", "projects": ["*"]}
     async with local_api(tmp_path, users=[*tokens("acme", "other"), everyone], tenancy=True) as api:
@@ -151,8 +77,28 @@ async def test_a_user_of_every_project_reads_them_at_once(tmp_path: Path) -> Non
         async with ops.watch(f"/projects/*{path}", timeoutSeconds="1") as events:
             shown = [event["object"]["metadata"]["annotations"] async for event in events]
         assert [one[annotation] for one in shown] == ["acme", "other"]
-        assert (await ops.ask("GET", f"/projects/*{path}/acme"))[0] == 403
+        code, status = await ops.ask("GET", f"/projects/*{path}/acme")
+        assert (code, status["reason"]) == (400, "BadRequest")
+        assert "2 projects have it, such as acme, other" in status["message"]
+        assert (await admin.ask("DELETE", f"/projects/other{path}/acme"))[0] == 200
+        code, found = await ops.ask("GET", f"/projects/*{path}/acme")
+        assert (code, found["metadata"]["annotations"][annotation]) == (200, "acme")
+        assert (await ops.ask("GET", f"/projects/*{path}/none"))[0] == 404
         assert (await admin.ask("GET", f"/projects/*{path}"))[0] == 403
+
+
+async def test_reading_makes_no_project(tmp_path: Path) -> None:
+    everyone = {"token": "token-of-everybody", "user": "ops", "role": "admin", "projects": ["*"]}
+    async with local_api(tmp_path, users=[*tokens("acme"), everyone], tenancy=True) as api:
+        ops, namespaces = api.user(everyone["token"]), "/api/v1/namespaces"
+        for path in (path_of("exporters"), namespaces):
+            code, listed = await ops.ask("GET", f"/projects/new{path}")
+            assert (code, listed["items"]) == (200, [])
+        assert (await ops.ask("GET", f"/projects/new{namespaces}/default"))[0] == 404
+        _, everywhere = await ops.ask("GET", f"/projects/*{namespaces}")
+        assert len(everywhere["items"]) == 1
+        assert (await ops.ask("POST", f"/projects/new{path_of('exporters')}", exporter()))[0] == 201
+        assert (await ops.ask("GET", f"/projects/new{namespaces}/default"))[0] == 200
 
 
 async def test_projects_do_not_see_each_other(tmp_path: Path) -> None:

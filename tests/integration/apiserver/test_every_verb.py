@@ -1,0 +1,315 @@
+"""Every verb on every resource by every wrong user: the right Status, and no name leaks.
+
+The requests come from the server's own discovery, so a kind or verb that is added is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from relay.apiserver.access.oidc import KeySource, OidcAuthentication, OidcOptions
+from relay.apiserver.http.actions import ActionRequest
+from relay.apiserver.objects.kinds import action_kinds
+from relay.apiserver.store.served_objects import ServedObjects
+from tests.kit.apiserver.attempts import (
+    READING,
+    Attempt,
+    RawAnswer,
+    ServedResource,
+    answered,
+    attempts,
+    served_resources,
+)
+from tests.kit.apiserver.issuer import AUDIENCE, ISSUER, Issuer
+from tests.kit.apiserver.running import (
+    ADMIN,
+    EDITOR,
+    VIEWER,
+    ApiUser,
+    LocalApi,
+    exporter,
+    local_api,
+    tokens,
+)
+
+pytestmark = [pytest.mark.slow]
+
+THERE, MISSING = "there-it-is", "nowhere-now"  # of one length, as the answers must be
+PROJECT, STRANGE = "acme", "nope"
+STRANGER = {"token": "token-of-a-stranger", "user": "stranger", "projects": ["else"]}
+OPS = {"token": "token-of-everybody", "user": "ops", "projects": ["*"]}
+PARALLEL = 90
+EDITED = ("exporters", "exportpolicies", "secrets")
+ASKED = ("exporterpreviews", "seriesexplanations")
+ROLES = {VIEWER: "viewer", EDITOR: "editor", ADMIN: "admin"}
+WRONG_HEADERS = {
+    "none": None,
+    "empty": "",
+    "of another scheme": "Basic dTpw",
+    "a scheme alone": "Bearer",
+    "without a scheme": ADMIN,
+    "of an unknown token": "Bearer token-of-nobody-at-all",
+    "of a prefix of a token": f"Bearer {ADMIN[:-1]}",
+    "of a token and more": f"Bearer {ADMIN} {ADMIN}",
+    "of a token in another case": f"Bearer {ADMIN.upper()}",
+    "of a token in quotes": f'Bearer "{ADMIN}"',
+    "of a long token": f"Bearer {'x' * 8000}",
+    "of bytes that are no UTF-8": "Bearer \udcff\udcfe",
+}
+
+SINK = {"endpoint": "https://prometheus.example/push", "retry": {}, "batch": {}}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "Event": {"involvedObject": {"namespace": "default"}},
+    "Exporter": {"spec": exporter()["spec"]},
+    "ExportPolicy": {
+        "spec": {
+            "sources": [{"name": "all", "metrics": {"metricsql": "{}"}}],
+            "sinks": [
+                {"name": "one", "sources": ["all"], "target": {"prometheusRemoteWrite": SINK}}
+            ],
+        }
+    },
+}
+"""What an object of a kind needs, beside its name."""
+
+
+async def acted(_request: ActionRequest) -> dict[str, Any]:
+    return {}
+
+
+ACTIONS = {kind.plural: acted for kind in action_kinds()}
+
+
+@asynccontextmanager
+async def api_with_objects(folder: Path, root: str, **more: Any) -> AsyncIterator[LocalApi]:
+    """The API with an object of each kind; with tenancy if there is a root."""
+    async with local_api(folder, tenancy=bool(root), actions=ACTIONS, **more) as api:
+        yield api
+
+
+async def made_objects(admin: ApiUser, root: str) -> list[ServedResource]:
+    """Create an object of each kind; return what is served."""
+    resources = await served_resources(admin, root)
+    for one in resources:
+        if one.subresource or "get" not in one.verbs:
+            continue
+        body = {"apiVersion": one.api_version, "kind": one.kind, "metadata": {"name": THERE}}
+        body |= EXAMPLES.get(one.kind, {})
+        code, status = await admin.ask("POST", f"{root}{one.path()}", body)
+        assert code == 201, (f"{one.kind} needs another example", status)
+    return resources
+
+
+@contextmanager
+def no_object_is_looked_at() -> Iterator[None]:
+    """Fail for a refusal that depends on what is stored: its time could tell of it."""
+
+    def refuse(*_arguments: object) -> None:
+        raise AssertionError("a request that is refused looks at objects")
+
+    with (
+        patch.object(ServedObjects, "get", refuse),
+        patch.object(ServedObjects, "listed", refuse),
+        patch.object(ServedObjects, "count", refuse),
+        patch.object(ServedObjects, "write", refuse),
+        patch.object(ServedObjects, "projects", refuse),
+    ):
+        yield
+
+
+async def all_answers(
+    user: ApiUser, wanted: list[Attempt], root: str, **headers: str
+) -> list[RawAnswer]:
+    """Send every attempt, some at once; return the answers in order."""
+    found: list[RawAnswer] = []
+    for start in range(0, len(wanted), PARALLEL):
+        part = wanted[start : start + PARALLEL]
+        found += await asyncio.gather(*(answered(user, one, root, **headers) for one in part))
+    return found
+
+
+def unauthorized() -> bytes:
+    status = {
+        "apiVersion": "v1",
+        "code": 401,
+        "kind": "Status",
+        "message": "Unauthorized",
+        "metadata": {},
+        "reason": "Unauthorized",
+        "status": "Failure",
+    }
+    return json.dumps(status, separators=(",", ":")).encode()
+
+
+async def check_unauthorized(api: LocalApi, resources: list[ServedResource], header: Any) -> None:
+    """Check that a header gets one and the same answer, whatever is asked for."""
+    user = api.user("")
+    headers = {} if header is None else {"Authorization": header}
+    wanted = [*attempts(resources, THERE), *attempts(resources, MISSING)]
+    for root in ("", f"/projects/{PROJECT}"):
+        with no_object_is_looked_at():
+            found = set(await all_answers(user, wanted, root, **headers))
+        (one,) = found
+        assert (one.code, one.reason, one.body) == (401, "Unauthorized", unauthorized())
+        assert dict(one.headers)["WWW-Authenticate"] == 'Bearer realm="relay"'
+
+
+@pytest.mark.parametrize("root", ["", f"/projects/{PROJECT}"])
+async def test_unknown_users_are_told_nothing(tmp_path: Path, root: str) -> None:
+    users = tokens(PROJECT) if root else tokens()
+    async with api_with_objects(tmp_path, root, users=users) as api:
+        resources = await made_objects(api.user(ADMIN), root)
+        for header in WRONG_HEADERS.values():
+            await check_unauthorized(api, resources, header)
+
+
+@pytest.mark.parametrize("root", ["", f"/projects/{PROJECT}"])
+async def test_tokens_of_an_issuer_that_are_refused(tmp_path: Path, root: str) -> None:
+    issuer = Issuer(time.time())
+
+    async def keys() -> bytes:
+        return issuer.keys
+
+    options = OidcOptions(ISSUER, AUDIENCE)
+    authentication = OidcAuthentication(options, KeySource(keys, time.monotonic), time.time)
+    async with api_with_objects(tmp_path, root, authentication=authentication) as api:
+        resources = await made_objects(api.user(issuer.token()), root)
+        for _, token in issuer.refused():
+            await check_unauthorized(api, resources, f"Bearer {token}")
+        if root:
+            stranger = api.user(issuer.token(projects=["else"], sub="stranger"))
+            await check_foreign(stranger, resources)
+
+
+async def check_foreign(user: ApiUser, resources: list[ServedResource]) -> None:
+    """Check that a project of others is refused, in words that only depend on the path."""
+    for name in (THERE, MISSING):
+        for project in (PROJECT, STRANGE, "*"):
+            root = f"/projects/{project}"
+            wanted = list(attempts(resources, name))
+            with no_object_is_looked_at():
+                found = await all_answers(user, wanted, root)
+            for attempt, answer in zip(wanted, found, strict=True):
+                path = f"{root}{attempt.path}".partition("?")[0]
+                verb = attempt.method.lower()
+                said = f'forbidden: User "stranger" cannot {verb} path "{path}"'
+                check_forbidden(answer, said, {}, attempt)
+
+
+def check_forbidden(
+    answer: RawAnswer, message: str, details: dict[str, str], attempt: Attempt
+) -> None:
+    expected = {
+        "apiVersion": "v1",
+        "code": 403,
+        "details": details,
+        "kind": "Status",
+        "message": message,
+        "metadata": {},
+        "reason": "Forbidden",
+        "status": "Failure",
+    }
+    assert (answer.code, answer.reason, answer.status) == (403, "Forbidden", expected), attempt
+    names = {name for name, _ in answer.headers}
+    plain = {"Server", "Cache-Control", "X-Content-Type-Options", "Content-Type", "Content-Length"}
+    assert names == plain, attempt
+
+
+async def test_other_projects_are_refused(tmp_path: Path) -> None:
+    root = f"/projects/{PROJECT}"
+    strangers = [{**STRANGER, "role": "admin"}]
+    users = [*tokens(PROJECT), *strangers]
+    async with api_with_objects(tmp_path, root, users=users) as api:
+        resources = await made_objects(api.user(ADMIN), root)
+        await check_foreign(api.user(STRANGER["token"]), resources)
+
+
+def is_allowed(role: str, verb: str, resource: ServedResource) -> bool:
+    """Return what a role may, as docs/api.md has it; a kind that it does not name is an admin's."""
+    if resource.subresource == "tap":
+        return role == "admin"
+    if role == "admin" or verb in READING:
+        return True
+    if resource.plural in ASKED:
+        return True
+    edited = resource.plural in (*EDITED, "sinktests") and not resource.subresource
+    return role == "editor" and edited
+
+
+def refusal_of(user: str, attempt: Attempt) -> tuple[str, dict[str, str]]:
+    """Return message and details of a refusal, in kube-apiserver's words."""
+    resource = attempt.resource
+    assert resource is not None
+    scope = "at the cluster scope"
+    if resource.namespaced:
+        scope = 'in the namespace "default"'
+    elif resource.plural == "namespaces" and attempt.name:
+        scope = f'in the namespace "{attempt.name}"'
+    details = {"name": attempt.name, "group": resource.group, "kind": resource.plural}
+    qualified = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+    subject = f'{qualified} "{attempt.name}"' if attempt.name else qualified
+    message = (
+        f'{subject} is forbidden: User "{user}" cannot {attempt.verb} resource '
+        f'"{resource.full_name}" in API group "{resource.group}" {scope}'
+    )
+    return message, {key: value for key, value in details.items() if value}
+
+
+@pytest.mark.parametrize("root", ["", f"/projects/{PROJECT}"])
+async def test_roles_are_kept_to(tmp_path: Path, root: str) -> None:
+    users = tokens(PROJECT) if root else tokens()
+    async with api_with_objects(tmp_path, root, users=users) as api:
+        resources = await made_objects(api.user(ADMIN), root)
+        names = {one.full_name for one in resources}
+        assert {*EDITED, *ASKED, "sinktests", "namespaces", "exporters/status"} <= names
+        for token, role in ROLES.items():
+            for name in (THERE, MISSING):
+                await check_role(api.user(token), role, list_of(resources, name), root)
+
+
+def list_of(resources: list[ServedResource], name: str) -> list[Attempt]:
+    return list(attempts(resources, name, only_served=True))
+
+
+async def check_role(user: ApiUser, role: str, wanted: list[Attempt], root: str) -> None:
+    refused, allowed = [], []
+    for one in wanted:
+        assert one.resource is not None
+        (allowed if is_allowed(role, one.verb, one.resource) else refused).append(one)
+    with no_object_is_looked_at():
+        answers = await all_answers(user, refused, root)
+    for attempt, answer in zip(refused, answers, strict=True):
+        check_forbidden(answer, *refusal_of(role, attempt), attempt)
+    for attempt, answer in zip(allowed, await all_answers(user, allowed, root), strict=True):
+        assert answer.code not in (401, 403, 405, 500), (attempt, answer.body)
+    assert bool(refused) == (role != "admin")
+
+
+@pytest.mark.parametrize("role", ["viewer", "editor", "admin"])
+async def test_all_projects_at_once_are_read_only(tmp_path: Path, role: str) -> None:
+    root = f"/projects/{PROJECT}"
+    users = [*tokens(PROJECT), {**OPS, "role": role}]
+    async with api_with_objects(tmp_path, root, users=users) as api:
+        resources = await made_objects(api.user(ADMIN), root)
+        ops = api.user(OPS["token"])
+        for name in (THERE, MISSING):
+            wanted = list_of(resources, name)
+            for attempt, answer in zip(
+                wanted, await all_answers(ops, wanted, "/projects/*"), strict=True
+            ):
+                resource = attempt.resource
+                assert resource is not None
+                if attempt.verb in READING:
+                    expected = 404 if name == MISSING and attempt.verb == "get" else 200
+                    assert answer.code == expected, (attempt, answer.body)
+                else:
+                    assert (answer.code, answer.status["reason"]) == (403, "Forbidden"), attempt
