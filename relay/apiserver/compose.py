@@ -9,7 +9,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from relay.apiserver.access.oidc import OidcAuthentication, OidcOptions, key_source
-from relay.apiserver.access.tokens import NoAuthentication, UserAuthentication, read_tokens
+from relay.apiserver.access.token_file import TokenFile
+from relay.apiserver.access.tokens import NoAuthentication, UserAuthentication
 from relay.apiserver.file_follower import FileFollower
 from relay.apiserver.http.service import ApiHooks, allow_every_request
 from relay.apiserver.merging.managed_fields import JsonObject
@@ -28,7 +29,7 @@ from relay.runtime.errors import ConfigError, Fault
 from relay.telemetry.snapshot import ApiFigures
 
 _log: Final = logging.getLogger("relay.api")
-_AUTHENTICATION: Final = "api.authentication"
+AUTHENTICATION: Final = "api.authentication"
 
 
 class OwnApi:
@@ -57,6 +58,7 @@ class OwnApi:
         objects = self._server.objects
         self._statuses = ObjectStatuses(objects, lambda: self._server.service.changer)
         self.source: Final = ApiResources(objects)
+        self._tokens: TokenFile | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def _computed(self, kind: ResourceKind, one: StoredObject) -> JsonObject | None:
@@ -66,8 +68,7 @@ class OwnApi:
         """Read users and keys, load the objects, and listen; raise ConfigError."""
         keys = self._settings.encryption_key_file
         self._server.admit(
-            authentication_of(self._settings.authentication, tenancy=self._tenancy),
-            None if keys is None else read_cipher(keys, "api.encryptionKeyFile"),
+            self._users(), None if keys is None else read_cipher(keys, "api.encryptionKeyFile")
         )
         try:
             await self._server.start()
@@ -75,6 +76,25 @@ class OwnApi:
             raise ConfigError((Fault("api.path", str(error)),)) from error
         addresses = ", ".join(str(one) for one in self._server.addresses)
         _log.info("the API is served", extra={"listen": addresses})
+        if self._tokens is not None:
+            self._run(self._tokens.run())
+
+    def _users(self) -> UserAuthentication:
+        """Return what tells users; a file of tokens is followed."""
+        given = self._settings.authentication
+        if given.file is None:
+            return authentication_of(given, tenancy=self._tenancy)
+        self._tokens = TokenFile(
+            given.file,
+            f"{AUTHENTICATION}.file",
+            tenancy=self._tenancy,
+            changed=self._make_projects,
+        )
+        self._tokens.read()
+        return self._tokens.authentication
+
+    async def _make_projects(self) -> None:
+        await self._server.service.start()
 
     async def follow(
         self, board: StatusBoard, files: Callable[[], tuple[OriginResources, ...]]
@@ -113,6 +133,7 @@ class OwnApi:
             transactions=objects.commits.transactions,
             failed=objects.commits.failed,
             waiting=objects.commits.waiting,
+            token_faults=None if self._tokens is None else self._tokens.faults,
         )
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -130,12 +151,10 @@ def make_api(settings: Settings) -> OwnApi | None:
 
 
 def authentication_of(settings: ApiAuthentication, *, tenancy: bool) -> UserAuthentication:
-    """Return what tells users by their tokens; raise ConfigError for a file that is faulty."""
-    if settings.type == "none":
+    """Return what tells users without a file of tokens; raise ConfigError for faulty keys."""
+    if settings.oidc is None:
+        assert settings.type == "none", "the settings are valid"
         return NoAuthentication()
-    if settings.file is not None:
-        return read_tokens(settings.file, f"{_AUTHENTICATION}.file", tenancy=tenancy)
-    assert settings.oidc is not None, "the settings are valid"
     given = settings.oidc
     options = OidcOptions(
         issuer=given.issuer,
@@ -145,5 +164,6 @@ def authentication_of(settings: ApiAuthentication, *, tenancy: bool) -> UserAuth
         user_claim=given.user_claim,
         projects_claim=given.projects_claim,
         role_claim=given.role_claim,
+        tenancy=tenancy,
     )
     return OidcAuthentication(options, key_source(options, time.monotonic), time.time)

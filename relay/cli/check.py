@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from relay.apiserver.check_files import check_files
 from relay.config.export_policy.notices import notices as policy_notices
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Exporter
 from relay.config.inventory_manifests import load_inventory
+from relay.config.settings.api import ApiSettings
 from relay.config.settings.lint import notices
 from relay.config.settings.settings import ExporterPath, read_settings
 from relay.config.yaml.document import read_documents
@@ -96,6 +98,8 @@ def _check_settings(
     if not found:
         lines.append(f"good     {path}: settings")
         lines += [f"warning  {path}: {notice}" for notice in notices(settings, os.environ)]
+    if settings.api is not None:
+        _check_api(path, settings.api, lines, faults, tenancy=settings.tenancy is not None)
     loaded = load_exporters(
         settings.exporters,
         secrets_root=settings.secrets,
@@ -125,6 +129,19 @@ def _check_settings(
         lines.append(f"good     {path}: inventory of {len(inventory.objects)} objects")
         lines += [f"fault    {fault}" for fault in inventory.faults]
         faults += inventory.faults
+
+
+def _check_api(
+    path: Path, api: ApiSettings, lines: list[str], faults: list[Fault], *, tenancy: bool
+) -> None:
+    found = check_files(api, tenancy=tenancy)
+    if found.tokens is not None:
+        lines.append(f"good     {path}: {counted(found.tokens, 'token')} of the API")
+        if not found.tokens:
+            lines.append(f"warning  {path}: api.authentication.file: no token, so no user")
+    lines += [f"warning  {notice}" for notice in found.notices]
+    lines += [f"fault    {fault}" for fault in found.faults]
+    faults += found.faults
 
 
 def _is_empty(path: Path) -> bool:

@@ -197,6 +197,11 @@ def _api_changes(snapshot: Snapshot) -> Iterator[Row]:
         yield ("failed",), snapshot.own_api.failed
 
 
+def _api_token_faults(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.own_api is not None and snapshot.own_api.token_faults is not None:
+        yield (), snapshot.own_api.token_faults
+
+
 API_METRICS: Final = (
     MetricSpec(
         "relay_api_requests_total",
@@ -253,5 +258,12 @@ API_METRICS: Final = (
         "Changes of objects of the relay's own API that are not durable yet.",
         (),
         _of_api(lambda a: a.waiting),
+    ),
+    MetricSpec(
+        "relay_api_token_faults",
+        "gauge",
+        "Faults of the API's file of tokens; above 0 its users are those of an earlier file.",
+        (),
+        _api_token_faults,
     ),
 )

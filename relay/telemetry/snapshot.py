@@ -230,7 +230,7 @@ class ApiFigures:
     """Figures of the relay's own API; ``answers`` by method and code, ``objects`` by kind.
 
     ``requests`` and ``watches`` are in progress; ``waiting`` changes are not durable yet,
-    ``failed`` ones were not stored.
+    ``failed`` ones were not stored. ``token_faults`` is None without a file of tokens.
     """
 
     answers: Mapping[tuple[str, int], int] = field(default_factory=dict)
@@ -242,6 +242,7 @@ class ApiFigures:
     transactions: int = 0
     failed: int = 0
     waiting: int = 0
+    token_faults: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

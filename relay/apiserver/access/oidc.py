@@ -2,7 +2,8 @@
 
 Keys come from a file, or from the issuer's address: they are read anew every
 :data:`REFRESH_S`, and when a token names a key that is not known, at most once in
-:data:`UNKNOWN_KEY_S`. The last good keys stay.
+:data:`UNKNOWN_KEY_S`. The last good keys stay. Only a request that needs a key that is not there
+waits for the issuer: one that is slow or away holds up nobody else.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ REFRESH_S: Final = 600.0
 UNKNOWN_KEY_S: Final = 10.0
 LEEWAY_S: Final = 30.0
 """Difference of clocks that is allowed for."""
+LOG_S: Final = 1.0
+"""Time between two lines of the log about tokens that are refused."""
 _TIMEOUT_S: Final = 10.0
 _PROJECTS_MAX: Final = 1000
 _USER_CHARS_MAX: Final = 256
@@ -51,6 +54,8 @@ class OidcOptions:
     user_claim: str = "sub"
     projects_claim: str = "projects"
     role_claim: str = "role"
+    tenancy: bool = True
+    """False: there are no projects, and their claim is not read."""
 
 
 class KeySource:
@@ -62,24 +67,32 @@ class KeySource:
         self._keys: dict[str, SigningKey] = {}
         self._tried_at = float("-inf")
         self._read_at = float("-inf")
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<KeySource: {len(self._keys)} keys>"
 
     async def keys(self, *, is_unknown: bool = False) -> Mapping[str, SigningKey]:
         """Return the keys; read them anew if they are old, or one is missing."""
-        async with self._reading:
-            now = self._clock()
-            wanted = is_unknown or now - self._read_at >= REFRESH_S
-            if wanted and now - self._tried_at >= UNKNOWN_KEY_S:
-                self._tried_at = now
-                try:
-                    self._keys = read_keys(await self._fetch())
-                    self._read_at = now
-                except (KeySetError, OSError) as error:
-                    _log.warning("the issuer's keys cannot be read: %s", error)
-            return self._keys
+        now = self._clock()
+        wanted = is_unknown or now - self._read_at >= REFRESH_S
+        if wanted and self._reading is None and now - self._tried_at >= UNKNOWN_KEY_S:
+            self._tried_at = now
+            self._reading = asyncio.get_running_loop().create_task(self._read(now))
+        if self._reading is not None and (is_unknown or not self._keys):
+            await asyncio.shield(self._reading)
+        return self._keys
+
+    async def _read(self, now: float) -> None:
+        try:
+            self._keys = read_keys(await self._fetch())
+            self._read_at = now
+        except (KeySetError, OSError) as error:
+            _log.warning("the issuer's keys cannot be read: %s", error)
+        except Exception:
+            _log.exception("bug in the relay: the issuer's keys are not read")
+        finally:
+            self._reading = None
 
 
 class OidcAuthentication:
@@ -91,6 +104,8 @@ class OidcAuthentication:
         self._options = options
         self._source = source
         self._wall_clock = wall_clock
+        self._logged_at = float("-inf")
+        self._unlogged = 0
 
     def __repr__(self) -> str:
         return f"<OidcAuthentication {self._options.issuer}>"
@@ -111,8 +126,17 @@ class OidcAuthentication:
                 claims = verified_claims(token, await self._source.keys(is_unknown=True))
             return self._user(claims)
         except TokenInvalidError as error:
-            _log.info("a token is refused: it %s", error)
+            self._note(error)
             return None
+
+    def _note(self, error: TokenInvalidError) -> None:
+        """Log why a token is refused; not each, as anybody may send them."""
+        now = self._wall_clock()
+        if abs(now - self._logged_at) < LOG_S:
+            self._unlogged += 1
+            return
+        _log.info("a token is refused: it %s", error, extra={"unlogged": self._unlogged})
+        self._logged_at, self._unlogged = now, 0
 
     def _user(self, claims: Mapping[str, Any]) -> Principal:
         options = self._options
@@ -132,6 +156,8 @@ class OidcAuthentication:
         role = claims.get(options.role_claim)
         if role not in ROLES:
             raise TokenInvalidError(f"has no role in {options.role_claim}")
+        if not options.tenancy:
+            return Principal(user, frozenset({EVERY_PROJECT}), role)
         named = claims.get(options.projects_claim)
         projects = named.split() if isinstance(named, str) else named
         if not isinstance(projects, list) or not 0 < len(projects) <= _PROJECTS_MAX:

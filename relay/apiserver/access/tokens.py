@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from relay.apiserver.access.principals import EVERY_PROJECT, ROLES, Principal
 from relay.apiserver.objects.metadata import name_problem
-from relay.config.yaml.document import read_documents
+from relay.config.yaml.document import Document, Where, read_documents
 from relay.runtime.errors import ConfigError, Fault
 
 TOKEN_CHARS_MIN: Final = 16
+TOKENS_MAX: Final = 100_000
 _FIELDS: Final = ("token", "user", "projects", "role")
 
 
@@ -38,14 +40,24 @@ def bearer(authorization: str | None) -> str:
 
 
 class TokenAuthentication:
-    """Knows users by their tokens."""
+    """Knows users by their tokens; ``notices`` are for the operator."""
 
-    def __init__(self, users: Mapping[str, Principal]) -> None:
+    def __init__(
+        self, users: Mapping[str, Principal] | None = None, notices: tuple[str, ...] = ()
+    ) -> None:
         """Take users by the SHA-256 of their tokens, in hexadecimal digits."""
-        self._users = dict(users)
+        self._users = dict(users or {})
+        self.notices = notices
 
     def __repr__(self) -> str:
         return f"<TokenAuthentication: {len(self._users)} tokens>"
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def take(self, other: TokenAuthentication) -> None:
+        """Know the users of another one from now on, and no longer the own."""
+        self._users, self.notices = other._users, other.notices
 
     async def principal(self, authorization: str | None) -> Principal | None:
         """Return the user of an ``Authorization`` header, None for one that is not valid."""
@@ -78,50 +90,66 @@ class NoAuthentication:
 
 
 def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def read_tokens(path: Path, setting: str, *, tenancy: bool) -> TokenAuthentication:
     """Read a file of tokens; raise ConfigError with every fault, none of which shows a token.
 
-    Without tenancy ``projects`` may be left out.
+    Without tenancy ``projects`` may be left out, and separate nothing.
     """
     documents = read_documents(path)
     faults: list[Fault] = [
-        Fault(f"{setting}", message, str(path))
+        _fault(document, where, message)
         for document in documents
-        for _, message in document.faults
+        for where, message in document.faults
     ]
     value = documents[0].value if len(documents) == 1 else None
     if not isinstance(value, list):
-        faults.append(Fault(setting, "must be one list of tokens", str(path)))
-        raise ConfigError(faults)
+        raise ConfigError(faults or (Fault(setting, "must be one list of tokens", str(path)),))
+    (document,) = documents
+    if len(value) > TOKENS_MAX:
+        raise ConfigError((Fault(setting, f"more than {TOKENS_MAX} tokens", str(path)),))
     users: dict[str, Principal] = {}
+    needless = 0
     for index, entry in enumerate(value):
-        messages = list(_faults(entry, tenancy=tenancy))
-        faults += [Fault(f"[{index}]{place}", said, str(path)) for place, said in messages]
-        if messages:
+        found = list(_faults(entry, tenancy=tenancy))
+        faults += [_fault(document, (index, *where), said) for where, said in found]
+        if found:
             continue
         digest = _digest(entry["token"])
         if digest in users:
-            faults.append(Fault(f"[{index}].token", "is listed twice", str(path)))
+            faults.append(_fault(document, (index, "token"), "is listed twice"))
         named = frozenset(entry.get("projects", (EVERY_PROJECT,)))
+        needless += not tenancy and EVERY_PROJECT not in named
         users[digest] = Principal(entry["user"], named, entry["role"])
     if faults:
         raise ConfigError(faults)
-    return TokenAuthentication(users)
+    notices: tuple[str, ...] = ()
+    if needless:
+        said = (
+            "name projects, and there are none without tenancy: they may everything of their role"
+        )
+        notices = (f"{path}: {needless} of {len(users)} tokens {said}",)
+    return TokenAuthentication(users, notices)
 
 
-def _faults(entry: Any, *, tenancy: bool) -> list[tuple[str, str]]:
+def _fault(document: Document, where: Where, message: str) -> Fault:
+    """Return a fault with its line; without the line's text, which may hold a token."""
+    return replace(document.fault(where, message), excerpt="")
+
+
+def _faults(entry: Any, *, tenancy: bool) -> list[tuple[Where, str]]:
     if not isinstance(entry, dict):
-        return [("", f"must be a mapping of {', '.join(_FIELDS)}")]
-    found = [
-        (f".{field}", f"unknown field; known are {', '.join(_FIELDS)}")
-        for field in entry
-        if field not in _FIELDS
+        return [((), f"must be a mapping of {', '.join(_FIELDS)}")]
+    # A name that is not known may be a token: {token:abc} is a mapping with one key.
+    unknown = [field for field in entry if field not in _FIELDS]
+    found: list[tuple[Where, str]] = [
+        ((field,) if _is_plain(field) else (), f"unknown field; known are {', '.join(_FIELDS)}")
+        for field in unknown
     ]
     found += [
-        (f".{field}", "must be a text that is not empty")
+        ((field,), "must be a text that is not empty")
         for field in ("token", "user")
         if not isinstance(entry.get(field), str) or not entry[field]
     ]
@@ -129,20 +157,25 @@ def _faults(entry: Any, *, tenancy: bool) -> list[tuple[str, str]]:
     if isinstance(token, str) and token:
         if len(token) < TOKEN_CHARS_MIN:
             message = f"must have at least {TOKEN_CHARS_MIN} characters"
-            found.append((".token", message))
+            found.append((("token",), message))
         if not token.isascii() or not token.isprintable() or " " in token:
-            found.append((".token", "must be printable ASCII without blanks"))
+            found.append((("token",), "must be printable ASCII without blanks"))
     if entry.get("role") not in ROLES:
-        found.append((".role", f"must be one of {', '.join(ROLES)}"))
+        found.append((("role",), f"must be one of {', '.join(ROLES)}"))
     projects = entry.get("projects")
     if projects is None and not tenancy:
         return found
     if not isinstance(projects, list) or not projects:
-        found.append((".projects", 'must be a list of names, or ["*"]'))
+        found.append((("projects",), 'must be a list of names, or ["*"]'))
         return found
     for place, project in enumerate(projects):
         if project == EVERY_PROJECT:
             continue
         if not isinstance(project, str) or name_problem(project):
-            found.append((f".projects[{place}]", "must be the name of a project"))
+            found.append((("projects", place), "must be the name of a project"))
     return found
+
+
+def _is_plain(field: Any) -> bool:
+    """Return True for what may be shown as the name of a field."""
+    return isinstance(field, str) and field.isidentifier() and len(field) < TOKEN_CHARS_MIN

@@ -19,6 +19,7 @@ from relay.apiserver.access.principals import (
     forbidden_project,
     forbidden_verb,
 )
+from relay.apiserver.access.revocation import while_admitted
 from relay.apiserver.access.tokens import UserAuthentication
 from relay.apiserver.http.actions import ActionRequest, Actions, acted
 from relay.apiserver.http.answers import (
@@ -170,7 +171,7 @@ class ApiService:
         return f"<ApiService of {self._objects!r}>"
 
     async def start(self) -> None:
-        """Make the projects that the configuration names exist."""
+        """Make the projects that the users have exist; called again when others have come."""
         projects = self._authentication.projects() if self._tenancy else {""}
         for project in sorted(projects):
             await self._ensure_project(project)
@@ -300,7 +301,8 @@ class ApiService:
         parameters = read_parameters(call.query)
         wanted = selection(call.target, call.project, parameters, self._hooks.computed)
         with self._usage.watch(call.principal.user, call.project):
-            return await self._watcher.watch(call.request, wanted, parameters, form)
+            work = self._watcher.watch(call.request, wanted, parameters, form)
+            return await while_admitted(call.request, call.principal, self._authentication, work)
 
     async def _change(self, call: _Call, verb: str) -> web.StreamResponse:
         target = call.target

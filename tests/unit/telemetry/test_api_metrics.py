@@ -16,6 +16,7 @@ FIGURES = ApiFigures(
     transactions=9,
     failed=1,
     waiting=6,
+    token_faults=2,
 )
 
 
@@ -30,6 +31,7 @@ def test_each_figure_has_a_metric() -> None:
         "relay_api_changes_total": [(("stored",), 16), (("failed",), 1)],
         "relay_api_transactions_total": [((), 9)],
         "relay_api_changes_waiting": [((), 6)],
+        "relay_api_token_faults": [((), 2)],
     }
 
 

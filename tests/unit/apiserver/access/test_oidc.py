@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,9 @@ from relay.apiserver.access.json_web_tokens import (
     verified_claims,
 )
 from relay.apiserver.access.oidc import (
+    LEEWAY_S,
+    LOG_S,
+    REFRESH_S,
     UNKNOWN_KEY_S,
     KeySource,
     OidcAuthentication,
@@ -131,12 +137,15 @@ class Issuer:
         self.document = jwks(*keys)
         self.asked = 0
         self.is_away = False
+        self.answers: asyncio.Event | None = None
         self.now = 0.0
 
     async def fetch(self) -> bytes:
         self.asked += 1
         if self.is_away:
             raise OSError("away")
+        if self.answers is not None:
+            await self.answers.wait()
         return self.document
 
     def authentication(self) -> OidcAuthentication:
@@ -195,7 +204,54 @@ async def test_a_new_key_is_learned_and_an_old_one_kept() -> None:
     issuer.is_away = True
     issuer.now += 10_000
     assert await user(authentication, rotated) is not None
+    await asyncio.sleep(0)
     assert issuer.asked == 3
+
+
+async def test_an_issuer_that_does_not_answer_holds_up_nobody() -> None:
+    issuer = Issuer(public("rsa", RSA))
+    authentication = issuer.authentication()
+    assert await user(authentication, token(CLAIMS)) is not None
+    issuer.answers = asyncio.Event()
+    issuer.now += REFRESH_S
+    unknown = asyncio.create_task(user(authentication, token(CLAIMS, "ES256", "ec", EC)))
+    async with asyncio.timeout(5):
+        for _ in range(100):
+            assert await user(authentication, token(CLAIMS)) is not None
+            await asyncio.sleep(0)
+        assert not unknown.done()
+        assert issuer.asked == 2
+        issuer.document = jwks(public("ec", EC))
+        issuer.answers.set()
+        assert await unknown is not None
+        assert await user(authentication, token(CLAIMS)) is None  # its key was withdrawn
+
+
+async def test_clocks_may_differ_a_little() -> None:
+    authentication = Issuer(public("rsa", RSA)).authentication()
+    for change in ({"exp": NOW - LEEWAY_S + 1}, {"nbf": NOW + LEEWAY_S - 1}):
+        assert await user(authentication, token({**CLAIMS, **change})) is not None
+
+
+async def test_without_tenancy_projects_are_not_needed() -> None:
+    options = replace(OPTIONS, tenancy=False)
+    source = KeySource(Issuer(public("rsa", RSA)).fetch, lambda: 0.0)
+    authentication = OidcAuthentication(options, source, lambda: NOW)
+    for projects in (None, "", [], "A_B"):
+        found = await user(authentication, token({**CLAIMS, "projects": projects}))
+        assert found.may_enter("")
+
+
+async def test_refusals_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    now = [NOW]
+    source = KeySource(Issuer(public("rsa", RSA)).fetch, lambda: 0.0)
+    authentication = OidcAuthentication(OPTIONS, source, lambda: now[0])
+    for _ in range(1000):
+        assert await user(authentication, "a.b.c") is None
+    now[0] += LOG_S
+    assert await user(authentication, "a.b.c") is None
+    assert [vars(one)["unlogged"] for one in caplog.records] == [0, 999]
 
 
 async def test_keys_of_a_file_and_of_an_address(tmp_path: Path) -> None:
