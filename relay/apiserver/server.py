@@ -115,12 +115,17 @@ class ApiServer:
         await service.start()
         self._sweeping = asyncio.create_task(service.sweeper.run())
         self._listeners = [
-            Listener(service.handle, options.listen, setting="api.listen", tls=context)
+            Listener(self._handle, options.listen, setting="api.listen", tls=context)
         ]
         if plain is not None:
-            self._listeners.append(Listener(service.handle, plain, setting="api.httpListen"))
+            self._listeners.append(Listener(self._handle, plain, setting="api.httpListen"))
         for listener in self._listeners:
             await listener.start()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request in a turn of its own."""
+        await self.objects.turns.turn()
+        return await self.service.handle(request)
 
     def _load(self) -> None:
         self._database.open()

@@ -23,6 +23,7 @@ from relay.apiserver.objects.masking import masked
 from relay.apiserver.store.commit_writer import CommitStatistics, CommitWriter
 from relay.apiserver.store.database import Change, ObjectDatabase, ObjectKeyInStore
 from relay.apiserver.store.event_ring import EventRing, StoredObject, StoreEvent
+from relay.runtime.turn_queue import TurnQueue
 
 _encoder: Final = msgspec.json.Encoder(order="sorted")
 SECRETS: Final = "secrets"
@@ -53,10 +54,14 @@ class _Partition:
 
 
 class ServedObjects:
-    """Reads and writes objects; everything but :meth:`load` runs on the event loop."""
+    """Reads and writes objects; everything but :meth:`load` runs on the event loop.
+
+    ``turns`` are those of everything that the API does.
+    """
 
     def __init__(self, database: ObjectDatabase) -> None:
         self._database = database
+        self.turns: Final = TurnQueue()
         self._partitions: dict[tuple[str, str], _Partition] = {}
         self._projects: dict[str, set[str]] = {}
         self._rings: dict[str, EventRing] = {}
@@ -154,8 +159,10 @@ class ServedObjects:
         ``decide`` gets the stored object, returns the new one, and may raise; it may raise
         :meth:`unchanged` to leave the object as it is. Raise StoreUnusableError for a failed write.
         """
+        await self.turns.turn()
         while key in self._busy:
             await asyncio.shield(self._busy[key])
+            await self.turns.turn()
         live = self.get(key)
         try:
             value = decide(live)
@@ -175,6 +182,7 @@ class ServedObjects:
         # The next write waits for this one, even if the request of this one is gone.
         done.add_done_callback(lambda _done: self._release(key, free))
         await asyncio.shield(done)
+        await self.turns.turn()  # those of one transaction are answered one after the other
         return made
 
     @staticmethod

@@ -1,0 +1,55 @@
+"""Turns of the event loop for work that comes at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from relay.runtime.turn_queue import TurnQueue
+
+
+async def test_each_piece_has_a_turn_of_its_own_in_order() -> None:
+    queue = TurnQueue()
+    done: list[object] = []
+
+    async def work(number: int) -> None:
+        await queue.turn()
+        done.append(number)
+
+    async def others() -> None:
+        while len(done) < 20:
+            done.append("other")
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(work(number) for number in range(10)), others())
+    assert [one for one in done if one != "other"] == list(range(10))
+    for number in range(1, 9):  # something else ran between any two that waited
+        place = done.index(number)
+        assert "other" in done[place + 1 : done.index(number + 1)]
+
+
+async def test_work_alone_does_not_wait() -> None:
+    queue = TurnQueue()
+    for _ in range(3):
+        waiting = queue.turn()
+        try:
+            waiting.send(None)  # it ends at once
+        except StopIteration:
+            pass
+        else:
+            raise AssertionError("it waits")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert repr(queue) == "<TurnQueue: 0 wait>"
+
+
+async def test_work_that_is_cancelled_costs_the_others_nothing() -> None:
+    queue = TurnQueue()
+    await queue.turn()
+    tasks = [asyncio.ensure_future(queue.turn()) for _ in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert [task.cancelled() for task in tasks] == [False, True, False]
+    async with asyncio.timeout(5):
+        await queue.turn()
