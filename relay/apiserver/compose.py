@@ -13,7 +13,6 @@ from relay.apiserver.access.token_file import TokenFile
 from relay.apiserver.access.tokens import NoAuthentication, UserAuthentication
 from relay.apiserver.file_follower import FileFollower
 from relay.apiserver.http.service import ApiHooks, allow_every_request
-from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.object_source import ApiResources
 from relay.apiserver.object_statuses import ObjectStatuses
 from relay.apiserver.objects.kinds import ResourceKind
@@ -61,7 +60,7 @@ class OwnApi:
         self._tokens: TokenFile | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _computed(self, kind: ResourceKind, one: StoredObject) -> JsonObject | None:
+    def _computed(self, kind: ResourceKind, one: StoredObject) -> bytes | None:
         return self._statuses.computed(kind, one)
 
     async def start(self) -> None:

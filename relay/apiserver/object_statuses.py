@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -22,6 +23,7 @@ from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.object_events import ObjectEvents
 from relay.apiserver.objects.failures import ApiRefusalError
 from relay.apiserver.objects.kinds import ResourceKind, served_kinds
+from relay.apiserver.objects.object_bytes import overlaid, status_of
 from relay.apiserver.objects.writes import WriteOptions
 from relay.apiserver.store.database import ObjectKeyInStore
 from relay.apiserver.store.errors import StoreUnusableError
@@ -32,8 +34,8 @@ from relay.config.exporter.types import ResourceKind as ObjectKind
 from relay.control.kubernetes.status_body import (
     FIELD_MANAGER,
     condition_document,
+    figures_document,
     own_part,
-    status_document,
 )
 from relay.control.replicas.transitions import happenings
 from relay.control.replicas.written_status import read_object_status
@@ -47,6 +49,18 @@ _RETRY_S: Final = 5.0
 _KINDS: Final = tuple(kind for kind in served_kinds() if kind.is_custom)
 _OPTIONS: Final = WriteOptions(FIELD_MANAGER, force=True)
 _CONDITIONS: Final = "conditions"
+SHOWN_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Most bytes of statuses that are kept as they were shown: of some 20,000 objects."""
+_encoder: Final = msgspec.json.Encoder(order="sorted")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The status of a version of an object, which stays as it is as long as the mark does."""
+
+    one: StoredObject
+    mark: object
+    status: bytes
 
 
 class ObjectStatuses:
@@ -64,6 +78,8 @@ class ObjectStatuses:
         """Uid and status up to which Events were noted."""
         self._dirty: dict[ObjectKey, None] = {}
         self._woken = asyncio.Event()
+        self._shown: dict[ObjectKey, _Shown] = {}
+        self._shown_bytes = 0
 
     async def follow(self, board: StatusBoard) -> None:
         """Go on from the stored conditions, and note what changes from now on."""
@@ -85,19 +101,31 @@ class ObjectStatuses:
         await board.look()
         self._changed(list(board.objects()))
 
-    def computed(self, kind: ResourceKind, one: StoredObject) -> JsonObject | None:
-        """Return the parts of a status that are as of now, None for an object without any."""
+    def computed(self, kind: ResourceKind, one: StoredObject) -> bytes | None:
+        """Return an object's status with what is as of now (JSON), None for one without any."""
         if self._board is None or not kind.is_custom:
             return None
         key = _key_of(kind, one)
+        mark = self._board.settled(key)
+        if mark is not None:
+            shown = self._shown.get(key)
+            if shown is not None and shown.one is one and shown.mark is mark:
+                return shown.status
         result, status = self._board.result(key), self._board.status(key)
         if result is None or status is None or not _is_same(result.uid, one):
             return None
-        document = status_document(status)
-        document.pop(_CONDITIONS)
-        for sink in document.get("sinks", ()):
-            sink.pop(_CONDITIONS)
-        return document
+        made = _encoder.encode(overlaid(status_of(one.shown), figures_document(status)))
+        if mark is not None:
+            self._remember(key, _Shown(one, mark, made))
+        return made
+
+    def _remember(self, key: ObjectKey, shown: _Shown) -> None:
+        before = self._shown.pop(key, None)
+        self._shown_bytes += len(shown.status) - (len(before.status) if before else 0)
+        self._shown[key] = shown
+        while self._shown_bytes > SHOWN_BYTES_MAX:
+            oldest = self._shown.pop(next(iter(self._shown)))
+            self._shown_bytes -= len(oldest.status)
 
     def files_stored(self) -> None:
         """Store the conditions of the objects of files, which may have been stored anew."""

@@ -7,22 +7,20 @@ between. A token whose version is no longer in the ring of events is refused wit
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from relay.apiserver.access.principals import EVERY_PROJECT
 from relay.apiserver.http.answers import HEADERS, AnswerForm, encode, json_answer
 from relay.apiserver.http.request_target import ReadParameters, ResourceTarget
 from relay.apiserver.merging.managed_fields import JsonObject
-from relay.apiserver.merging.typed_values import merge
 from relay.apiserver.objects.failures import (
     bad_request,
     expired,
@@ -30,6 +28,7 @@ from relay.apiserver.objects.failures import (
     version_too_large,
 )
 from relay.apiserver.objects.kinds import ResourceKind
+from relay.apiserver.objects.object_bytes import metadata_of, status_of, with_status
 from relay.apiserver.objects.selectors import (
     FieldQuery,
     LabelQuery,
@@ -41,29 +40,30 @@ from relay.apiserver.objects.table import (
     column_definitions,
     partial_metadata,
     row,
+    shows_status_alone,
     table,
 )
 from relay.apiserver.store.database import ObjectKeyInStore
 from relay.apiserver.store.event_ring import StoredObject
 from relay.apiserver.store.served_objects import ServedObjects
+from relay.runtime.event_loop import WorkSlice
+from relay.runtime.turn_queue import TurnQueue
 
 PROJECT_ANNOTATION: Final = "telemetry.datumapis.com/project"
-_SLICE: Final = 40
-"""Objects that are rendered before others run: some 10 ms, with what is computed."""
 _WRITE_BYTES: Final = 1024 * 1024
 _WHOLE_BYTES_MAX: Final = 2 * 1024 * 1024
 """Largest list that is sent at once."""
 _PROJECTS_SHOWN: Final = 5
 
 Clock = Callable[[], float]
-ComputedStatus = Callable[[ResourceKind, StoredObject], JsonObject | None]
-"""Returns parts of an object's status that are computed when it is read, None for none.
+ComputedStatus = Callable[[ResourceKind, StoredObject], bytes | None]
+"""Returns an object's status (JSON, keys in order) with what is computed when it is read.
 
-They are merged into the stored status by its list types, and never change a version.
+None: it is shown as it is stored. What is computed never changes a version.
 """
 
 
-def nothing_computed(kind: ResourceKind, one: StoredObject) -> JsonObject | None:
+def nothing_computed(kind: ResourceKind, one: StoredObject) -> bytes | None:
     """Return None: every status is shown as it is stored."""
     del kind, one
     return None
@@ -93,6 +93,22 @@ class Selection:
             return False
         return self.fields.matches(one.shown_value())
 
+    async def selected(
+        self, stored: Sequence[StoredObject], turns: TurnQueue, most: int = 0
+    ) -> list[StoredObject]:
+        """Return the objects that are selected, ``most`` of them unless it is 0."""
+        found: list[StoredObject] = []
+        pace = WorkSlice()
+        for one in stored:
+            if self.matches(one):
+                found.append(one)
+                if len(found) == most:
+                    break
+            if pace.is_over:
+                await turns.turn()
+                pace.begin()
+        return found
+
     def includes(self, project: str) -> bool:
         """Return True for a project of the selection."""
         return self.project in (EVERY_PROJECT, project)
@@ -100,25 +116,40 @@ class Selection:
     def shown(self, one: StoredObject) -> bytes:
         """Return an object as JSON; one of several projects names its own."""
         status = self.computed(self.target.kind, one)
-        if status is None and self.project != EVERY_PROJECT:
-            return one.shown
-        return encode(self._with(one, status))
+        shown = one.shown if status is None else with_status(one.shown, status)
+        if self.project != EVERY_PROJECT:
+            return shown
+        value = msgspec.json.decode(shown)
+        metadata = value["metadata"]
+        annotations = {**metadata.get("annotations", {}), PROJECT_ANNOTATION: one.project}
+        return encode({**value, "metadata": {**metadata, "annotations": annotations}})
 
     def shown_value(self, one: StoredObject) -> JsonObject:
         """Return an object as it is shown."""
-        return self._with(one, self.computed(self.target.kind, one))
-
-    def _with(self, one: StoredObject, status: JsonObject | None) -> JsonObject:
-        value = one.shown_value()
-        if status is not None:
-            value = merge(self.target.kind.field_type, value, {"status": status})
-        if self.project == EVERY_PROJECT:
-            metadata = value["metadata"]
-            metadata["annotations"] = {
-                **metadata.get("annotations", {}),
-                PROJECT_ANNOTATION: one.project,
-            }
+        value: JsonObject = msgspec.json.decode(self.shown(one))
         return value
+
+    def metadata(self, one: StoredObject) -> bytes:
+        """Return an object's metadata alone."""
+        if self.project == EVERY_PROJECT:
+            return encode(partial_metadata(self.shown_value(one)))
+        return encode(partial_metadata({"metadata": msgspec.Raw(metadata_of(one.shown))}))
+
+    def row(self, one: StoredObject, now: float, included: str) -> bytes:
+        """Return an object's row of a Table."""
+        kind = self.target.kind
+        if self.project == EVERY_PROJECT or included == "Object" or not shows_status_alone(kind):
+            return encode(row(kind, self.shown_value(one), now, included))
+        status = self.computed(kind, one)
+        metadata = metadata_of(one.shown)
+        value = {
+            "metadata": msgspec.json.decode(metadata),
+            "status": status_of(one.shown) if status is None else msgspec.json.decode(status),
+        }
+        made = row(kind, value, now, "None")
+        if included != "None":
+            made["object"] = partial_metadata({"metadata": msgspec.Raw(metadata)})
+        return encode(made)
 
 
 def selection(
@@ -225,29 +256,38 @@ class Reader:
                 if asked < ring.oldest or ring.after(asked, 1):
                     raise expired(f"The resourceVersion for the provided list is too old: {asked}")
                 version = asked
-        found = self._snapshot(wanted, start)
-        limit = parameters.limit
-        page = list(islice(found, limit + 1)) if limit else list(found)
+        page, left = await self._page(wanted, start, parameters.limit)
         metadata: JsonObject = {"resourceVersion": str(version)}
-        if limit and len(page) > limit:
-            page = page[:limit]
+        if left:
             last = page[-1]
             metadata["continue"] = _token(version, (last.project, last.namespace, last.name))
             if not wanted.labels.requirements and not wanted.fields.terms:
-                metadata["remainingItemCount"] = sum(1 for _ in found) + 1
+                metadata["remainingItemCount"] = left
         return await self._answer(request, wanted, page, metadata, form, included)
 
-    def _snapshot(self, wanted: Selection, start: tuple[str, str, str]) -> Iterator[StoredObject]:
+    async def _page(
+        self, wanted: Selection, start: tuple[str, str, str], limit: int
+    ) -> tuple[list[StoredObject], int]:
+        """Return what is selected after a place, and how many objects may follow; 0: none."""
+        stored = self._snapshot(wanted, start)
+        if not limit:
+            return await wanted.selected(stored, self._objects.turns), 0
+        page = await wanted.selected(stored, self._objects.turns, limit + 1)
+        if len(page) <= limit:
+            return page, 0
+        return page[:limit], len(stored) - limit
+
+    def _snapshot(self, wanted: Selection, start: tuple[str, str, str]) -> list[StoredObject]:
         kind = wanted.target.kind.storage_key
         projects = [wanted.project]
         if wanted.project == EVERY_PROJECT:
             projects = self._objects.projects(kind)
+        found: list[StoredObject] = []
         for project in projects:
-            if project < start[0]:
-                continue
-            after = start[1:] if project == start[0] else ("", "")
-            listed = self._objects.listed(kind, project, wanted.target.namespace, after)
-            yield from (one for one in listed if wanted.matches(one))
+            if project >= start[0]:
+                after = start[1:] if project == start[0] else ("", "")
+                found += self._objects.listed(kind, project, wanted.target.namespace, after)
+        return found
 
     async def _answer(
         self,
@@ -268,24 +308,21 @@ class Reader:
             name, version = "PartialObjectMetadataList", TABLE_VERSION
         head = encode({"apiVersion": version, "kind": name, "metadata": metadata, **rest})
         parts: list[bytes] = []
-        async for part in _in_slices(page):
+        pace = WorkSlice()
+        for one in page:
             if form.transform == "Table":
-                parts += [encode(row(kind, wanted.shown_value(o), now, included)) for o in part]
+                parts.append(wanted.row(one, now, included))
             elif form.transform:
-                parts += [encode(partial_metadata(wanted.shown_value(one))) for one in part]
+                parts.append(wanted.metadata(one))
             else:
-                parts += [wanted.shown(one) for one in part]
+                parts.append(wanted.shown(one))
+            if pace.is_over:
+                await self._objects.turns.turn()
+                pace.begin()
         pieces = [head[:-1], f',"{field}":['.encode(), b",".join(parts), b"]}"]
         if sum(map(len, pieces)) <= _WHOLE_BYTES_MAX:
             return json_answer(b"".join(pieces))
         return await _stream(request, pieces)
-
-
-async def _in_slices(page: list[StoredObject]) -> Any:
-    """Yield parts of a list, and let others run in between."""
-    for index in range(0, len(page), _SLICE):
-        yield page[index : index + _SLICE]
-        await asyncio.sleep(0)
 
 
 async def _stream(request: web.BaseRequest, pieces: list[bytes]) -> web.StreamResponse:

@@ -29,24 +29,36 @@ _YEAR: Final = 365
 
 def found_at(value: Any, path: str) -> Any:
     """Return the first value at a JSONPath, None for none."""
-    steps = list(_STEP.finditer(path))
-    assert "".join(step[0] for step in steps) == path, f"JSONPath of an unknown form: {path}"
-    for step in steps:
-        name = step[1] or step[3]
-        if name is not None:
+    for name, index, where, wanted in _steps(path):
+        if name:
             value = value.get(name) if isinstance(value, dict) else None
         elif not isinstance(value, list):
             return None
-        elif step[2] is not None:
-            index = int(step[2])
-            value = value[index] if index < len(value) else None
+        elif where:
+            value = next((item for item in value if _text_at(item, where) == wanted), None)
         else:
-            value = next((item for item in value if _text_at(item, step[4]) == step[5]), None)
+            value = value[index] if index < len(value) else None
     return value
 
 
-def _text_at(value: Any, path: str) -> Any:
-    for name in path.split("."):
+@cache
+def _steps(path: str) -> tuple[tuple[str, int, tuple[str, ...], str], ...]:
+    """Return the steps of a JSONPath: the name of a field, or an index, or a field and its text."""
+    steps = list(_STEP.finditer(path))
+    assert "".join(step[0] for step in steps) == path, f"JSONPath of an unknown form: {path}"
+    return tuple(
+        (
+            step[1] or step[3] or "",
+            int(step[2] or 0),
+            tuple(step[4].split(".")) if step[4] else (),
+            step[5] or "",
+        )
+        for step in steps
+    )
+
+
+def _text_at(value: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
@@ -133,6 +145,14 @@ def _description(kind: ResourceKind, path: str) -> str:
         node = inner.get("properties", {}).get(name, {})
         found = node.get("description", "")
     return str(found)
+
+
+@cache
+def shows_status_alone(kind: ResourceKind) -> bool:
+    """Return True if a row shows nothing of an object but its metadata and status."""
+    return kind.is_custom and all(
+        column.path.startswith((".metadata.", ".status.")) for column in kind.columns
+    )
 
 
 def cells(kind: ResourceKind, value: JsonObject, now: float) -> list[Any]:

@@ -42,9 +42,16 @@ class StatusParts:
 
 def status_document(status: ObjectStatus) -> dict[str, Any]:
     """Return the value of ``status``."""
-    document: dict[str, Any] = {
-        "conditions": [condition_document(one) for one in status.conditions]
-    }
+    document = figures_document(status)
+    document["conditions"] = [condition_document(one) for one in status.conditions]
+    for shown, sink in zip(document.get("sinks", ()), status.sinks, strict=True):
+        shown["conditions"] = [condition_document(one) for one in sink.conditions]
+    return document
+
+
+def figures_document(status: ObjectStatus) -> dict[str, Any]:
+    """Return the value of ``status`` without its conditions."""
+    document: dict[str, Any] = {}
     if status.sinks:
         document["sinks"] = [_sink(one) for one in status.sinks]
     if status.usage is not None:
@@ -162,10 +169,7 @@ def condition_document(one: StatusCondition) -> dict[str, Any]:
 
 
 def _sink(sink: SinkStatus) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "name": sink.name,
-        "conditions": [condition_document(one) for one in sink.conditions],
-    }
+    document: dict[str, Any] = {"name": sink.name}
     if sink.last_success is not None:
         document["lastSuccess"] = written_time(sink.last_success)
     if sink.last_error_at is not None:

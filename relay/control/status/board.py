@@ -227,6 +227,16 @@ class StatusBoard:
         one = self._objects.get((key, 0))
         return self._status(one) if one is not None and one.history.conditions else None
 
+    def settled(self, key: ObjectKey) -> object | None:
+        """Return a mark that stays the same object while an object's counters and usage do.
+
+        None while they may change.
+        """
+        one = self._objects.get((key, 0))
+        if one is None or self._clock() - self._busy.get(one, -BUSY_S) < BUSY_S:
+            return None
+        return one.running or one
+
     def statuses(self) -> Iterator[tuple[ObjectResult, ObjectStatus]]:
         """Return all objects that were judged, with their statuses, in the order of the sources."""
         for one in self._objects.values():

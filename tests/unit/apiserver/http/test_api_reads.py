@@ -6,9 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from relay.apiserver.http import watches
+from relay.apiserver.objects.object_bytes import overlaid, status_of
 from relay.apiserver.store import event_ring
 from tests.kit.apiserver.running import ADMIN, EXPORTERS, ApiUser, exporter, local_api
 
@@ -235,11 +237,12 @@ def references(node: Any) -> list[str]:
 async def test_a_status_is_completed_on_reading(tmp_path: Path) -> None:
     counts = {"a": 0}
 
-    def computed(kind: Any, one: Any) -> dict[str, Any] | None:
+    def computed(kind: Any, one: Any) -> bytes | None:
         if kind.plural != "exporters" or one.name not in counts:
             return None
         counts[one.name] += 1
-        return {"usage": {"activeSeries": counts[one.name]}}
+        usage = {"activeSeries": counts[one.name]}
+        return msgspec.json.encode(overlaid(status_of(one.shown), {"usage": usage}))
 
     async with local_api(tmp_path, computed=computed) as api:
         user = api.user(ADMIN)
