@@ -50,12 +50,13 @@ from relay.selector.inventory.store import ManifestIndex
 from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
 from relay.sink.http.client import Transport
 from relay.sink.http.credentials import SecretLookup
+from relay.sink.interface import SinkHost
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.ledger import EMPTY_LEDGER
 from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.spill.store import SinkStore
 from relay.sink.steps import Clock
-from relay.sink.worker import SinkHost, SinkWorker
+from relay.sink.worker import SinkWorker
 from relay.storage.log.filesystem import Disk
 from relay.telemetry.loop_lag import LoopLag
 from relay.telemetry.registry import Snapshot, Telemetry

@@ -33,6 +33,7 @@ from relay.api.storage_status import (
     queues_figures,
     removed_figures,
     time_document,
+    without_namesakes,
 )
 from relay.api.usage_status import figures_document, project_documents, project_figures
 from relay.config.exporter.types import Exporter, Source, kind_and_version
@@ -118,6 +119,7 @@ class StatusSource:
 def snapshot(facts: StatusSource) -> Snapshot:
     """Return the figures of a scrape."""
     engine = facts.engine
+    sinks, removed = without_namesakes(facts.sinks, facts.removed_ledger)
     return Snapshot(
         version=__version__,
         build="compiled",
@@ -129,9 +131,9 @@ def snapshot(facts: StatusSource) -> Snapshot:
             SourceFigures(counter.exporter, counter.source, counter.samples)
             for counter in facts.sources
         ),
-        sinks=tuple(_sink_figures(report, facts.now) for report in facts.sinks),
+        sinks=tuple(_sink_figures(report, facts.now) for report in sinks),
         orphans=orphan_figures(facts.store.orphans) if facts.store else None,
-        removed_sinks=removed_figures(facts.removed_ledger),
+        removed_sinks=removed_figures(removed),
         storage=(
             *((journal_storage(facts.journal),) if facts.journal else ()),
             *((queues_figures(facts.store),) if facts.store else ()),

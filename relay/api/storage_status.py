@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from relay.control.durability.replay import ReplayStatistics
 from relay.control.kubernetes.status_body import written_time
+from relay.control.reconcile.sink_report import SinkReport, sum_ledgers
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.orphans import OrphanReport, OrphanStatistics
 from relay.sink.spill.store import StoreStatistics
@@ -23,6 +25,7 @@ def orphan_figures(orphans: OrphanStatistics) -> OrphanFigures:
             "orphaned": orphans.orphaned,
             "adopted": orphans.adopted,
             "expired": orphans.expired,
+            "deleted": orphans.deleted,
             "dropped": orphans.dropped,
             "damaged": orphans.damaged,
         },
@@ -102,13 +105,32 @@ def journal_document(journal: JournalStatistics, replay: ReplayStatistics) -> di
 
 
 def removed_figures(ledger: LedgerStatistics) -> dict[str, int]:
-    """Return the points of removed sinks by outcome."""
+    """Return the points of removed sinks by outcome; ``deleted`` were dropped with their object."""
+    deleted = ledger.dropped.get("deleted", 0)
     return {
         "delivered": ledger.delivered,
         "rejected": sum(ledger.rejected.values()),
         "expired": ledger.expired,
-        "dropped": sum(ledger.dropped.values()),
+        "deleted": deleted,
+        "dropped": sum(ledger.dropped.values()) - deleted,
     }
+
+
+def without_namesakes(
+    sinks: Iterable[SinkReport], removed: LedgerStatistics
+) -> tuple[list[SinkReport], LedgerStatistics]:
+    """Return one report of each name, and the ledger of removed sinks with what the others did.
+
+    While a sink of a deleted object drains, another object may have its names, and labels.
+    ``removed`` is the ledger of those that have ended, and what still waits is no outcome.
+    """
+    found: dict[tuple[str, str], SinkReport] = {}
+    others = [
+        report.ledger
+        for report in sinks
+        if found.setdefault((report.exporter, report.sink), report) is not report
+    ]
+    return list(found.values()), sum_ledgers([removed, *others])
 
 
 def queues_document(store: StoreStatistics) -> dict[str, Any]:
@@ -133,6 +155,7 @@ def _orphans(orphans: OrphanStatistics) -> dict[str, Any]:
             "orphaned": orphans.orphaned,
             "adopted": orphans.adopted,
             "expired": orphans.expired,
+            "deleted": orphans.deleted,
             "dropped": orphans.dropped,
             "damaged": orphans.damaged,
             "waiting": orphans.waiting,

@@ -18,6 +18,7 @@ from relay.apiserver.store.event_ring import ANY_PROJECT, StoredObject, VersionE
 from relay.apiserver.store.served_objects import ServedObjects
 from relay.config.exporter.load_result import SourceName
 from relay.config.exporter.loading.combine import OriginResources
+from relay.config.exporter.types import names_of
 from relay.config.inventory_manifests import InventoryLoad
 from relay.control.cluster.plane_objects import PlaneObjects
 from relay.control.cluster.resources import EXPORTING, NAMESPACES, SECRETS
@@ -25,6 +26,7 @@ from relay.control.kubernetes.objects import ApiObject, ApiResource, ObjectKey, 
 from relay.control.reconcile.resource_source import SourceResources
 from relay.runtime.event_loop import run_in_thread, yield_to_loop
 from relay.selector.inventory.store import ManifestIndex
+from relay.sink.spill.owner import Owner
 
 DEBOUNCE_S: Final = 0.1
 """Time from a change to the state with it, in which others may join it; s."""
@@ -86,6 +88,17 @@ class ApiResources:
             if state.version > self._given:
                 self._given = state.version
                 yield state
+
+    def is_deleted(self, owner: Owner) -> bool:
+        """Return whether an object is no longer there, or only for finalizers."""
+        kind, project, *names = names_of(owner.exporter)
+        for stored, resource in _RESOURCES.items():
+            if resource.kind == kind:
+                found = self._objects.get(ObjectKeyInStore(stored, project, *names))
+                one = None if found is None else _object(resource, found)
+                if one is not None and one.uid == owner.uid and not one.deleting:
+                    return False
+        return True
 
     def _has_changes(self) -> bool:
         for kind, position in self._positions.items():

@@ -6,7 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from relay.control.reconcile.reconciler import SinkKey, SinkReconciler
+from relay.control.reconcile.reconciler import SinkReconciler
+from relay.control.reconcile.sink_entry import SinkKey
+from relay.sink.reporting.ledger import LedgerStatistics
 
 _log = logging.getLogger("relay.app")
 
@@ -15,7 +17,7 @@ _REMOVED: SinkKey = ("removed", "sinks")
 
 
 class ShutdownLosses:
-    """Points lost from now on. Make it before the sinks drain."""
+    """Points lost from now on, but for those of deleted objects. Make it before the sinks drain."""
 
     def __init__(self, reconciler: SinkReconciler) -> None:
         self._reconciler = reconciler
@@ -44,9 +46,13 @@ class ShutdownLosses:
         return f"<ShutdownLosses of {self._reconciler!r}>"
 
 
+def _lost(ledger: LedgerStatistics) -> int:
+    return sum(points for reason, points in ledger.dropped.items() if reason != "deleted")
+
+
 def _dropped(reconciler: SinkReconciler) -> Counter[SinkKey]:
     found: Counter[SinkKey] = Counter()
     for report in reconciler.reports():
-        found[report.exporter, report.sink] += sum(report.ledger.dropped.values())
-    found[_REMOVED] = sum(reconciler.removed_ledger().dropped.values())
+        found[report.exporter, report.sink] += _lost(report.ledger)
+    found[_REMOVED] = _lost(reconciler.removed_ledger())
     return found

@@ -23,7 +23,7 @@ from relay.sink.delivery import DeliveryStateMachine
 from relay.sink.encode_scheduler import EncodeScheduler
 from relay.sink.http.credentials import SecretLookup
 from relay.sink.http.interface import HttpClient
-from relay.sink.interface import ClientDependencies
+from relay.sink.interface import ClientDependencies, SinkHost
 from relay.sink.kinds import encoders_for, kind_of
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.queue import SinkQueue
@@ -32,7 +32,7 @@ from relay.sink.retry.backoff import Randomness
 from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.spill.store import SinkStore
 from relay.sink.steps import Clock, OffsetHolds
-from relay.sink.worker import SinkHost, SinkWorker, WorkerParts
+from relay.sink.worker import SinkWorker, WorkerParts
 
 SYSTEM_CLOCK = Clock(time.time, time.monotonic)
 

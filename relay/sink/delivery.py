@@ -341,9 +341,12 @@ class DeliveryStateMachine:
             self._log(LogLine(f"no progress although data is queued; last: {why}", good=False))
         self._stalled = stalled
 
-    def close(self, now: Now, reason: str = "shutdown") -> None:
-        """Drop what waits, and whatever is enqueued from now on."""
+    def close(self, now: Now, reason: str = "shutdown", gone: int = 0) -> None:
+        """Drop what waits, ``gone`` points that have left the queue, and whatever comes later."""
         self._closed = True
+        if gone:
+            self.ledger.drop(gone, reason)
+            self._note(self.health.lost(reason, now.monotonic))
         self.drop(self.queue.clear(), reason, now)
 
     def drop(self, items: Sequence[Item], reason: str, now: Now) -> None:

@@ -4,6 +4,7 @@ Rules:
 
 * Credentials and TLS material are read before the first request, and again after the endpoint
   refused them (401, 403) or TLS failed.
+* Of a deleted object they are those of before: its Secrets may be deleted with it.
 * Credentials are removed from every message that comes from outside.
 """
 
@@ -15,7 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from relay.config.exporter.types import Compression, Endpoint
-from relay.sink.http.credentials import credential_headers, redact
+from relay.runtime.errors import SecretError
+from relay.sink.http.credentials import SecretLookup, credential_headers, redact
 from relay.sink.http.interface import Destination, HttpRequest
 from relay.sink.http.response import HttpFailure, HttpResponse
 from relay.sink.http.tls import TlsMaterial, read_material
@@ -68,6 +70,9 @@ class HttpEndpoint:
         self._defaults = defaults
         self._classify = classify
         self._access: _Access | None = None
+        self._last: _Access | None = None
+        """Secrets of the present configuration as they could be read last, if they could."""
+        self._keeps_secrets = False
         self.requests: dict[str, int] = {}
         self.bytes_sent = 0
         self.points_resent = 0
@@ -75,16 +80,21 @@ class HttpEndpoint:
     def reconfigure(self, endpoint: Endpoint) -> None:
         """Use another configuration from the next request on."""
         self._endpoint = endpoint
-        self._access = None
+        self._access = self._last = None
 
     def reread_secrets(self) -> None:
         """Read credentials and TLS material again before the next request."""
         self._access = None
 
+    def keep_secrets(self, secrets: SecretLookup) -> None:
+        """Read them there from now on; what cannot be read any more stays as it was."""
+        self._secrets = secrets
+        self._keeps_secrets = True
+
     async def send(self, request: EncodedRequest) -> Verdict:
         """Send a request and translate the answer. Raises SecretError; nothing was sent then."""
         if self._access is None:
-            self._access = self._read_access()
+            self._access = self._last = self._last_or_read()
         access = self._access
         self.bytes_sent += request.body_bytes
         if request.was_sent or request.attempts:
@@ -112,6 +122,14 @@ class HttpEndpoint:
             return verdict
         hidden = secret_headers(access.endpoint, access.credentials)
         return replace(verdict, message=redact(verdict.message, hidden))
+
+    def _last_or_read(self) -> _Access:
+        try:
+            return self._read_access()
+        except SecretError:
+            if self._last is None or not self._keeps_secrets:
+                raise
+            return self._last
 
     def _read_access(self) -> _Access:
         """Read the sink's secrets. Raises SecretError."""

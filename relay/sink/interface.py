@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from relay.codec.body import Body
 from relay.codec.otlp.batch import SealedBatch
@@ -26,6 +26,9 @@ from relay.sink.http.credentials import SecretLookup
 from relay.sink.http.interface import HttpClient
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.retry.verdict import Verdict
+
+if TYPE_CHECKING:
+    from relay.sink.worker import SinkWorker
 
 
 class Encoder(Protocol):
@@ -99,6 +102,22 @@ class Client(Protocol):
 
     def reread_secrets(self) -> None:
         """Read credentials and TLS material again before the next request."""
+
+    def keep_secrets(self, secrets: SecretLookup) -> None:
+        """Read them there from now on; what cannot be read any more stays as it was."""
+
+
+class SinkHost(Protocol):
+    """Services of the process for its sinks; implemented beside the reconciler."""
+
+    def make_room(self, worker: SinkWorker, size: int) -> bool:
+        """Return whether a sink may store so many bytes, after making room where possible."""
+
+    def low_watermark(self) -> int:
+        """Return the oldest ingest position that the pipeline holds."""
+
+    def on_wake(self, worker: SinkWorker) -> None:
+        """Call its ``tick`` again: a sink that had nothing has something."""
 
 
 class ClientDependencies(NamedTuple):

@@ -134,9 +134,7 @@ class Spooler:
                     await asyncio.sleep(SPILL_AGAIN_S)
                     await self._spill_all()
         except TimeoutError:
-            for task in self._spills:
-                task.cancel()
-            await self.finish()
+            await self._cancel()
         self._store.note(self._delivery.cursors(self._host.now()))
         self._ended = True
 
@@ -160,6 +158,17 @@ class Spooler:
         self._store.park(backlogs, cursors, shards=self._delivery.shards)
         return points
 
+    async def discard(self) -> int:
+        """Delete the queue on disk, for good; nothing may be in flight.
+
+        Returns the points that were in it, which are still in the sink's ledger.
+        """
+        self._ended = True
+        await self._cancel()
+        _, points = self._delivery.queue.detach_disk()
+        self._store.discard()
+        return points
+
     async def check(self) -> None:
         """Account for segments whose files are gone."""
         shards = self._delivery.queue.shards
@@ -177,6 +186,11 @@ class Spooler:
             self._delivery.lose(shard, number, self._host.now())
         if gone:
             self.tidy()
+
+    async def _cancel(self) -> None:
+        for task in self._spills:
+            task.cancel()
+        await self.finish()
 
     async def _spill_all(self) -> None:
         await self.finish()

@@ -17,14 +17,15 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Sink
 from relay.runtime.errors import SecretError
 from relay.sink.delivery import MEMORY_BYTES_MAX, DeliveryStateMachine
 from relay.sink.encode_scheduler import EncodeBacklog, EncodeScheduler
-from relay.sink.interface import Client, ClientDependencies
+from relay.sink.http.credentials import SecretLookup
+from relay.sink.interface import Client, ClientDependencies, SinkHost
 from relay.sink.kinds import encoders_for, kind_of
 from relay.sink.open_batches import open_batches
 from relay.sink.queue.fair_share import BufferedBytes
@@ -46,19 +47,6 @@ BUG_PAUSE_S = 1.0
 
 EMPTY_LOOK_S = 0.2
 """Interval at which an impatient drain checks that the endpoint still accepts data, s."""
-
-
-class SinkHost(Protocol):
-    """Services of the process for its sinks; implemented beside the reconciler."""
-
-    def make_room(self, worker: SinkWorker, size: int) -> bool:
-        """Return whether a sink may store so many bytes, after making room where possible."""
-
-    def low_watermark(self) -> int:
-        """Return the oldest ingest position that the pipeline holds."""
-
-    def on_wake(self, worker: SinkWorker) -> None:
-        """Call :meth:`SinkWorker.tick` again: a sink that had nothing has something."""
 
 
 class WorkerParts(NamedTuple):
@@ -104,6 +92,7 @@ class SinkWorker:
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: list[asyncio.Task[None]] = []
         self.tap: Callable[[SealedBatch], None] | None = None  # looks at batches; must not raise
+        self.deleted = False
         self.removed = False
         """True once :meth:`remove` has handed over the queue on disk."""
         self._internal_errors = 0
@@ -144,6 +133,7 @@ class SinkWorker:
     def come_back(self, config: Sink) -> None:
         """Continue with another configuration after :meth:`remove`, which must be cancelled."""
         assert not self.removed
+        assert not self.deleted
         if self._spooler is not None:
             self._spooler.resume()
         self.reconfigure(config)
@@ -307,19 +297,23 @@ class SinkWorker:
         """Send what is left until the time is over, then give up the sink.
 
         With a disk the rest is stored and left as an orphan; returns its points, which leave the
-        ledger. What is only in memory is dropped. Until :attr:`removed` this may be cancelled, for
-        :meth:`come_back`; afterwards only :meth:`statistics` may be called.
+        ledger. What is only in memory is dropped, and all after :meth:`delete`. Until then
+        (:attr:`removed`) it may be cancelled, for :meth:`come_back`; later only
+        :meth:`statistics` may be called.
         """
         await self._empty(timeout_s, patient=self._spooler is None)
         await self._stop_tasks()
         self._encode_backlog.encode_all()
-        left = 0
-        if self._spooler is not None:
+        left = stored = 0
+        if self._spooler is not None and not self.deleted:
             await self._spooler.spill_rest()
         self.removed = True
         if self._spooler is not None:
-            left = self._spooler.park()
-        self._delivery.close(self.now(), "removed")
+            if self.deleted:
+                stored = await self._spooler.discard()
+            else:
+                left = self._spooler.park()
+        self._delivery.close(self.now(), "deleted" if self.deleted else "removed", stored)
         # Break the reference cycles: a removed sink is freed at once, without a garbage collection,
         # which would have to scan millions of objects.
         self._spooler = None
@@ -327,6 +321,11 @@ class SinkWorker:
         for batch in self.shards:
             batch.sink = None
         return left
+
+    def delete(self, secrets: SecretLookup) -> None:
+        """Have :meth:`remove` use all of its time, then drop the rest; ``secrets`` of before."""
+        self.deleted = True
+        self._client.keep_secrets(secrets)
 
     async def close(self, reason: str = "shutdown") -> None:
         """Stop sending at once; what is left, or offered from now on, is dropped for that reason.
@@ -423,19 +422,20 @@ class SinkWorker:
             self._circuit_breakers.release(self.config.endpoint.url, self._resume)
 
     async def _empty(self, timeout_s: float, *, patient: bool) -> None:
-        """Wait until everything is sent, for ``timeout_s``; unless ``patient``, while healthy.
+        """Wait until everything is sent, for ``timeout_s``; if not ``patient``, while healthy.
 
         Of a paused sink, wait only for what is in flight.
         """
         self._emptied.clear()
         deadline = self._clock.monotonic() + timeout_s
         while not self._is_empty and (left_s := deadline - self._clock.monotonic()) > 0:
-            if not patient and self._delivery.health.state != "healthy":
+            waits = patient or self.deleted
+            if not waits and self._delivery.health.state != "healthy":
                 return
             if self.config.paused and not self._delivery.queue.statistics().in_flight:
                 return
             with contextlib.suppress(TimeoutError):  # look again, or the time is over
-                look_s = left_s if patient and not self.config.paused else min(left_s, EMPTY_LOOK_S)
+                look_s = left_s if waits and not self.config.paused else min(left_s, EMPTY_LOOK_S)
                 async with asyncio.timeout(look_s):
                     await self._emptied.wait()
 

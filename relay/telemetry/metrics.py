@@ -410,7 +410,8 @@ _PRESENT: tuple[MetricSpec, ...] = (
     MetricSpec(
         "relay_removed_sinks_points_total",
         "counter",
-        "Points of sinks that were removed and are gone, by outcome.",
+        "Points of sinks that were removed and are gone, by outcome; deleted: dropped with their "
+        "object.",
         ("outcome",),
         by(lambda s: s.removed_sinks),
     ),

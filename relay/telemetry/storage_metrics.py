@@ -86,7 +86,8 @@ STORAGE: tuple[MetricSpec, ...] = (
         "relay_orphaned_points_total",
         "counter",
         "Points in queues whose sinks were gone: orphaned, and adopted by a sink that came back, "
-        "expired with the time that orphans are kept, dropped for a full disk, or damaged.",
+        "expired with the time that orphans are kept, deleted with their object, dropped for a "
+        "full disk, or damaged.",
         ("outcome",),
         by(lambda s: s.orphans.outcomes if s.orphans else {}),
     ),

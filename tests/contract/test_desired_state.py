@@ -30,6 +30,7 @@ from relay.control.reconcile.diff import Changes, Differences, compare
 from relay.control.reconcile.reloader import Reloader
 from relay.runtime.errors import ConfigError, Fault, SecretError
 from relay.selector.inventory.store import ManifestIndex
+from relay.sink.spill.owner import Owner
 from tests.kit.kubernetes.fake_api import FakeApi, kubeconfig_of
 
 TIMEOUT_S = 20.0
@@ -120,6 +121,9 @@ class MemorySource:
     async def load(self) -> DesiredState:
         return self._state()
 
+    def is_deleted(self, owner: Owner) -> bool:
+        return owner.exporter not in self.exporters
+
     async def changes(self) -> AsyncGenerator[DesiredState, None]:
         while True:
             await self._changed.wait()
@@ -130,8 +134,7 @@ class MemorySource:
             self._changed.clear()
             secrets = SecretStore()
             secrets.add("", "default", "credentials", {"token": self.token.encode()})
-            is_new = self.token != self._given_token
-            self._given_token = self.token
+            is_new, self._given_token = self.token != self._given_token, self.token
             self._loaded = LoadResult(
                 tuple(self.exporters.values()),
                 tuple(self.faults.values()),
@@ -157,9 +160,8 @@ class Memory:
         self.source.note_change()
 
     def put_faulty(self, name: str) -> None:
-        self.source.exporters.pop(f"default/{name}", None)
+        self.remove(name)
         self.source.faults[f"default/{name}"] = Fault("spec", "cannot run", f"memory:{name}")
-        self.source.note_change()
 
     def remove(self, name: str) -> None:
         self.source.exporters.pop(f"default/{name}", None)
@@ -395,7 +397,7 @@ class RecordingReconciler:
         self.running = dict(differences.wanted)
         return Changes(differences.added, differences.changed, differences.removed)
 
-    def keep_orphans(self, *, complete: bool) -> None:
+    def keep_orphans(self, *, complete: bool, **_: object) -> None:
         self.complete.append(complete)
 
     def reread_secrets(self, namespaces: object = None) -> None:
@@ -439,8 +441,7 @@ async def test_the_reloader_applies_what_a_source_gives(driver: Driver) -> None:
     reconciler.reread.clear()
     driver.put_secret("second")
     await eventually(lambda: frozenset({("", "default")}) in reconciler.reread)
-    reference = SecretRef("credentials", "token")
-    assert reloader.secrets.get("", "default", reference) == "second"
+    assert reloader.secrets.get("", "default", SecretRef("credentials", "token")) == "second"
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
     assert reloader.statistics().failures == 0
@@ -463,12 +464,12 @@ async def test_a_reload_takes_effect_at_once(driver: Driver) -> None:
     assert not await reloader.reload()
 
 
-class OutOfOrder:
+class OutOfOrder(MemorySource):
     """Gives an older state after a newer one, then fails once."""
 
     def __init__(self, states: list[DesiredState]) -> None:
-        self._states = states
-        self.failures = 0
+        super().__init__()
+        self._states, self.failures = states, 0
 
     async def load(self) -> DesiredState:
         return self._states[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from relay.api.status import StatusSource
 from relay.cli.demo.agent import AgentStatistics
 from relay.cli.demo.receiver import ReceiverStatistics
-from relay.control.reconcile.reconciler import SinkKey
+from relay.control.reconcile.sink_entry import SinkKey
 from relay.control.reconcile.sink_report import SinkReport
 
 

@@ -15,7 +15,7 @@ from relay.cli.demo.behaviour import Behaviour
 from relay.cli.demo.show import Demo, Options
 from relay.cli.live.screen import Screen
 from relay.cli.live.sink_table import COLUMNS
-from relay.control.reconcile.reconciler import SinkKey
+from relay.control.reconcile.sink_entry import SinkKey
 from relay.runtime.event_loop import run_on_uvloop
 
 SECONDS_BOUNDS = (0.1, 7 * 24 * 3600.0)

@@ -17,7 +17,7 @@ from relay.cli.live.sink_table import (
     short_name,
     sink_table,
 )
-from relay.control.reconcile.reconciler import SinkKey
+from relay.control.reconcile.sink_entry import SinkKey
 from relay.control.reconcile.sink_report import SinkReport
 
 _LEDGER_HEAD = (

@@ -15,7 +15,7 @@ from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.types import Exporter, Sink, kind_and_version
 from relay.config.settings.settings import Settings, load_settings
-from relay.control.reconcile.reconciler import SinkKey
+from relay.control.reconcile.sink_entry import SinkKey
 from relay.runtime.errors import ConfigError
 from relay.sink.http.credentials import credential_headers
 

@@ -32,7 +32,7 @@ from relay.cli.demo.scenario import cast, stage
 from relay.cli.demo.write_receiver import WriteReceiver
 from relay.cli.live.screen import Screen
 from relay.codec.compression import SENDER_ENCODINGS
-from relay.control.reconcile.reconciler import SinkKey
+from relay.control.reconcile.sink_entry import SinkKey
 from relay.runtime.log_setup import TextFormatter
 
 CYCLE_S_MAX = 30.0

@@ -235,7 +235,8 @@ class Exporter:
     in seconds since the epoch, None if unknown. ``refused`` are the sinks that an ExportPolicy has
     besides ``sinks``, ``not_carried`` the names of its sources that ask for another signal than
     metrics, each with the signal. ``generation`` is Kubernetes' count of versions of the
-    specification, 0 where there is none.
+    specification, 0 where there is none. ``control_plane`` is the source and the name of the
+    control plane whose object it is, such as ``kubernetes acme`` or ``api``; "" for a manifest's.
     """
 
     project: str
@@ -252,6 +253,7 @@ class Exporter:
     refused: tuple[RefusedSink, ...] = field(default=(), compare=False)
     not_carried: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     generation: int = field(default=0, compare=False)
+    control_plane: str = field(default="", compare=False)
     id: str = field(init=False, repr=False, compare=False)
     """The label in metrics, the name in logs and of queues; see :func:`id_of`."""
 
@@ -269,3 +271,11 @@ def id_of(kind: str, project: str, namespace: str, name: str) -> str:
     """
     own_kind = "" if kind == "Exporter" else kind
     return "/".join(part for part in (project, namespace, own_kind, name) if part)
+
+
+def names_of(own: str) -> tuple[str, str, str, str]:
+    """Return kind, project, namespace and name of an id that :func:`id_of` has made."""
+    *before, name = own.split("/")
+    kind = before.pop() if before[-1] == "ExportPolicy" else "Exporter"
+    namespace = before.pop()
+    return kind, "".join(before), namespace, name

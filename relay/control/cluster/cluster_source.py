@@ -17,6 +17,7 @@ from typing import Final
 
 from relay.config.exporter.load_result import ObjectKey, SourceName
 from relay.config.exporter.loading.combine import OriginResources, of_project
+from relay.config.exporter.types import names_of
 from relay.config.inventory_manifests import InventoryLoad
 from relay.config.settings.kubernetes import KubernetesSettings
 from relay.control.cluster.control_plane import ControlPlane
@@ -29,6 +30,7 @@ from relay.control.reconcile.resource_source import SourceResources
 from relay.runtime.errors import Fault
 from relay.runtime.event_loop import run_in_thread
 from relay.selector.inventory.store import ManifestIndex
+from relay.sink.spill.owner import Owner
 
 _log = logging.getLogger("relay.control.cluster")
 
@@ -123,6 +125,17 @@ class ClusterSource:
             if found is not None and is_kind and uid in ("", found.uid):
                 return StatusTarget(plane.client, resource, found)
         return None
+
+    def is_deleted(self, owner: Owner) -> bool:
+        """Return whether an object is no longer there, or only for finalizers."""
+        plane = self._set.plane(owner.control_plane.partition(" ")[2])
+        kind, _, namespace, name = names_of(owner.exporter)
+        if plane is None or not plane.is_synced:
+            return False
+        if self._namespaces and namespace not in self._namespaces:
+            return False  # nobody looks there
+        found = (plane.latest(one, (namespace, name)) for one in EXPORTING if one.kind == kind)
+        return all(one is None or one.uid != owner.uid or one.deleting for one in found)
 
     @property
     def revision(self) -> tuple[tuple[str, int], ...]:

@@ -172,6 +172,14 @@ class ControlPlane:
         )
 
     @property
+    def is_synced(self) -> bool:
+        """True while every object is known as it is on the server, as far as a watch can tell."""
+        return all(
+            kind.is_absent or (kind.reflector is not None and kind.reflector.freshness == "synced")
+            for kind in map(self._kinds.__getitem__, EXPORTING)
+        )
+
+    @property
     def trouble(self) -> str:
         """Reason for which its objects are not known yet; "" if they are, or may come any time."""
         if self.is_ready:

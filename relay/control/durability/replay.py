@@ -22,7 +22,8 @@ from functools import partial
 
 from relay.codec.compression import SenderEncoding, decompress
 from relay.codec.otlp.batch import OpenBatch
-from relay.control.reconcile.reconciler import SinkKey, SinkReconciler
+from relay.control.reconcile.reconciler import SinkReconciler
+from relay.control.reconcile.sink_entry import SinkKey
 from relay.control.time_slicing import Turns
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.contract import IngestRequest, Tenant

@@ -14,6 +14,7 @@ from relay.control.reconcile.desired_state import DesiredState, Namespace
 from relay.control.reconcile.resource_source import ResourceSource, SourceResources
 from relay.runtime.event_loop import run_in_thread
 from relay.selector.inventory.store import ManifestIndex
+from relay.sink.spill.owner import Owner
 
 
 class CombinedSource:
@@ -51,6 +52,11 @@ class CombinedSource:
             self._note(source.name, await source.read())
         async with self._lock:
             return await self._state(reread=True)
+
+    def is_deleted(self, owner: Owner) -> bool:
+        """Ask the source whose control plane had the object."""
+        name = owner.control_plane.partition(" ")[0]
+        return any(one.name == name and one.is_deleted(owner) for one in self._sources)
 
     def origins_of(self, name: SourceName) -> tuple[OriginResources, ...]:
         """Return what a source gave last: the same object while no resource has changed."""

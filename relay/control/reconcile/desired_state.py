@@ -20,6 +20,7 @@ from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.secrets import SecretStore
 from relay.config.inventory_manifests import InventoryLoad
 from relay.runtime.errors import Fault
+from relay.sink.spill.owner import Owner
 
 Namespace = tuple[str, str]
 """Project, "" without tenancy, and namespace."""
@@ -66,5 +67,12 @@ class DesiredStateSource(Protocol):
 
         A failure ends the iterator; calling this again continues. At most one iterator may be in
         use, and it must be closed when it is abandoned.
+        """
+        ...
+
+    def is_deleted(self, owner: Owner) -> bool:
+        """Return whether the object to which a sink belongs is known to be deleted for good.
+
+        Asked only for objects of control planes; safe in another thread.
         """
         ...

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay.config.exporter.types import Exporter
+from relay.sink.http.credentials import SecretLookup
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Changes needed so that exactly the exporters in ``wanted`` (by id) run."""
+    """Changes needed so that exactly the exporters in ``wanted`` (by id) run.
+
+    ``deleted`` are those removed, or changed into another object, whose object is deleted, each
+    with the lookup of the secrets that it had.
+    """
 
     wanted: Mapping[str, Exporter]
     added: tuple[str, ...]
     changed: tuple[str, ...]
     removed: tuple[str, ...]
+    deleted: Mapping[str, SecretLookup] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

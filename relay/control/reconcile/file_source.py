@@ -21,6 +21,7 @@ from relay.config.yaml.file_watcher import SETTLE_S
 from relay.control.reconcile.desired_state import Namespace
 from relay.control.reconcile.resource_source import SourceResources
 from relay.runtime.event_loop import run_in_thread
+from relay.sink.spill.owner import Owner
 
 REST_FACTOR = 20
 """Pause after a poll, in multiples of its CPU time: polling takes at most 5 % of a core."""
@@ -49,6 +50,10 @@ class FileResources:
         self._version = 0
         self._found = FoundManifests((), ())
         self._inventory = InventoryLoad()
+
+    def is_deleted(self, owner: Owner) -> bool:
+        """Return False: a file may be back, with its queue to be continued."""
+        return False
 
     async def read(self) -> SourceResources:
         """Read changed files, settled or not, and return all."""

@@ -3,11 +3,10 @@
 * Unchanged things are not touched: an equal exporter keeps its routes, an equal sink keeps its
   worker with batches, queue and connections.
 * A changed sink keeps its worker, queue, ledger and disk store.
-* A removed sink drains within the drain timeout. The rest becomes an orphan on disk
-  (:mod:`relay.sink.spill.orphans`), or is dropped and counted without a disk; its losses are added
-  to the ledger of removed sinks.
-* A sink that is added again while it drains continues; later it finds its queue on disk by owner.
-  Orphans expire after their time, but not while a file that may own them cannot be loaded.
+* A removed sink drains (:mod:`relay.control.reconcile.draining`). One that is added again meanwhile
+  continues; later it finds its queue on disk by owner. One whose object is deleted does neither.
+* Orphans expire after their time, but not while a file that may own them cannot be loaded, and at
+  once if their object turns out to be deleted.
 * Changes are applied one exporter at a time, each atomically; requests are served in between.
 """
 
@@ -17,24 +16,25 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 
 from relay.codec.otlp.batch import OpenBatch, memory_bytes_of
 from relay.config.exporter.types import Exporter, Sink
-from relay.control.projects.project_totals import RemovedTotals
 from relay.control.reconcile.diff import Changes, Differences, compare
+from relay.control.reconcile.draining import DrainingSinks
 from relay.control.reconcile.sink_entry import (
     ReconcilerHost,
     RunningExporter,
     SinkEntry,
+    SinkKey,
     SinksSnapshot,
-    farewell,
+    keep_orphans,
     log_fields,
     members_of,
     output_options,
     same_delivery,
 )
-from relay.control.reconcile.sink_report import SinkReport, sum_ledgers
+from relay.control.reconcile.sink_report import SinkReport
 from relay.control.reconcile.upkeep import SinkUpkeep
 from relay.control.time_slicing import Turns
 from relay.pipeline.engine import MetricsPipeline
@@ -43,11 +43,13 @@ from relay.pipeline.routing.router import Sources
 from relay.runtime import gc_pacing
 from relay.runtime.event_loop import WorkSlice
 from relay.sink.eviction import Evictor
+from relay.sink.http.credentials import SecretLookup
+from relay.sink.interface import SinkHost
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.ledger import LedgerStatistics
-from relay.sink.spill.owner import owner_of
+from relay.sink.spill.owner import Owner, owner_of
 from relay.sink.spill.store import QueueStore, SinkStore
-from relay.sink.worker import SinkHost, SinkWorker
+from relay.sink.worker import SinkWorker
 
 _log = logging.getLogger("relay.control.reconcile")
 
@@ -56,8 +58,6 @@ SLICE_S = 0.002
 BIG_CHANGE = 1_000
 """Exporters in one change from which on survivors are frozen for the GC."""
 
-SinkKey = tuple[str, str]
-"""Exporter id and sink name."""
 MakeWorker = Callable[[Exporter, Sink, SinkStore | None, SinkHost], SinkWorker]
 """Builds the worker of one sink, with its part of the disk, not started."""
 
@@ -84,7 +84,6 @@ class SinkReconciler:
     ) -> None:
         self._engine = engine
         self._make_worker = make_worker
-        self._drain_timeout_s = drain_timeout_s
         self._store = store
         self._evictor = Evictor(
             lambda: members_of(self.entries()),
@@ -98,11 +97,8 @@ class SinkReconciler:
         self._running: dict[str, RunningExporter] = {}
         self._reread: set[str] = set()
         self._entries: dict[SinkKey, SinkEntry] = {}
-        self._draining_entries: dict[SinkKey, SinkEntry] = {}
-        self._removed_ledgers: list[LedgerStatistics] = []
-        self.removed_totals = RemovedTotals()
-        self._retirements: set[asyncio.Task[None]] = set()
-        self._finishing: dict[SinkWorker, asyncio.Task[None]] = {}
+        self._drains = DrainingSinks(drain_timeout_s, self._forget_worker)
+        self.removed_totals = self._drains.totals
         self._blocking: dict[SinkWorker, None] = {}
         self._unfrozen = 0  # exporters added or changed since survivors were last frozen
         self._upkeep = SinkUpkeep(self._evictor, store)
@@ -111,6 +107,8 @@ class SinkReconciler:
         self._open: list[OpenBatch] | None = None
         """Open batches of all sinks; None after a change of the set."""
         self._draining = False
+        self._deleted: Mapping[str, SecretLookup] = {}
+        """Exporters of which the change that is being applied removes deleted objects."""
 
     def start(self) -> None:
         """Start the periodic upkeep. Needs a running loop."""
@@ -128,7 +126,7 @@ class SinkReconciler:
 
         Returns early, with part of the changes not applied, once :meth:`drain` has begun.
         """
-        wanted = differences.wanted
+        wanted, self._deleted = differences.wanted, differences.deleted
         steps: Iterable[tuple[Callable[[Exporter], None], str]] = itertools.chain(
             ((self._remove, name) for name in differences.removed),
             ((self._change, name) for name in differences.changed),
@@ -174,19 +172,15 @@ class SinkReconciler:
         found, self._reread = self._reread, set()
         return found
 
-    def keep_orphans(self, *, complete: bool) -> None:
-        """Keep the queues on disk whose sinks do not run.
+    def keep_orphans(self, *, complete: bool, is_deleted: Callable[[Owner], bool]) -> None:
+        """Keep the queues on disk whose sinks do not run, but for those of deleted objects.
 
         ``complete``: everything was loaded, so no queue can belong to a faulty file and all may
         expire.
         """
         self._upkeep.orphans_may_expire = complete
-        if self._store is None or self._draining:
-            return
-        told = "queue on disk of a sink that does not run: kept"
-        for queue in self._store.keep_orphans():
-            if queue.points:
-                _log.warning(told, extra=log_fields(queue))
+        if self._store is not None and not self._draining:
+            keep_orphans(self._store, is_deleted)
 
     @property
     def blocking(self) -> Iterable[SinkWorker]:
@@ -229,7 +223,7 @@ class SinkReconciler:
         self._engine.router.flush_counters()
         for entry in self._entries.values():
             yield entry.report(removed=False)
-        for entry in self._draining_entries.values():
+        for entry in self._drains:
             yield entry.report(removed=True)
 
     async def snapshot(self) -> SinksSnapshot:
@@ -239,7 +233,7 @@ class SinkReconciler:
         """
         exporters, removed_ledger = tuple(self._exporters.values()), self.removed_ledger()
         listed = [(entry, False) for entry in self._entries.values()]
-        listed += [(entry, True) for entry in self._draining_entries.values()]
+        listed += [(entry, True) for entry in self._drains]
         reports: list[SinkReport] = []
         await self._settled()
         part = WorkSlice()
@@ -255,7 +249,7 @@ class SinkReconciler:
 
     def removed_ledger(self) -> LedgerStatistics:
         """Return the ledger of all sinks that were removed and have ended."""
-        return sum_ledgers(self._removed_ledgers)
+        return self._drains.ledger()
 
     def open_bytes(self) -> int:
         """Return the bytes in open batches."""
@@ -320,7 +314,7 @@ class SinkReconciler:
         workers = [entry.worker for entry in self._entries.values()]
         for worker in workers:
             self._flush(worker)
-        await asyncio.gather(*(worker.drain(timeout_s) for worker in workers), *self._retirements)
+        await asyncio.gather(*(worker.drain(timeout_s) for worker in workers), self._drains.wait())
 
     def workers(self) -> Iterator[SinkWorker]:
         """Return the workers of all running sinks."""
@@ -328,7 +322,7 @@ class SinkReconciler:
 
     def entries(self) -> Iterator[SinkEntry]:
         """Yield every sink, draining ones included."""
-        yield from (*self._entries.values(), *self._draining_entries.values())
+        yield from (*self._entries.values(), *self._drains)
 
     def _add(self, exporter: Exporter) -> None:
         sources = self._install_sinks(exporter, None)
@@ -355,13 +349,15 @@ class SinkReconciler:
         self._running[exporter.id] = RunningExporter(exporter, self._clock(), entries)
 
     def _remove(self, exporter: Exporter) -> None:
-        name = exporter.id
+        name, secrets = exporter.id, self._deleted.get(exporter.id)
         del self._exporters[name], self._running[name]
         self.version += 1
         self._engine.remove_exporter(name)
         self._engine.router.forget_counters(name)
         for sink in exporter.sinks:
-            self._retire((name, sink.name))
+            self._retire((name, sink.name), secrets)
+        if secrets is not None:
+            self._drains.delete(exporter, secrets)
 
     def _install_sinks(self, exporter: Exporter, before: Exporter | None) -> Sources:
         """Start the sinks of a new exporter, or reconfigure those of a changed one.
@@ -381,7 +377,8 @@ class SinkReconciler:
                 self._note_configured(entry.worker)
             elif old.paused != sink.paused:
                 entry.worker.pause_sending(sink.paused)
-            entry.worker.identify(owner_of(exporter, sink))
+            entry.owner = owner_of(exporter, sink)
+            entry.worker.identify(entry.owner)
             options = output_options(sink)
             targets[sink.name] = SinkOutputSpec(entry.counter, entry.worker.shards, options)
         for name in known:
@@ -397,9 +394,12 @@ class SinkReconciler:
 
     def _add_sink(self, exporter: Exporter, sink: Sink) -> SinkEntry:
         key, owner = (exporter.id, sink.name), owner_of(exporter, sink)
-        entry = self._draining_entries.pop(key, None)
-        if entry is not None and not entry.worker.removed and owner.may_adopt(entry.owner):
-            self._take_back(entry, sink)
+        entry, goes_on = self._drains.take_back(key, owner)
+        if entry is not None and goes_on:
+            entry.worker.come_back(sink)
+            _log.info(
+                "sink is back and continues its queue", extra={"exporter": key[0], "sink": key[1]}
+            )
             return self._enlist(key, entry)
         store = self._store.claim(owner) if self._store is not None else None
         host = ReconcilerHost(self._evictor, lambda: self._engine.low_watermark, self._upkeep.awake)
@@ -424,18 +424,6 @@ class SinkReconciler:
         worker.start()
         return self._enlist(key, entry)
 
-    def _take_back(self, entry: SinkEntry, sink: Sink) -> None:
-        """Let a draining sink that was added again continue with its queue."""
-        worker = entry.worker
-        task = self._finishing.pop(worker)
-        task.cancel()
-        self._retirements.discard(task)  # drain() must not wait for it
-        worker.come_back(sink)
-        _log.info(
-            "sink is back and continues its queue",
-            extra={"exporter": entry.counter.exporter, "sink": entry.counter.sink},
-        )
-
     def _enlist(self, key: SinkKey, entry: SinkEntry) -> SinkEntry:
         self._entries[key] = entry
         self._upkeep.awake[entry.worker] = None
@@ -449,44 +437,17 @@ class SinkReconciler:
             self._blocking.pop(worker, None)
         self._note_change()
 
-    def _retire(self, key: SinkKey) -> None:
-        """Let a sink's worker drain, then stop it."""
-        entry = self._draining_entries[key] = self._entries.pop(key)
+    def _retire(self, key: SinkKey, secrets: SecretLookup | None = None) -> None:
+        """Let a sink drain and end; ``secrets`` are given if its object is deleted."""
+        entry = self._entries.pop(key)
         self._engine.drops.forget(*key)
         self._blocking.pop(entry.worker, None)
         self._note_change()
         self._flush(entry.worker)
-        # A crash from now on finds all of it on disk.
-        entry.worker.save(at_once=True)
-        task = asyncio.get_running_loop().create_task(self._finish(key, entry, entry.worker))
-        self._finishing[entry.worker] = task
-        self._retirements.add(task)
-        task.add_done_callback(self._retirements.discard)
+        self._drains.add(entry, secrets)
 
-    async def _finish(self, key: SinkKey, entry: SinkEntry, worker: SinkWorker) -> None:
-        left = await worker.remove(self._drain_timeout_s)
-        self._finishing.pop(worker, None)
+    def _forget_worker(self, worker: SinkWorker) -> None:
         self._upkeep.awake.pop(worker, None)
-        entry.counter.points -= left
-        ledger = worker.statistics().ledger
-        if worker is not entry.worker:
-            entry.draining.remove(worker)
-            entry.ended_ledgers = [sum_ledgers([*entry.ended_ledgers, ledger])]
-        elif entry.draining:  # removed, added and removed again
-            entry.worker = entry.draining.pop()
-            entry.ended_ledgers = [sum_ledgers([*entry.ended_ledgers, ledger])]
-        else:
-            del self._draining_entries[key]
-            self.removed_totals.add(entry.report(removed=True))
-            self._removed_ledgers = [
-                sum_ledgers([*self._removed_ledgers, *entry.ended_ledgers, ledger])
-            ]
-        lost = ledger.dropped.get("removed", 0)
-        _log.log(
-            logging.WARNING if lost or left else logging.INFO,
-            farewell(left, lost),
-            extra={"exporter": key[0], "sink": key[1], "points": left, "dropped": lost},
-        )
 
     def _note_change(self) -> None:
         self._revision += 1

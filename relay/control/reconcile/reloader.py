@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.config.exporter.load_result import LoadResult, keep_last_good
 from relay.config.exporter.secrets import SecretStore
@@ -25,6 +25,7 @@ from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
 from relay.selector.inventory.store import ManifestIndex
 from relay.sink.http.credentials import SecretLookup
+from relay.sink.spill.owner import Owner
 
 _log = logging.getLogger("relay.control.reconcile")
 
@@ -223,19 +224,20 @@ class Reloader:
     async def _apply(self, loaded: LoadResult) -> Changes:
         def compare() -> tuple[LoadResult, Differences, _News]:
             wanted = keep_last_good(self._reconciler.exporters, loaded)
-            return (
-                wanted,
-                self._reconciler.compare(wanted.exporters),
-                _News.between(self._loaded, wanted),
-            )
+            found = self._reconciler.compare(wanted.exporters)
+            gone = self._deleted(running, found, self._loaded.secrets)
+            return wanted, replace(found, deleted=gone), _News.between(self._loaded, wanted)
 
         started = time.monotonic()
+        running = {one.id: one for one in self._reconciler.exporters}
         wanted, differences, news = await run_in_thread(compare)
         self._report(news, differences)
         self._loaded = wanted
         self._given = loaded
         changes = await self._reconciler.apply(differences)
-        self._reconciler.keep_orphans(complete=not wanted.faults)
+        self._reconciler.keep_orphans(
+            complete=not wanted.faults, is_deleted=self._source.is_deleted
+        )
         if wanted.renewed:
             self._reconciler.reread_secrets(wanted.renewed)
         if changes:
@@ -246,6 +248,23 @@ class Reloader:
             self._applied_at = self._clock()
             self._applied_in_s = time.monotonic() - started
         return changes
+
+    def _deleted(
+        self, running: Mapping[str, Exporter], found: Differences, secrets: SecretStore
+    ) -> dict[str, SecretLookup]:
+        """Return the exporters whose object is deleted, with the secrets that they had."""
+        gone = (
+            old
+            for name in (*found.removed, *found.changed)
+            if (old := running[name]).uid
+            and old.control_plane
+            and (name not in found.wanted or found.wanted[name].uid != old.uid)
+        )
+        return {
+            old.id: secrets.of(old)
+            for old in gone
+            if self._source.is_deleted(Owner(old.id, "", "", old.uid, old.control_plane))
+        }
 
     def _count_failure(self) -> None:
         self._failures += 1

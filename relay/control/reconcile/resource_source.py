@@ -14,6 +14,7 @@ from relay.config.exporter.loading.combine import OriginResources
 from relay.config.inventory_manifests import InventoryLoad
 from relay.control.reconcile.desired_state import Namespace
 from relay.runtime.errors import Fault
+from relay.sink.spill.owner import Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +50,12 @@ class ResourceSource(Protocol):
 
     def changes(self) -> AsyncGenerator[SourceResources, None]:
         """Yield what there is after each change since the last that was given, without end."""
+        ...
+
+    def is_deleted(self, owner: Owner) -> bool:
+        """Return whether the object of one of this source's control planes is known to be deleted.
+
+        Not so if its control plane cannot tell at the moment, if the object is still there and does
+        not run, or if it was a manifest, whose file may be back. Safe in another thread.
+        """
         ...

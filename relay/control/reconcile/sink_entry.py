@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,18 @@ from relay.sink.eviction import Evictor
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.orphans import StoredQueue
 from relay.sink.spill.owner import Owner
+from relay.sink.spill.store import QueueStore
 from relay.sink.worker import SinkWorker
+
+_log = logging.getLogger("relay.control.reconcile")
+
+SinkKey = tuple[str, str]
+"""Exporter id and sink name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcilerHost:
-    """Implements :class:`relay.sink.worker.SinkHost` for the reconciler's sinks.
+    """Implements :class:`relay.sink.interface.SinkHost` for the reconciler's sinks.
 
     ``awake`` is the reconciler's ordered set of the sinks that need :meth:`SinkWorker.tick`.
     """
@@ -64,6 +71,11 @@ class SinkEntry:
     draining: list[SinkWorker] = field(default_factory=list)
     ended_ledgers: list[LedgerStatistics] = field(default_factory=list)
     matched_before: int = 0
+
+    @property
+    def key(self) -> SinkKey:
+        """Exporter id and sink name."""
+        return self.counter.exporter, self.counter.sink
 
     @property
     def workers(self) -> tuple[SinkWorker, ...]:
@@ -116,8 +128,10 @@ def members_of(entries: Iterable[SinkEntry]) -> Iterator[tuple[str, SinkWorker]]
             yield entry.counter.group, worker
 
 
-def farewell(kept: int, lost: int) -> str:
+def farewell(kept: int, lost: int, *, is_deleted: bool) -> str:
     """Return the log text for the points that a removed sink still had."""
+    if lost and is_deleted:
+        return "sink removed, its object is deleted: points that were left in its queue are dropped"
     if lost:
         return "sink removed, points that were left in its queue were given up"
     return "sink removed, its queue is kept" if kept else "sink removed, its queue is empty"
@@ -145,3 +159,18 @@ def log_fields(queue: StoredQueue) -> dict[str, object]:
     """Return the fields that identify a queue on disk in the log."""
     exporter, sink = queue.names
     return {"exporter": exporter, "sink": sink, "points": queue.points}
+
+
+def keep_orphans(store: QueueStore, is_deleted: Callable[[Owner], bool]) -> None:
+    """Make orphans of the queues that no sink has claimed, and delete those of deleted objects."""
+    new = {id(queue) for queue in store.keep_orphans()}
+    for queue in list(store.orphans):
+        owner = queue.owner
+        if owner is not None and owner.uid and owner.control_plane and is_deleted(owner):
+            store.delete_orphan(queue)
+            _log.warning(
+                "queue on disk of a deleted object: dropped",
+                extra={**log_fields(queue), "reason": "deleted"},
+            )
+        elif id(queue) in new and queue.points:
+            _log.warning("queue on disk of a sink that does not run: kept", extra=log_fields(queue))

@@ -7,8 +7,9 @@ Rules:
 * A sink adopts an orphan of its own (:meth:`relay.sink.spill.owner.Owner.may_adopt`), the newest if
   there are several.
 * When the disk is full, orphans are evicted before any running sink, the oldest orphan first.
-* Ledger, asserted on every read: ``orphaned = adopted + expired + dropped + damaged + waiting``, in
-  points.
+* One whose object turns out to be deleted goes at once.
+* Ledger, asserted on every read: ``orphaned = adopted + expired + deleted + dropped + damaged +
+  waiting``, in points.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ class OrphanStatistics:
     expired: int = 0
     dropped: int = 0
     damaged: int = 0
+    deleted: int = 0
 
     @property
     def waiting(self) -> int:
@@ -97,7 +99,7 @@ class OrphanStatistics:
     @property
     def balanced(self) -> bool:
         """Return whether every orphaned point is accounted for exactly once."""
-        gone = self.adopted + self.expired + self.dropped + self.damaged
+        gone = self.adopted + self.expired + self.deleted + self.dropped + self.damaged
         return self.orphaned == gone + self.waiting
 
 
@@ -112,6 +114,7 @@ class Orphans:
         self._queues: list[StoredQueue] = []
         """The oldest first."""
         self._orphaned = self._adopted = self._expired = self._dropped = self._damaged = 0
+        self._deleted = 0
 
     def add(self, queue: StoredQueue, now: float) -> None:
         """Add a queue whose sink does not run, orphaned ``now`` unless it says since when."""
@@ -144,6 +147,11 @@ class Orphans:
             self._expired += queue.points
         return gone
 
+    def delete(self, queue: StoredQueue) -> None:
+        """Remove a queue whose object is deleted; the caller deletes it."""
+        self._queues.remove(queue)
+        self._deleted += queue.points
+
     def evict(self, size: int) -> Iterator[tuple[StoredQueue, dict[int, list[int]], int, int]]:
         """Evict ``size`` bytes; remove queues that become empty.
 
@@ -172,6 +180,7 @@ class Orphans:
             self._expired,
             self._dropped,
             self._damaged,
+            self._deleted,
         )
         assert snapshot.balanced, snapshot
         return snapshot

@@ -12,14 +12,15 @@ from relay.config.exporter.types import Exporter, Sink
 class Owner(msgspec.Struct, frozen=True):
     """Identity of a sink.
 
-    Its exporter's id (project, namespace and name), its name, the host of its endpoint and the uid
-    of its Exporter, these two "" if unknown.
+    Its exporter's id (project, namespace and name), its name, the host of its endpoint, the uid of
+    its Exporter, and the control plane whose object that is; these three "" if unknown.
     """
 
     exporter: str
     sink: str
     host: str = ""
     uid: str = ""
+    control_plane: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -40,4 +41,5 @@ class Owner(msgspec.Struct, frozen=True):
 
 def owner_of(exporter: Exporter, sink: Sink) -> Owner:
     """Return the owner for a sink of an exporter."""
-    return Owner(exporter.id, sink.name, urlsplit(sink.endpoint.url).hostname or "", exporter.uid)
+    host = urlsplit(sink.endpoint.url).hostname or ""
+    return Owner(exporter.id, sink.name, host, exporter.uid, exporter.control_plane)

@@ -201,7 +201,7 @@ class QueueFiles:
             self._identify(directory, owner, orphaned_at)
 
     def _identify(self, directory: Path, owner: Owner, orphaned_at: float | None) -> None:
-        identity = _Identity(owner.exporter, owner.sink, owner.host, owner.uid, orphaned_at)
+        identity = _Identity(**msgspec.structs.asdict(owner), orphaned_at=orphaned_at)
         frame = encode_frame(b"", msgspec.json.encode(identity))
         self._disk.replace(directory / "sink", frame, sync=self._sync)
 
@@ -303,7 +303,8 @@ class QueueFiles:
         body = self._read_framed(directory / "sink")
         with suppress(msgspec.MsgspecError):
             found = msgspec.json.decode(body, type=_Identity)
-            return Owner(*found.key, found.host, found.uid), found.orphaned_at
+            owner = Owner(*found.key, found.host, found.uid, found.control_plane)
+            return owner, found.orphaned_at
         with suppress(msgspec.MsgspecError):  # format 1
             return Owner(*msgspec.json.decode(body, type=tuple[str, str])), None
         return None, None

@@ -144,6 +144,16 @@ class QueueStore:
         """Make an orphan of a removed sink's queue; no job of it may be running."""
         self._keep(queue, self._clock())
 
+    def discard(self, directory: Path) -> None:
+        """Delete a queue whose bytes count no more; no job of it may be running."""
+        self._directories.discard(directory)
+        self.spawn(self._discard, directory, self._retired_name(directory))
+
+    def delete_orphan(self, queue: StoredQueue) -> None:
+        """Delete an orphan whose object is deleted."""
+        self._orphans.delete(queue)
+        self._delete(queue)
+
     def expire_orphans(self) -> list[StoredQueue]:
         """Delete the orphans whose retention has ended, and return them."""
         gone = self._orphans.expire(self._clock())
@@ -200,8 +210,7 @@ class QueueStore:
 
     def _delete(self, queue: StoredQueue) -> None:
         self.used_bytes -= queue.file_bytes
-        self._directories.discard(queue.directory)
-        self.spawn(self._discard, queue.directory, self._retired_name(queue.directory))
+        self.discard(queue.directory)
 
     @property
     def trouble(self) -> str:
@@ -445,6 +454,11 @@ class SinkStore:
         queue.lows = {(shard, shards): -1 for shard in range(shards)}
         self.account(queue.file_bytes)
         self._store.park(queue)
+
+    def discard(self) -> None:
+        """Delete the queue; no job may be running, and this object must not be used afterwards."""
+        self.account(0)
+        self._store.discard(self._directory)
 
     def _write_cursors(self) -> None:
         self._cursors_due = False

@@ -190,6 +190,7 @@ async def test_a_manifest_that_is_away_costs_nothing(tmp_path: Path) -> None:
                 "orphaned": 10,
                 "adopted": 10,
                 "expired": 0,
+                "deleted": 0,
                 "dropped": 0,
                 "damaged": 0,
                 "waiting": 0,

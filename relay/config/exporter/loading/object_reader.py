@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.config.exporter.load_result import ObjectKey
 from relay.config.exporter.loading.resource import ManifestResource
@@ -55,6 +55,8 @@ def read_object_value(value: object, identity: ObjectIdentity) -> ManifestResour
     try:
         read_resource(resource, identity.kind, value)
         resource.settle()
+        if resource.exporter is not None and identity.key is not None:
+            resource.exporter = replace(resource.exporter, control_plane=identity.origin)
     except Exception:
         origin = resource.report.origin()
         _log.exception("bug in the relay: an object cannot be read", extra={"object": origin})
