@@ -19,7 +19,6 @@ from dataclasses import replace
 from relay.api.admin import AdminServer
 from relay.api.contract import EVERYTHING, StatusFilter
 from relay.api.status import StatusSource
-from relay.api.tools import ToolAccess, make_tools
 from relay.apiserver.compose import make_api
 from relay.config.exporter.types import Exporter, Sink
 from relay.config.settings.settings import ListenAddress, Settings
@@ -31,7 +30,6 @@ from relay.control.durability.checkpointer import Checkpointer
 from relay.control.durability.open_storage import OpenStorage, open_storage
 from relay.control.durability.replay import IDLE_REPLAY, Replay
 from relay.control.durability.upkeep import Upkeep
-from relay.control.explain import Explainer, ExplainQuery, answer
 from relay.control.flush_timer import FlushTimer
 from relay.control.projects.projects import Projects
 from relay.control.projects.usage_facts import UsageFacts
@@ -42,6 +40,7 @@ from relay.control.reconcile.sink_entry import SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
 from relay.control.start_report import log_start
 from relay.control.time_slicing import Turns
+from relay.control.tools import ToolAccess, make_tools
 from relay.receiver.http.connection_limit import raise_descriptor_limit
 from relay.receiver.remote_write import IngestServer
 from relay.runtime import gc_pacing, log_setup, malloc
@@ -103,6 +102,8 @@ class Relay:
         self._transport: Transport | None = None
         self._sink_environment: SinkEnvironment | None = None
         self._reconciler: SinkReconciler | None = None
+        access = ToolAccess(self._running, self._secrets_of, self._worker)
+        tools = make_tools(settings, self._engine, self._turns, access)
         self._api = make_api(settings)
         self._sources = make_sources(settings, self._api.source if self._api else None)
         self._reloader: Reloader | None = None
@@ -129,13 +130,8 @@ class Relay:
             look=self.look,
             not_ready=self.not_ready,
             degraded=self.degraded,
-            explain=self.explain,
-            tools=make_tools(
-                settings,
-                self._engine,
-                self._turns,
-                ToolAccess(self._running, self._secrets_of, self._worker),
-            ),
+            explain=tools.explain.answer,
+            tools=tools,
             access=settings.admin,
             ingest=settings.listen,
         )
@@ -298,12 +294,6 @@ class Relay:
     def status(self, wanted: StatusFilter = EVERYTHING) -> dict[str, object]:
         """Return the ``/status`` document, or the part that is asked for."""
         return self.facts().status(wanted)
-
-    async def explain(self, question: ExplainQuery) -> list[str]:
-        """Explain which exporters take a series, and why, as of now. Raises ConfigError."""
-        running = {one.id: one for one in self._running()}
-        explainer = Explainer.running(self._engine, running)
-        return await answer(question, explainer, self._turns)
 
     def facts(self) -> StatusSource:
         """Return the source of status documents. Takes long beside thousands of sinks."""

@@ -27,10 +27,11 @@ from aiohttp import web
 from relay.api.access import Gate
 from relay.api.contract import StatusFilter, StatusView
 from relay.api.misdirected import MisdirectedSenders
-from relay.api.tools import ExporterTools, ToolPages
+from relay.api.tools import ToolPages
 from relay.config.settings.settings import Admin, ListenAddress, Settings
 from relay.control.explain import ExplainQuery
 from relay.control.replicas.report import REPORT_PATH
+from relay.control.tools import ExporterTools
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.tls import server_context
 from relay.receiver.request_target import parse_tenant

@@ -13,64 +13,27 @@ answer that could not be completed. Requests of web pages are refused: they carr
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from aiohttp import hdrs, web
 
-from relay.config.exporter.types import Exporter
-from relay.config.settings.settings import Settings
-from relay.control.preview.preview import EngineTurns, PreviewEvent, PreviewProgress
-from relay.control.preview.service import PreviewQuery, PreviewService
-from relay.control.sink_test.service import SinkTestQuery, SinkTestService
-from relay.control.sink_test.trial import TestEvent, TestNetwork
+from relay.control.preview.preview import PreviewEvent, PreviewProgress
+from relay.control.preview.service import PreviewQuery
+from relay.control.sink_test.service import SinkTestQuery
+from relay.control.sink_test.trial import TestEvent
 from relay.control.sink_test.verdict import TestStep
-from relay.control.tap.tap import TapEnd, TapEvent, TappedSink, TapQuery, TapService
-from relay.pipeline.engine import MetricsPipeline
+from relay.control.tap.tap import TapEnd, TapEvent, TapQuery
+from relay.control.tools import ExporterTools
 from relay.runtime.errors import ConfigError, Fault, OverloadedError, RelayError
-from relay.selector.resources.compiler import Compiler
-from relay.sink.http.credentials import SecretLookup
 
 _log = logging.getLogger("relay.api")
 
 MANIFEST_BYTES_MAX: Final = 256 * 1024
 MEDIA_TYPE: Final = "application/x-ndjson"
 NUMBER_DIGITS_MAX: Final = 6
-
-
-@dataclass(frozen=True, slots=True)
-class ExporterTools:
-    """The tools, each opened by a query; all raise RelayError before the first event."""
-
-    preview: Callable[[PreviewQuery], Awaitable[AsyncIterator[PreviewEvent]]]
-    test: Callable[[SinkTestQuery], AsyncIterator[TestEvent]]
-    tap: Callable[[TapQuery], AsyncIterator[TapEvent]]
-
-
-@dataclass(frozen=True, slots=True)
-class ToolAccess:
-    """The part of the relay that tools read: its exporters, their secrets, and the sinks' workers.
-
-    ``worker`` is called with an exporter's id and the name of a sink.
-    """
-
-    exporters: Callable[[], Iterable[Exporter]]
-    secrets: Callable[[Exporter], SecretLookup]
-    worker: Callable[[str, str], TappedSink | None]
-
-
-def make_tools(
-    settings: Settings, engine: MetricsPipeline, turns: EngineTurns, running: ToolAccess
-) -> ExporterTools:
-    """Make the tools of a relay with these settings."""
-    preview = PreviewService(engine, turns, running.exporters, Compiler(settings.resources))
-    network = TestNetwork(settings.allow_private_endpoints, settings.proxy)
-    test = SinkTestService(running.exporters, running.secrets, network)
-    tap = TapService(running.exporters, running.worker, allowed=settings.admin.tap)
-    return ExporterTools(preview.open, test.open, tap.open)
 
 
 class ToolPages:
@@ -96,14 +59,14 @@ class ToolPages:
                 query.get("exporter", ""),
                 _number("measure", query.get("measure", "0")),
             )
-            return _documents(await self._tools.preview(preview), _preview_document)
+            return _documents(await self._tools.preview.open(preview), _preview_document)
 
         return await self._answer(request, open_events)
 
     async def _test(self, request: web.Request) -> web.StreamResponse:
         async def open_events() -> AsyncIterator[dict[str, Any]]:
             query = SinkTestQuery(request.query.get("exporter", ""), request.query.get("sink", ""))
-            return _documents(self._tools.test(query), _test_document)
+            return _documents(self._tools.test.open(query), _test_document)
 
         return await self._answer(request, open_events)
 
@@ -116,7 +79,7 @@ class ToolPages:
                 _number("seconds", text("seconds", "10")),
                 int(_number("points", text("points", "100"))),
             )
-            return _documents(self._tools.tap(query), _tap_document)
+            return _documents(self._tools.tap.open(query), _tap_document)
 
         return await self._answer(request, open_events)
 

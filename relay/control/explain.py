@@ -207,6 +207,15 @@ class Explainer:
         translation = Translator().translate(sorted(labels.items()), target=described.attributes)
         yield from _otlp_lines(translation, described)
 
+    def takers(
+        self, labels: Mapping[str, str], origin: IngestPath = ANYWHERE
+    ) -> list[tuple[str, str]]:
+        """Return exporter and source of each source that takes a series, in order."""
+        project = self._router.tenancy.project_of(labels, origin)
+        counters = self._router.subscribers(_visible(labels, origin), project)
+        found = [(counter.exporter, counter.source) for counter in counters]
+        return sorted(one for one in found if one[0] in self._exporters)
+
     def captured(
         self,
         body: bytes,
@@ -261,6 +270,7 @@ class Explainer:
         sinks = [
             sink
             for counter in self._router.subscribers(labels, project)
+            if counter.exporter in self._exporters  # others have come since they were listed
             for sink in self._exporters[counter.exporter].sinks
             if counter.source in sink.sources
         ]
@@ -321,16 +331,26 @@ def unknown_exporter(name: str, known: Iterable[str]) -> str:
 
 async def answer(question: ExplainQuery, explainer: Explainer, turns: Turns) -> list[str]:
     """Return the answer's lines, at most :data:`ANSWER_CHARS_MAX` characters."""
-    try:
-        labels = await run_in_thread(partial(parse_series, question.series))
-    except SelectorError as error:
-        raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
+    labels = await read_series(question.series)
     if question.exporter:
         explainer.require(question.exporter, "exporter")
     origin = explainer.path_of(question.tenant)
     lines = explainer.series(
         labels, origin=origin, exporter=question.exporter, every=question.every
     )
+    return await collected(lines, explainer, turns)
+
+
+async def read_series(text: str) -> dict[str, str]:
+    """Return the labels of a series in PromQL form; raise ConfigError."""
+    try:
+        return await run_in_thread(partial(parse_series, text))
+    except SelectorError as error:
+        raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
+
+
+async def collected(lines: Iterator[str], explainer: Explainer, turns: Turns) -> list[str]:
+    """Return lines of an explainer, at most :data:`ANSWER_CHARS_MAX` characters, in turns."""
     found: list[str] = []
     chars = 0
 

@@ -2,7 +2,9 @@
 
 * A manifest is previewed beside the running exporter of its name, if there is one; a running
   exporter alone.
-* One preview counts at a time and one measures at a time; :data:`WAITING_MAX` more may wait.
+* One preview counts at a time and one measures at a time. :data:`WAITING_MAX` are under way or
+  wait, :data:`WAITING_PER_PROJECT_MAX` of one project.
+* A preview that cannot begin to measure within the time that it may measure ends without rates.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ from relay.config.exporter.types import Exporter
 from relay.control.explain import unknown_exporter
 from relay.control.preview.manifest import read_manifest
 from relay.control.preview.preview import EngineTurns, Preview, PreviewEvent
+from relay.control.project_slots import ProjectSlots
 from relay.pipeline.engine import MetricsPipeline
-from relay.runtime.errors import ConfigError, Fault, OverloadedError
+from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
 from relay.selector.resources.compiler import Compiler
 
 WAITING_MAX: Final = 8
 """Previews that are under way or wait."""
+WAITING_PER_PROJECT_MAX: Final = 2
+"""Those of one project, with tenancy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,9 @@ class PreviewService:
         self._compiler = compiler
         self._counting = asyncio.Lock()
         self._measuring = asyncio.Lock()
-        self._waiting = 0
+        self._slots = ProjectSlots(
+            "previews", slots_max=WAITING_MAX, project_slots_max=WAITING_PER_PROJECT_MAX
+        )
 
     async def open(self, query: PreviewQuery) -> AsyncIterator[PreviewEvent]:
         """Return the events of a preview, to be read to the end or closed.
@@ -64,29 +71,54 @@ class PreviewService:
         Raises ConfigError for a query that cannot be answered, OverloadedError where too many wait.
         """
         exporter, stored = await self._subject(query)
-        preview = Preview(self._engine, self._turns, exporter, stored, compiler=self._compiler)
-        if self._waiting >= WAITING_MAX:
-            raise OverloadedError(f"{self._waiting} previews are under way already")
-        return self._events(preview, query.measure_s)
+        return await self.open_of(exporter, stored, measure_s=query.measure_s)
 
-    async def _events(self, preview: Preview, measure_s: float) -> AsyncIterator[PreviewEvent]:
-        self._waiting += 1
-        try:
+    async def open_of(
+        self, exporter: Exporter, stored: Exporter | None, *, measure_s: float = 0.0
+    ) -> AsyncIterator[PreviewEvent]:
+        """Return the events of a preview of any exporter beside another version of it.
+
+        Raises ConfigError where it cannot be previewed, OverloadedError where too many wait.
+        """
+        self._slots.check(exporter.project)
+        # Its selectors are compiled, which takes a while if there are many.
+        preview = await run_in_thread(
+            partial(Preview, self._engine, self._turns, exporter, stored, compiler=self._compiler)
+        )
+        return self._events(preview, exporter.project, measure_s)
+
+    def running(self, exporter: str) -> Exporter | None:
+        """Return a running exporter by its id, None if there is none."""
+        return next((one for one in self._running() if one.id == exporter), None)
+
+    async def _events(
+        self, preview: Preview, project: str, measure_s: float
+    ) -> AsyncIterator[PreviewEvent]:
+        with self._slots.take(project):
             async with self._counting:
                 async for event in preview.count():
                     yield event
-            if measure_s > 0:
-                async with self._measuring:
-                    async for event in preview.measure(measure_s):
-                        yield event
-        finally:
-            self._waiting -= 1
+            if measure_s <= 0 or not await self._may_measure(measure_s):
+                return
+            try:
+                async for event in preview.measure(measure_s):
+                    yield event
+            finally:
+                self._measuring.release()
+
+    async def _may_measure(self, wait_s: float) -> bool:
+        """Wait for the turn to measure, at most ``wait_s``; return whether it has come."""
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._measuring.acquire()
+        except TimeoutError:
+            return False
+        return True
 
     async def _subject(self, query: PreviewQuery) -> tuple[Exporter, Exporter | None]:
         """Return the exporter to preview and its stored version."""
-        running = tuple(self._running())
         if not query.manifest:
-            return require_running(running, query.exporter), None
+            return require_running(self._running(), query.exporter), None
         check_project(query.project, has_tenancy=self._engine.router.tenancy.enabled)
         exporter = await run_in_thread(
             partial(
@@ -97,10 +129,10 @@ class PreviewService:
                 need_sinks=False,
             )
         )
-        return exporter, next((one for one in running if one.id == exporter.id), None)
+        return exporter, self.running(exporter.id)
 
     def __repr__(self) -> str:
-        return f"<PreviewService {self._waiting} under way>"
+        return f"<PreviewService {self._slots.taken} under way>"
 
 
 def require_running(running: Iterable[Exporter], exporter: str) -> Exporter:

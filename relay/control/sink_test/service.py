@@ -1,8 +1,10 @@
 """Sink tests of the running relay: of running sinks, with their secrets, and how often.
 
-* :data:`TESTS_MAX` tests a project in :data:`WINDOW_S`; one at a time to a host and port, and
-  :data:`UNDER_WAY_MAX` in all. A test that is refused is not counted.
-* A test takes no endpoint from the request: it would carry the exporter's secrets there.
+* :data:`TESTS_MAX` tests a project in :data:`WINDOW_S`; one at a time to a host and port,
+  :data:`UNDER_WAY_MAX` in all, :data:`UNDER_WAY_PER_PROJECT_MAX` of one project, each at most
+  :data:`TIMEOUT_S_MAX` long. A test that is refused is not counted.
+* :meth:`SinkTestService.open` takes no endpoint from a request: it would carry the exporter's
+  secrets there. The caller of :meth:`SinkTestService.open_of` says which secrets may be read.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from yarl import URL
@@ -26,6 +28,10 @@ TESTS_MAX: Final = 6
 """Tests of one project in a window."""
 WINDOW_S: Final = 60.0
 UNDER_WAY_MAX: Final = 16
+UNDER_WAY_PER_PROJECT_MAX: Final = 4
+"""Tests of one project at the same time, with tenancy."""
+TIMEOUT_S_MAX: Final = 30.0
+"""Longest time for the request of a test and its answer; s. A sink's own may be longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,8 @@ class TestLimits:
     def __init__(self, tick: Callable[[], float] = time.monotonic) -> None:
         self._tick = tick
         self._begun: dict[str, deque[float]] = {}
-        self._hosts: set[tuple[str, int]] = set()
+        self._hosts: dict[tuple[str, int], str] = {}
+        """Projects whose test of a host is under way."""
 
     def check(self, project: str, host: tuple[str, int]) -> None:
         """Raise OverloadedError where a test may not begin now."""
@@ -62,16 +69,19 @@ class TestLimits:
             raise OverloadedError(f"a test of {host[0]}:{host[1]} is under way")
         if len(self._hosts) >= UNDER_WAY_MAX:
             raise OverloadedError(f"{UNDER_WAY_MAX} tests are under way")
+        own = sum(one == project for one in self._hosts.values())
+        if project and own >= UNDER_WAY_PER_PROJECT_MAX:
+            raise OverloadedError(f"{own} tests of the project are under way")
 
     def begin(self, project: str, host: tuple[str, int]) -> None:
         """Count a test that begins, until :meth:`end`; raise OverloadedError as :meth:`check`."""
         self.check(project, host)
         self._begun.setdefault(project, deque()).append(self._tick())
-        self._hosts.add(host)
+        self._hosts[host] = project
 
     def end(self, host: tuple[str, int]) -> None:
         """Let the next test of a host begin."""
-        self._hosts.discard(host)
+        self._hosts.pop(host, None)
 
     def __repr__(self) -> str:
         return f"<TestLimits {len(self._hosts)} under way>"
@@ -98,18 +108,33 @@ class SinkTestService:
         Raises ConfigError for a sink that does not run, OverloadedError where it may not begin now.
         """
         exporter = require_running(self._running(), query.exporter)
-        sink = require_sink(exporter, query.sink)
+        return self.open_of(exporter, require_sink(exporter, query.sink), self._secrets(exporter))
+
+    def open_of(
+        self, exporter: Exporter, sink: Sink, secrets: SecretLookup
+    ) -> AsyncIterator[TestEvent]:
+        """Return the events of a test of a sink that need not run, with secrets of its own.
+
+        Raises OverloadedError where it may not begin now.
+        """
+        endpoint = sink.endpoint
+        if endpoint.timeout_s > TIMEOUT_S_MAX:
+            sink = replace(sink, endpoint=replace(endpoint, timeout_s=TIMEOUT_S_MAX))
         host = host_of(sink)
         self._limits.check(exporter.project, host)
-        return self._events(exporter, sink, host)
+        return self._events(exporter, sink, host, secrets)
+
+    def secrets_of(self, exporter: Exporter) -> SecretLookup:
+        """Return the lookup of the secrets that an exporter has while it runs."""
+        return self._secrets(exporter)
 
     async def _events(
-        self, exporter: Exporter, sink: Sink, host: tuple[str, int]
+        self, exporter: Exporter, sink: Sink, host: tuple[str, int], secrets: SecretLookup
     ) -> AsyncIterator[TestEvent]:
         # Here and not before: events of which none is asked for are not ended either.
         self._limits.begin(exporter.project, host)
         try:
-            trial = try_sink(exporter, sink, self._secrets(exporter), self._network)
+            trial = try_sink(exporter, sink, secrets, self._network)
             async with aclosing(trial) as events:  # its connection ends before its host is free
                 async for event in events:
                     yield event
@@ -134,6 +159,6 @@ def require_sink(exporter: Exporter, name: str) -> Sink:
 
 
 def host_of(sink: Sink) -> tuple[str, int]:
-    """Return host and port of a sink's endpoint."""
+    """Return host, without the dot of a full name, and port of a sink's endpoint."""
     url = URL(sink.endpoint.url)
-    return url.raw_host or "", url.port or 0
+    return (url.raw_host or "").rstrip("."), url.port or 0

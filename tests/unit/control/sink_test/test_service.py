@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from relay.config.exporter.types import SecretRef
-from relay.control.sink_test.service import TESTS_MAX, SinkTestQuery, SinkTestService, TestLimits
+from relay.config.exporter.types import SecretRef, Sink
+from relay.control.sink_test import service as service_module
+from relay.control.sink_test.service import (
+    TESTS_MAX,
+    TIMEOUT_S_MAX,
+    UNDER_WAY_PER_PROJECT_MAX,
+    SinkTestQuery,
+    SinkTestService,
+    TestLimits,
+)
 from relay.control.sink_test.trial import TestNetwork
+from relay.control.sink_test.verdict import TestStep
 from relay.runtime.errors import OverloadedError
 from tests.kit.sink.running_sinks import exporter
 
@@ -43,3 +54,39 @@ def test_tests_of_a_project_in_a_minute() -> None:
     limits.begin("globex", ("h", 0))
     now = 60.0
     limits.check("acme", ("h", 1))
+
+
+def test_one_project_leaves_room_for_others() -> None:
+    limits = TestLimits()
+    for number in range(UNDER_WAY_PER_PROJECT_MAX):
+        limits.begin("acme", ("h", number))
+    with pytest.raises(OverloadedError, match="4 tests of the project are under way"):
+        limits.check("acme", ("other", 1))
+    limits.begin("globex", ("other", 1))
+    limits.end(("h", 0))
+    limits.begin("acme", ("h", 0))
+
+
+async def test_a_test_waits_for_an_answer_for_half_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+
+    async def trial(_exporter: object, sink: Sink, *_: object):  # type: ignore[no-untyped-def]
+        waits.append(sink.endpoint.timeout_s)
+        yield TestStep("name", True, 0.0)
+
+    monkeypatch.setattr(service_module, "try_sink", trial)
+    one = exporter()
+    service = SinkTestService(tuple, lambda _: no_secrets, TestNetwork(allow_private=False))
+    for wait_s in (300.0, 5.0):
+        sink = replace(one.sinks[0], endpoint=replace(one.sinks[0].endpoint, timeout_s=wait_s))
+        assert len([event async for event in service.open_of(one, sink, no_secrets)]) == 1
+    assert waits == [TIMEOUT_S_MAX, 5.0]
+
+
+@pytest.mark.parametrize("url", ["https://h.example", "https://H.example.:443/x"])
+def test_names_of_a_host_are_one(url: str) -> None:
+    sink = exporter().sinks[0]
+    one = replace(sink, endpoint=replace(sink.endpoint, url=url))
+    assert service_module.host_of(one) == ("h.example", 443)

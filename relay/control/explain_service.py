@@ -1,0 +1,112 @@
+"""Explanations of series by the running relay: for the operator, and for one project.
+
+A project's question is of its own series: with tenancy the series is taken as one of the project,
+and a label that names another one is refused. Only the project's exporters are examined.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from relay.config.exporter.types import Exporter
+from relay.control.explain import Explainer, ExplainQuery, answer, collected, written
+from relay.control.project_slots import ProjectSlots
+from relay.control.time_slicing import Turns
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.pacing import Pace
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
+from relay.runtime.errors import ConfigError, Fault
+
+WAITING_MAX: Final = 32
+"""Questions of projects that are under way or wait."""
+WAITING_PER_PROJECT_MAX: Final = 8
+"""Those of one project, with tenancy."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectQuestion:
+    """A question of a project about one series; fields are those of ExplainQuery.
+
+    ``labels`` hold ``__name__``, and no label that is empty.
+    """
+
+    project: str
+    labels: Mapping[str, str]
+    exporter: str = ""
+    every: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectAnswer:
+    """The series in PromQL form, exporter and source of those that take it, and the reasons."""
+
+    series: str
+    takers: tuple[tuple[str, str], ...]
+    lines: tuple[str, ...]
+
+
+class ExplainService:
+    """Explains series over an engine; ``running`` returns its exporters."""
+
+    def __init__(
+        self, engine: MetricsPipeline, turns: Turns, running: Callable[[], Iterable[Exporter]]
+    ) -> None:
+        self._engine = engine
+        self._turns = turns
+        self._running = running
+        self._explaining = asyncio.Lock()
+        self._slots = ProjectSlots(
+            "explanations", slots_max=WAITING_MAX, project_slots_max=WAITING_PER_PROJECT_MAX
+        )
+
+    async def answer(self, query: ExplainQuery) -> list[str]:
+        """Return lines on all exporters, as of now. Raises ConfigError."""
+        running = {one.id: one for one in self._running()}
+        return await answer(query, Explainer.running(self._engine, running), self._turns)
+
+    async def answer_project(self, question: ProjectQuestion) -> ProjectAnswer:
+        """Explain a series to its project, as of now.
+
+        Raises ConfigError for a series or exporter that is not the project's, OverloadedError where
+        too many questions wait.
+        """
+        origin = self._origin(question)
+        with self._slots.take(question.project):
+            async with self._explaining:
+                own = {one.id: one for one in self._running() if one.project == question.project}
+                explainer = Explainer.running(self._engine, own)
+                if question.exporter:
+                    explainer.require(question.exporter, "exporter")
+                return await self._answer(question, explainer, origin)
+
+    async def _answer(
+        self, question: ProjectQuestion, explainer: Explainer, origin: IngestPath
+    ) -> ProjectAnswer:
+        labels, exporter = question.labels, question.exporter
+
+        def take(*, pace: Pace) -> list[tuple[str, str]]:
+            with explainer.paced(pace):
+                return explainer.takers(labels, origin)
+
+        takers = await self._turns.run(take, lambda _: None)
+        lines = explainer.series(labels, origin=origin, exporter=exporter, every=question.every)
+        found = await collected(lines, explainer, self._turns)
+        own = tuple(one for one in takers if not exporter or one[0] == exporter)
+        return ProjectAnswer(written(labels), own, tuple(found))
+
+    def _origin(self, question: ProjectQuestion) -> IngestPath:
+        """Return a path on which the series is the project's. Raises ConfigError."""
+        tenancy, project = self._engine.router.tenancy, question.project
+        if not tenancy.enabled:
+            return ANYWHERE
+        origin = ANYWHERE if question.labels.get(tenancy.label) == project else IngestPath(project)
+        if tenancy.project_of(question.labels, origin) != project:
+            message = f"the label {tenancy.label} names another project: leave it out"
+            raise ConfigError([Fault("series", message)])
+        return origin
+
+    def __repr__(self) -> str:
+        return f"<ExplainService {self._slots!r}>"
