@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -50,6 +51,8 @@ from relay.runtime.event_loop import WorkSlice
 from relay.runtime.turn_queue import TurnQueue
 
 PROJECT_ANNOTATION: Final = "telemetry.datumapis.com/project"
+_READINGS_MAX: Final = 1000
+"""Readings that are remembered for dry runs; the oldest are forgotten first."""
 _WRITE_BYTES: Final = 1024 * 1024
 _WHOLE_BYTES_MAX: Final = 2 * 1024 * 1024
 """Largest list that is sent at once."""
@@ -189,6 +192,53 @@ def object_body(target: ResourceTarget, shown: bytes, form: AnswerForm, now: flo
     return encode(partial_metadata(value))
 
 
+class ComputedStatuses:
+    """Adds to objects of answers what is computed of their status. Lives on the event loop.
+
+    The answer to a dry run has the counters of the same user's last reading of the object: so
+    ``kubectl diff``, which compares the two, shows what the change would do and nothing else.
+    """
+
+    def __init__(self, computed: ComputedStatus) -> None:
+        self._computed = computed
+        self._read: OrderedDict[tuple[str, ...], tuple[Any, bytes | None]] = OrderedDict()
+        """Statuses as they are stored, and as they were shown."""
+
+    def __repr__(self) -> str:
+        return f"<ComputedStatuses: {len(self._read)} readings>"
+
+    def read_by(self, user: str) -> ComputedStatus:
+        """Return what computes a status for a user's reading of one object, and remembers it."""
+
+        def computed(kind: ResourceKind, one: StoredObject) -> bytes | None:
+            found = self._computed(kind, one)
+            if kind.has_status:
+                place = (user, kind.storage_key, one.project, one.namespace, one.name)
+                self._read[place] = (status_of(one.shown), found)
+                self._read.move_to_end(place)
+                if len(self._read) > _READINGS_MAX:
+                    self._read.popitem(last=False)
+            return found
+
+        return computed
+
+    def added(
+        self, user: str, kind: ResourceKind, project: str, value: JsonObject, *, dry_run: bool
+    ) -> bytes:
+        """Return an object after a write, as JSON, with what is computed of its status."""
+        raw = encode(value)
+        if not kind.has_status:
+            return raw
+        metadata = value["metadata"]
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        read = self._read.get((user, kind.storage_key, project, namespace, name))
+        if dry_run and read is not None and read[0] == value.get("status", {}):
+            found = read[1]
+        else:
+            found = self._computed(kind, StoredObject(project, namespace, name, 0, raw, raw, {}))
+        return raw if found is None else with_status(raw, found)
+
+
 class Reader:
     """Answers get and list from the store; ``clock`` is Unix time."""
 
@@ -203,7 +253,12 @@ class Reader:
         return f"<Reader of {self._objects!r}>"
 
     def get(
-        self, target: ResourceTarget, project: str, form: AnswerForm, version: str
+        self,
+        target: ResourceTarget,
+        project: str,
+        form: AnswerForm,
+        version: str,
+        computed: ComputedStatus,
     ) -> web.Response:
         """Answer with one object; raise ApiRefusalError where there is none.
 
@@ -220,7 +275,7 @@ class Reader:
             named = ", ".join(one.project for one in found[:_PROJECTS_SHOWN])
             message = f"{len(found)} projects have it, such as {named}: name one in the path"
             raise bad_request(f'{target.kind.names.qualified} "{target.name}": {message}')
-        whole = Selection(target, project, LabelQuery(), FieldQuery(), self._computed)
+        whole = Selection(target, project, LabelQuery(), FieldQuery(), computed)
         return json_answer(object_body(target, whole.shown(found[0]), form, self._clock()))
 
     def _check_version(self, version: int) -> None:

@@ -25,7 +25,6 @@ from relay.apiserver.http.actions import ActionRequest, Actions, acted
 from relay.apiserver.http.answers import (
     HEADERS,
     answer_form,
-    encode,
     json_answer,
     refusal_answer,
 )
@@ -39,6 +38,7 @@ from relay.apiserver.http.protobuf_bodies import PROTOBUF
 from relay.apiserver.http.reads import (
     Clock,
     ComputedStatus,
+    ComputedStatuses,
     Reader,
     nothing_computed,
     object_body,
@@ -152,6 +152,7 @@ class ApiService:
         self._usage = Usage(limits)
         self._closing = asyncio.Event()
         self._reader = Reader(objects, clock, hooks.computed)
+        self._computed = ComputedStatuses(hooks.computed)
         self._watcher = Watcher(objects, clock, self._closing)
         self.changer: Final = Changer(objects, limits, stamp)
         self.files: Final = FileObjects(objects, self.changer)
@@ -289,7 +290,8 @@ class ApiService:
         form = answer_form(call.request.headers.get("Accept", ""))
         if call.target.name:
             version = call.query.get("resourceVersion", "")
-            return self._reader.get(call.target, call.project, form, version)
+            computed = self._computed.read_by(call.principal.user)
+            return self._reader.get(call.target, call.project, form, version, computed)
         parameters = read_parameters(call.query)
         included = call.query.get("includeObject", "")
         return await self._reader.list_objects(
@@ -319,7 +321,11 @@ class ApiService:
         if verb == "deletecollection":
             return json_answer(outcome.value)
         form = answer_form(call.request.headers.get("Accept", ""))
-        body = object_body(target, encode(outcome.value), form, self._clock())
+        user, dry_run = call.principal.user, "dryRun" in call.query
+        shown = self._computed.added(
+            user, target.kind, call.project, outcome.value, dry_run=dry_run
+        )
+        body = object_body(target, shown, form, self._clock())
         return json_answer(body, code=outcome.code, warnings=outcome.warnings)
 
     def _note(self, call: _Call, verb: str, name: str, code: int, reason: str = "") -> None:

@@ -142,8 +142,8 @@ def _by_schema(
 
 def _cause(field: str, message: str) -> Cause:
     if message.startswith("is required"):
-        return Cause(field, "FieldValueRequired", message)
-    return Cause(field, "FieldValueInvalid", message)
+        return required(field, "" if message == "is required" else message)
+    return Cause(field, "FieldValueInvalid", f"Invalid value: {message}")
 
 
 def _secret_causes(value: JsonObject) -> list[Cause]:

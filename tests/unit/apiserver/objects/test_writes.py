@@ -74,8 +74,8 @@ def test_faults_have_the_words_of_relay_check() -> None:
     assert (error.code, error.reason) == (422, "Invalid")
     assert error.details is not None
     assert {cause["field"]: cause["message"] for cause in error.details["causes"]} == {
-        "spec.sinks[0].otlp_http.endpoint": 'must begin with "https://" or "http://"',
-        "spec.sources[0].metrics.metricsql": "this { is never closed at offset 0",
+        "spec.sinks[0].otlp_http.endpoint": 'Invalid value: must begin with "https://" or "http://"',
+        "spec.sources[0].metrics.metricsql": "Invalid value: this { is never closed at offset 0",
     }
 
 
