@@ -9,21 +9,25 @@ import pytest
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.kubectl import Kubectl
-from tests.kit.kubernetes.real_api import RealApi
-from tests.kit.kubernetes.relays import cluster_relay
+from tests.kit.kubernetes.servers import KUBERNETES, ObjectServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real,
+    pytest.mark.newest,
+    pytest.mark.parametrize("api", [KUBERNETES], indirect=True),
+]
 
 
 async def test_the_file_counts_and_the_object_says_so(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     async with OtlpServer() as server:
         text = exporter_yaml("one", server.origin)
         manifest = tmp_path / "exporters.yaml"
         manifest.write_text(text + exporter_yaml("other", server.origin))
         files = [{"path": str(manifest)}]
-        async with cluster_relay(tmp_path / "relay", api.kubeconfig, exporters=files):
+        async with api.relay(tmp_path / "relay", exporters=files):
             await kubectl.apply(text)
             found = await kubectl.wait_for("exporter", "one", kind="Accepted", status="False")
             assert found["reason"] == "Conflict"

@@ -13,11 +13,17 @@ import pytest
 
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.kubectl import VERSIONS, Kubectl, object_text
-from tests.kit.kubernetes.real_api import RealApi
-from tests.kit.kubernetes.relays import Load, cluster_relay
+from tests.kit.kubernetes.relays import Load
+from tests.kit.kubernetes.servers import SERVERS, ObjectServer
 from tests.kit.processes import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real,
+    pytest.mark.newest,
+    pytest.mark.timeout(180),
+    pytest.mark.parametrize("api", SERVERS, indirect=True),
+]
 
 SOON = {"batch": {"timeout": "100ms"}}
 
@@ -60,11 +66,11 @@ def arrived(server: OtlpServer, path: str) -> int:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_from_apply_to_delete(api: RealApi, tmp_path: Path, version: str) -> None:
+async def test_from_apply_to_delete(api: ObjectServer, tmp_path: Path, version: str) -> None:
     kubectl = Kubectl(api.kubeconfig, tmp_path, version)
     async with (
         OtlpServer() as server,
-        cluster_relay(tmp_path / "relay", api.kubeconfig) as relay,
+        api.relay(tmp_path / "relay") as relay,
         Load(relay.url).running(),
     ):
         for kind in KINDS:

@@ -15,8 +15,8 @@ import pytest
 from relay.control.cluster.finalizers import FINALIZER, FINALIZER_MANAGER
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.kubernetes.kubectl import Kubectl, object_text
-from tests.kit.kubernetes.real_api import RealApi
 from tests.kit.kubernetes.relays import ClusterRelay, Load, cluster_relay
+from tests.kit.kubernetes.servers import ObjectServer
 from tests.kit.paths import ROOT
 from tests.kit.processes import eventually
 
@@ -94,7 +94,7 @@ async def is_gone(kubectl: Kubectl) -> bool:
 
 @asynccontextmanager
 async def running(
-    api: RealApi, folder: Path, name: str = "relay", **kubernetes: Any
+    api: ObjectServer, folder: Path, name: str = "relay", **kubernetes: Any
 ) -> AsyncIterator[ClusterRelay]:
     async with cluster_relay(
         folder / name,
@@ -107,7 +107,7 @@ async def running(
 
 
 async def test_a_deletion_waits_for_the_drain_and_for_others(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     endpoint = Endpoint()
     async with OtlpServer(endpoint) as server, running(api, tmp_path, **ON) as relay:
@@ -144,7 +144,7 @@ async def _takes_none(relay: ClusterRelay) -> bool:
 
 
 async def test_a_deleted_object_that_others_hold_runs_no_longer(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     async with OtlpServer() as server, running(api, tmp_path) as relay:
         await kubectl.apply(exporter(server.origin))
@@ -156,7 +156,7 @@ async def test_a_deleted_object_that_others_hold_runs_no_longer(
 
 
 async def test_every_kind_has_it_and_loses_it_where_the_setting_is_off_again(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     async with OtlpServer() as server:
         await kubectl.apply(
@@ -182,7 +182,7 @@ async def test_every_kind_has_it_and_loses_it_where_the_setting_is_off_again(
 
 
 async def test_two_relays_let_go_when_both_have_drained(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     endpoint = Endpoint()
     relays = [
@@ -224,7 +224,7 @@ async def _counted(kubectl: Kubectl) -> bool:
 
 
 async def test_the_documented_command_takes_it_away_without_a_relay(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     async with OtlpServer() as server:
         await kubectl.apply(

@@ -11,11 +11,16 @@ import pytest
 
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.kubectl import Kubectl, object_text
-from tests.kit.kubernetes.real_api import RealApi
-from tests.kit.kubernetes.relays import ClusterRelay, Load, cluster_relay
+from tests.kit.kubernetes.relays import ClusterRelay, Load
+from tests.kit.kubernetes.servers import KUBERNETES, ObjectServer
 from tests.kit.processes import answers, eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real,
+    pytest.mark.newest,
+    pytest.mark.parametrize("api", [KUBERNETES], indirect=True),
+]
 
 API = "telemetry.datumapis.com/v1alpha1"
 STEADY = '{range .status.conditions[*]}{.type}={.status}@{.lastTransitionTime} {end}{"\\n"}'
@@ -60,11 +65,11 @@ async def delivers_for(server: OtlpServer, relay: ClusterRelay, seconds: float) 
     "seconds", [20, pytest.param(600, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 )
 async def test_the_api_server_is_away_under_load(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path, seconds: int
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path, seconds: int
 ) -> None:
     async with (
         OtlpServer() as server,
-        cluster_relay(tmp_path / "relay", api.kubeconfig) as relay,
+        api.relay(tmp_path / "relay") as relay,
     ):
         await kubectl.apply(exporter("one", f"{server.origin}/one"))
         async with Load(relay.url).running() as load:
@@ -96,12 +101,12 @@ async def arrives(server: OtlpServer, load: Load, path: str, since: float) -> No
 
 
 async def test_a_relay_starts_while_the_api_server_is_away(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     async with OtlpServer() as server:
         secret = object_text("Secret", "token", {"stringData": {"token": "right"}})
         await kubectl.apply(secret, exporter("one", f"{server.origin}/one"))
-        async with cluster_relay(tmp_path / "relay", api.kubeconfig) as relay:
+        async with api.relay(tmp_path / "relay") as relay:
             async with Load(relay.url).running():
                 await kubectl.wait_for("exporter", "one", status="True")
             await api.stop()
@@ -118,7 +123,7 @@ async def test_a_relay_starts_while_the_api_server_is_away(
 
 
 async def test_the_other_relay_writes_after_the_leader_has_died(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     relays = {
         name: ClusterRelay(tmp_path / name, api.kubeconfig, pod=name, **RELAYS)

@@ -12,10 +12,16 @@ from tests.integration.cli.test_test_command import relay_with
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.kubectl import Kubectl, object_text
-from tests.kit.kubernetes.real_api import RealApi
+from tests.kit.kubernetes.servers import KUBERNETES, ObjectServer
 from tests.kit.remote_write.write_client import WriteClient
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real,
+    pytest.mark.newest,
+    pytest.mark.timeout(180),
+    pytest.mark.parametrize("api", [KUBERNETES], indirect=True),
+]
 
 TOKEN = "t0p-secret-token"
 POLICY = """
@@ -32,7 +38,7 @@ spec:
 
 
 async def test_they_read_what_kubectl_has_applied(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def command(*words: str) -> tuple[int, str]:
         capsys.readouterr()

@@ -9,10 +9,15 @@ import pytest
 
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.kubectl import Kubectl
-from tests.kit.kubernetes.real_api import RealApi
-from tests.kit.kubernetes.relays import Load, cluster_relay
+from tests.kit.kubernetes.relays import Load
+from tests.kit.kubernetes.servers import SERVERS, ObjectServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real,
+    pytest.mark.newest,
+    pytest.mark.parametrize("api", SERVERS, indirect=True),
+]
 
 EXPORTER = """\
 apiVersion: telemetry.datumapis.com/v1alpha1
@@ -29,19 +34,19 @@ spec:
 
 
 async def test_a_restart_changes_no_condition(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     async with OtlpServer() as server:
         await kubectl.apply(EXPORTER.format(origin=server.origin))
         access = {"allowPrivateEndpoints": True}
         folder = tmp_path / "relay"
-        async with cluster_relay(folder, api.kubeconfig, **access) as relay:
+        async with api.relay(folder, **access) as relay:
             async with Load(relay.url).running():
                 await kubectl.wait_for("exporter", "web", status="True")
+            before = (await kubectl.get("exporter", "web"))["status"]["conditions"]
             assert await relay.stop() == 0
-        before = (await kubectl.get("exporter", "web"))["status"]["conditions"]
-        async with cluster_relay(folder, api.kubeconfig, **access) as relay:
-            await asyncio.sleep(10)  # it leads, and has had the time to write
+        async with api.relay(folder, **access) as relay:
+            await asyncio.sleep(10)  # it has had the time to lead and to write
             found = (await kubectl.get("exporter", "web"))["status"]["conditions"]
             assert found == before
             shown = (await relay.status())["exporters"][0]["conditions"]

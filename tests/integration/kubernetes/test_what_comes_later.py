@@ -11,8 +11,8 @@ import pytest
 
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.kubernetes.kubectl import Kubectl, object_text
-from tests.kit.kubernetes.real_api import RealApi
-from tests.kit.kubernetes.relays import Load, cluster_relay
+from tests.kit.kubernetes.relays import Load
+from tests.kit.kubernetes.servers import KUBERNETES, SERVERS, ObjectServer
 from tests.kit.processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
@@ -39,8 +39,9 @@ def texts(received: list[Received]) -> Iterator[str]:
     return (str(one.message) for one in received)
 
 
+@pytest.mark.parametrize("api", SERVERS, indirect=True)
 async def test_a_secret_that_comes_later_and_changes(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     wanted = ["Bearer right"]
 
@@ -49,7 +50,7 @@ async def test_a_secret_that_comes_later_and_changes(
 
     async with (
         OtlpServer(answer) as server,
-        cluster_relay(tmp_path / "relay", api.kubeconfig) as relay,
+        api.relay(tmp_path / "relay") as relay,
         Load(relay.url).running() as load,
     ):
         await kubectl.apply(
@@ -89,8 +90,9 @@ async def test_a_secret_that_comes_later_and_changes(
     assert load.sent
 
 
+@pytest.mark.parametrize("api", [KUBERNETES], indirect=True)
 async def test_a_namespace_that_gets_a_project_and_loses_it(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     settings = {
         "kubernetes": {"projects": {"namespaceLabel": PROJECT}},
@@ -99,7 +101,7 @@ async def test_a_namespace_that_gets_a_project_and_loses_it(
     }
     async with (
         OtlpServer() as server,
-        cluster_relay(tmp_path / "relay", api.kubeconfig, **settings) as relay,
+        api.relay(tmp_path / "relay", **settings) as relay,
         Load(relay.url, project="acme").running(),
         Load(relay.url, project="globex", name="theirs").running(),
     ):
@@ -133,8 +135,9 @@ async def test_a_namespace_that_gets_a_project_and_loses_it(
         await eventually("it is nobody's", is_gone, timeout_s=20)
 
 
+@pytest.mark.parametrize("api", SERVERS, indirect=True)
 async def test_labels_of_namespaces_select_resources(
-    api: RealApi, kubectl: Kubectl, tmp_path: Path
+    api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     selectors = [
         {
@@ -150,7 +153,7 @@ async def test_labels_of_namespaces_select_resources(
     }
     async with (
         OtlpServer() as server,
-        cluster_relay(tmp_path / "relay", api.kubeconfig) as relay,
+        api.relay(tmp_path / "relay") as relay,
         Load(relay.url, **resource).running(),
     ):
         await kubectl("create", "namespace", "shop")

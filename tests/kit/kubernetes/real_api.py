@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from bench import newest
 from tests.kit.processes import Process, binary, eventually, free_port, started
 
-TOKEN = "admin-token"
+TOKEN = "token-of-the-admin"
 _AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",

@@ -33,28 +33,30 @@ async def define(kubectl: Kubectl) -> None:
     await kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
 
 
-class ClusterRelay:
-    """One ``relay run`` with ``kubernetes:`` in its settings. It can be started again.
+class RelayProcess:
+    """One ``relay run`` with a data directory. It can be started again.
 
     ``pod`` is the name of its pod, as Kubernetes tells it.
     """
 
-    def __init__(self, folder: Path, kubeconfig: Path, *, pod: str = "", **settings: Any) -> None:
+    def __init__(self, folder: Path, *, pod: str = "", **settings: Any) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self._environment = (f"POD_NAME={pod}",) if pod else ()
         self.port, self.admin_port = free_port(), free_port()
         self.process: Process | None = None
         self._stack = AsyncExitStack()
-        own = {"kubeconfig": str(kubeconfig), **settings.pop("kubernetes", {})}
+        self.configure(**settings)
+
+    def configure(self, **settings: Any) -> None:
+        """Write the settings with which it starts next."""
         document = {
-            "kubernetes": own,
             "storage": {"path": "data"},
             "translation": {"firstSightWait": "0s"},
             "shutdown": {"drainTimeout": "1s"},
             **settings,
         }
-        (folder / "relay.yaml").write_text(yaml.safe_dump(document))
+        (self.folder / "relay.yaml").write_text(yaml.safe_dump(document))
 
     @property
     def url(self) -> str:
@@ -95,6 +97,20 @@ class ClusterRelay:
         """What it wrote since its last start."""
         return (self.folder / "relay.log").read_text()
 
+    def check_log(self) -> None:
+        """Fail if it has found a bug in itself since its last start."""
+        log = self.log()
+        at = log.find("Traceback")
+        assert at < 0, log[max(0, at - 1000) : at + 4000]
+
+
+class ClusterRelay(RelayProcess):
+    """A relay with ``kubernetes:`` in its settings."""
+
+    def __init__(self, folder: Path, kubeconfig: Path, *, pod: str = "", **settings: Any) -> None:
+        own = {"kubeconfig": str(kubeconfig), **settings.pop("kubernetes", {})}
+        super().__init__(folder, pod=pod, kubernetes=own, **settings)
+
 
 @asynccontextmanager
 async def cluster_relay(
@@ -107,7 +123,7 @@ async def cluster_relay(
         yield relay
     finally:
         await relay.close()
-    assert "Traceback" not in relay.log(), relay.log()[-5000:]
+    relay.check_log()
 
 
 class Load:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.kubernetes.kubectl import Kubectl
-from tests.kit.kubernetes.real_api import real_api
-from tests.kit.kubernetes.relays import Load, cluster_relay, define
+from tests.kit.kubernetes.relays import Load
+from tests.kit.kubernetes.servers import KUBERNETES, object_server
 from tests.kit.paths import ROOT
 from tests.kit.processes import eventually
 
@@ -118,8 +118,8 @@ SHOWN = "http://127.0.0.1:4318"
 SAME = {"Recovered": "Delivering"}
 
 
-async def walk(folder: Path, version: str) -> list[str]:
-    """Return what ``kubectl describe`` said of each step."""
+async def walk(folder: Path, version: str, server: str = KUBERNETES) -> list[str]:
+    """Return what ``kubectl describe`` said of each step, with one of the API servers."""
     wanted = "Bearer right"
 
     def answer(received: Received) -> Reply:
@@ -127,17 +127,16 @@ async def walk(folder: Path, version: str) -> list[str]:
 
     said = []
     (folder / "api").mkdir()
-    async with real_api(folder / "api") as api, OtlpServer(answer) as server:
+    async with object_server(server, folder / "api") as api, OtlpServer(answer) as collector:
         kubectl = Kubectl(api.kubeconfig, folder, version)
-        await define(kubectl)
         await kubectl("create", "namespace", "shop")
         async with (
-            cluster_relay(folder / "relay", api.kubeconfig) as relay,
+            api.relay(folder / "relay") as relay,
             Load(relay.url, **LABELS).running(),
         ):
             for step in STEPS:
-                text = await _take(kubectl, step, DEAD if step.dead else server.origin)
-                said.append(text.replace(server.origin, SHOWN))
+                text = await _take(kubectl, step, DEAD if step.dead else collector.origin)
+                said.append(text.replace(collector.origin, SHOWN))
     return said
 
 
