@@ -24,11 +24,15 @@ _ASKED: Final = frozenset({"exporterpreviews", "seriesexplanations"})
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A user with the names of its projects, ``*`` for every one."""
+    """A user with the names of its projects, ``*`` for every one.
+
+    ``reads_secrets``: Secrets are read with their values, as another relay needs them.
+    """
 
     user: str
     projects: frozenset[str]
     role: Role
+    reads_secrets: bool = False
 
     def may_enter(self, project: str) -> bool:
         """Return True if the user has a project; ``*`` needs every one."""

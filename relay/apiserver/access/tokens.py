@@ -1,4 +1,4 @@
-"""Bearer tokens from a file: a list of ``{token, user, projects, role}``.
+"""Bearer tokens from a file: a list of ``{token, user, projects, role, secrets}``.
 
 Tokens are kept and compared as SHA-256, so that the time of a comparison tells nothing of them.
 """
@@ -18,7 +18,8 @@ from relay.runtime.errors import ConfigError, Fault
 
 TOKEN_CHARS_MIN: Final = 16
 TOKENS_MAX: Final = 100_000
-_FIELDS: Final = ("token", "user", "projects", "role")
+_FIELDS: Final = ("token", "user", "projects", "role", "secrets")
+_READ: Final = "read"
 
 
 class UserAuthentication(Protocol):
@@ -122,7 +123,8 @@ def read_tokens(path: Path, setting: str, *, tenancy: bool) -> TokenAuthenticati
             faults.append(_fault(document, (index, "token"), "is listed twice"))
         named = frozenset(entry.get("projects", (EVERY_PROJECT,)))
         needless += not tenancy and EVERY_PROJECT not in named
-        users[digest] = Principal(entry["user"], named, entry["role"])
+        reads_secrets = entry.get("secrets") == _READ
+        users[digest] = Principal(entry["user"], named, entry["role"], reads_secrets)
     if faults:
         raise ConfigError(faults)
     notices: tuple[str, ...] = ()
@@ -162,6 +164,11 @@ def _faults(entry: Any, *, tenancy: bool) -> list[tuple[Where, str]]:
             found.append((("token",), "must be printable ASCII without blanks"))
     if entry.get("role") not in ROLES:
         found.append((("role",), f"must be one of {', '.join(ROLES)}"))
+    if "secrets" in entry:
+        if entry["secrets"] != _READ:
+            found.append((("secrets",), f'must be "{_READ}", or left out'))
+        elif entry.get("role") != "admin":
+            found.append((("secrets",), "only has a meaning with role: admin"))
     projects = entry.get("projects")
     if projects is None and not tenancy:
         return found

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from relay.apiserver.http.discovery import AGGREGATED
+from relay.apiserver.http.request_target import ResourceTarget
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import ApiRefusalError
 
@@ -90,6 +91,23 @@ def refusal_answer(refusal: ApiRefusalError) -> web.Response:
     response = json_answer(refusal.status(), code=refusal.code)
     response.headers.update(refusal.headers)
     return response
+
+
+def success_status(target: ResourceTarget, value: JsonObject) -> JsonObject:
+    """Return the Status of a deletion; ``value`` is the object that is gone."""
+    details = {
+        "name": target.name,
+        "group": target.kind.group,
+        "kind": target.kind.plural,
+        "uid": value["metadata"].get("uid", ""),
+    }
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": {key: own for key, own in details.items() if own},
+    }
 
 
 def _quoted(text: str) -> str:

@@ -12,6 +12,7 @@ from relay.apiserver.http.request_target import ResourceTarget
 
 _log: Final = logging.getLogger("relay.api.audit")
 _SHOWN_CHARS_MAX: Final = 200
+_REFUSED: Final = 300
 
 
 def note_change(
@@ -25,11 +26,17 @@ def note_change(
     reason: str = "",
     dry_run: bool = False,
 ) -> None:
-    """Log a change that was made (``code`` 2xx) or refused; values are never logged."""
+    """Log a change that was made (``code`` 2xx) or refused; values are never logged.
+
+    A reading of Secrets with their values is logged as well. Relays renew their Leases every few
+    seconds: that is for debugging.
+    """
     resource = target.kind.storage_key
     if target.subresource:
         resource += f"/{target.subresource}"
-    _log.info(
+    is_renewal = target.kind.plural == "leases" and verb == "update" and code < _REFUSED
+    _log.log(
+        logging.DEBUG if is_renewal else logging.INFO,
         "%s %s: %d",
         verb,
         resource,

@@ -81,6 +81,8 @@ class Selection:
     labels: LabelQuery
     fields: FieldQuery
     computed: ComputedStatus = nothing_computed
+    with_values: bool = False
+    """True if Secrets have their values."""
 
     def matches(self, one: StoredObject) -> bool:
         """Return True if an object is selected; its project is right already."""
@@ -119,7 +121,9 @@ class Selection:
     def shown(self, one: StoredObject) -> bytes:
         """Return an object as JSON; one of several projects names its own."""
         status = self.computed(self.target.kind, one)
-        shown = one.shown if status is None else with_status(one.shown, status)
+        shown = one.raw if self.with_values else one.shown
+        if status is not None:
+            shown = with_status(shown, status)
         if self.project != EVERY_PROJECT:
             return shown
         value = msgspec.json.decode(shown)
@@ -160,6 +164,8 @@ def selection(
     project: str,
     parameters: ReadParameters,
     computed: ComputedStatus = nothing_computed,
+    *,
+    with_values: bool = False,
 ) -> Selection:
     """Return what a request selects; raise ApiRefusalError for a selector that is none."""
     return Selection(
@@ -168,6 +174,7 @@ def selection(
         parse_label_selector(parameters.label_selector),
         parse_field_selector(parameters.field_selector, target.kind),
         computed,
+        with_values,
     )
 
 
@@ -259,6 +266,8 @@ class Reader:
         form: AnswerForm,
         version: str,
         computed: ComputedStatus,
+        *,
+        with_values: bool = False,
     ) -> web.Response:
         """Answer with one object; raise ApiRefusalError where there is none.
 
@@ -275,7 +284,7 @@ class Reader:
             named = ", ".join(one.project for one in found[:_PROJECTS_SHOWN])
             message = f"{len(found)} projects have it, such as {named}: name one in the path"
             raise bad_request(f'{target.kind.names.qualified} "{target.name}": {message}')
-        whole = Selection(target, project, LabelQuery(), FieldQuery(), computed)
+        whole = Selection(target, project, LabelQuery(), FieldQuery(), computed, with_values)
         return json_answer(object_body(target, whole.shown(found[0]), form, self._clock()))
 
     def _check_version(self, version: int) -> None:
@@ -290,9 +299,11 @@ class Reader:
         parameters: ReadParameters,
         form: AnswerForm,
         included: str,
+        *,
+        with_values: bool = False,
     ) -> web.StreamResponse:
         """Answer with a list; a large one is sent in parts."""
-        wanted = selection(target, project, parameters, self._computed)
+        wanted = selection(target, project, parameters, self._computed, with_values=with_values)
         kind = target.kind
         ring = self._objects.ring(kind.storage_key)
         version = self._objects.version

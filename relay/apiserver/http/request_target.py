@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from relay.apiserver.access.principals import EVERY_PROJECT
+from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import (
     Cause,
     bad_request,
@@ -24,6 +25,7 @@ _PROJECTS: Final = "projects"
 _NAMESPACES: Final = "namespaces"
 FIELD_VALIDATIONS: Final = ("", "Ignore", "Strict", "Warn")
 MATCHES: Final = ("Exact", "NotOlderThan")
+_PROPAGATIONS: Final = ("Foreground", "Background", "Orphan", "nil")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,3 +211,25 @@ def write_parameters(
     if causes:
         raise invalid_options(options, *causes)
     return WriteParameters(manager, validation or "Warn", _flag(query, "force"), bool(dry_run))
+
+
+def delete_parameters(
+    query: Mapping[str, str], dry_run: list[str], body: JsonObject
+) -> tuple[JsonObject, bool]:
+    """Return the preconditions of a deletion, and whether it is a dry run; raise ApiRefusalError.
+
+    ``body`` has DeleteOptions, empty for none; the query comes before it.
+    """
+    asked = dry_run or body.get("dryRun") or []
+    propagation = query.get("propagationPolicy") or body.get("propagationPolicy")
+    causes = []
+    if asked not in ([], ["All"]):
+        causes.append(unsupported("dryRun", asked, ("All",)))
+    if propagation is not None and propagation not in _PROPAGATIONS[:3]:
+        causes.append(unsupported("propagationPolicy", propagation, _PROPAGATIONS))
+    if causes:
+        raise invalid_options("DeleteOptions", *causes)
+    preconditions = body.get("preconditions") or {}
+    if not isinstance(preconditions, dict):
+        raise bad_request("preconditions must be an object")
+    return preconditions, bool(asked)

@@ -24,9 +24,11 @@ from relay.apiserver.access.tokens import UserAuthentication
 from relay.apiserver.http.actions import ActionRequest, Actions, acted
 from relay.apiserver.http.answers import (
     HEADERS,
+    AnswerForm,
     answer_form,
     json_answer,
     refusal_answer,
+    success_status,
 )
 from relay.apiserver.http.audit import note_change
 from relay.apiserver.http.bodies import JSON, YAML, media_type_of, read_body, read_options
@@ -47,6 +49,7 @@ from relay.apiserver.http.reads import (
 from relay.apiserver.http.request_target import (
     ResourceTarget,
     WriteParameters,
+    delete_parameters,
     parse_target,
     read_parameters,
     write_parameters,
@@ -57,11 +60,9 @@ from relay.apiserver.objects.failures import (
     ApiRefusalError,
     bad_request,
     forbidden,
-    invalid_options,
     method_not_allowed,
     no_such_resource,
     unauthorized,
-    unsupported,
 )
 from relay.apiserver.objects.kinds import action_kinds, served_kinds
 from relay.apiserver.objects.writes import (
@@ -75,13 +76,12 @@ from relay.apiserver.objects.writes import (
     check_type,
 )
 from relay.apiserver.store.errors import StoreUnusableError
-from relay.apiserver.store.served_objects import ObjectsStatistics, ServedObjects
+from relay.apiserver.store.served_objects import SECRETS, ObjectsStatistics, ServedObjects
 
 _log: Final = logging.getLogger("relay.api")
 _OPEN_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch"}
-_PROPAGATIONS: Final = ("Foreground", "Background", "Orphan", "nil")
 _QUERY_FIELDS_MAX: Final = 64
 _OBJECTS: Final = (JSON, YAML, PROTOBUF)
 """Media types of bodies that hold an object; protobuf for a few kinds."""
@@ -288,20 +288,36 @@ class ApiService:
 
     async def _read(self, call: _Call) -> web.StreamResponse:
         form = answer_form(call.request.headers.get("Accept", ""))
+        with_values = _shows_values(call, form)
         if call.target.name:
             version = call.query.get("resourceVersion", "")
             computed = self._computed.read_by(call.principal.user)
-            return self._reader.get(call.target, call.project, form, version, computed)
-        parameters = read_parameters(call.query)
-        included = call.query.get("includeObject", "")
-        return await self._reader.list_objects(
-            call.request, call.target, call.project, parameters, form, included
-        )
+            found: web.StreamResponse = self._reader.get(
+                call.target, call.project, form, version, computed, with_values=with_values
+            )
+        else:
+            found = await self._reader.list_objects(
+                call.request,
+                call.target,
+                call.project,
+                read_parameters(call.query),
+                form,
+                call.query.get("includeObject", ""),
+                with_values=with_values,
+            )
+        if with_values:
+            self._note(call, "get" if call.target.name else "list", call.target.name, 200)
+        return found
 
     async def _watch(self, call: _Call) -> web.StreamResponse:
         form = answer_form(call.request.headers.get("Accept", ""))
         parameters = read_parameters(call.query)
-        wanted = selection(call.target, call.project, parameters, self._hooks.computed)
+        shows = _shows_values(call, form)
+        wanted = selection(
+            call.target, call.project, parameters, self._hooks.computed, with_values=shows
+        )
+        if shows:
+            self._note(call, "watch", "", 200)
         with self._usage.watch(call.principal.user, call.project):
             work = self._watcher.watch(call.request, wanted, parameters, form)
             return await while_admitted(call.request, call.principal, self._authentication, work)
@@ -317,7 +333,7 @@ class ApiService:
             raise
         self._note(call, verb, name, outcome.code)
         if verb == "delete" and outcome.is_deleted:
-            return json_answer(_success(target, outcome.value))
+            return json_answer(success_status(target, outcome.value))
         if verb == "deletecollection":
             return json_answer(outcome.value)
         form = answer_form(call.request.headers.get("Accept", ""))
@@ -401,19 +417,7 @@ class ApiService:
 
     async def _delete_options(self, call: _Call) -> tuple[JsonObject, bool]:
         body = await read_options(call.request, self._body_bytes_max)
-        dry_run = call.request.rel_url.query.getall("dryRun", []) or body.get("dryRun") or []
-        propagation = call.query.get("propagationPolicy") or body.get("propagationPolicy")
-        causes = []
-        if dry_run not in ([], ["All"]):
-            causes.append(unsupported("dryRun", dry_run, ("All",)))
-        if propagation is not None and propagation not in _PROPAGATIONS[:3]:
-            causes.append(unsupported("propagationPolicy", propagation, _PROPAGATIONS))
-        if causes:
-            raise invalid_options("DeleteOptions", *causes)
-        preconditions = body.get("preconditions") or {}
-        if not isinstance(preconditions, dict):
-            raise bad_request("preconditions must be an object")
-        return preconditions, bool(dry_run)
+        return delete_parameters(call.query, call.request.rel_url.query.getall("dryRun", []), body)
 
     async def _delete(self, call: _Call) -> ChangeOutcome:
         preconditions, dry_run = await self._delete_options(call)
@@ -446,17 +450,6 @@ class ApiService:
         return ChangeOutcome(value)
 
 
-def _success(target: ResourceTarget, value: JsonObject) -> JsonObject:
-    details = {
-        "name": target.name,
-        "group": target.kind.group,
-        "kind": target.kind.plural,
-        "uid": value["metadata"].get("uid", ""),
-    }
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Success",
-        "details": {key: own for key, own in details.items() if own},
-    }
+def _shows_values(call: _Call, form: AnswerForm) -> bool:
+    is_secret = call.target.kind.storage_key == SECRETS
+    return is_secret and call.principal.reads_secrets and not form.transform

@@ -90,7 +90,7 @@ class OwnServer:
         self._is_read = is_read
         self._port = free_port()
         self._process = RelayProcess(folder, **self._settings())
-        user = {"token": TOKEN, "user": "admin", "role": "admin"}
+        user = {"token": TOKEN, "user": "admin", "role": "admin", "secrets": "read"}
         (folder / "tokens.yaml").write_text(yaml.safe_dump([user]))
         ca = f"data/api-pki/{CA_FILE}"
         document = {

@@ -38,6 +38,14 @@ async def test_a_token_tells_its_user(tmp_path: Path) -> None:
     assert "0123456789abcdef" not in repr(vars(found))
 
 
+async def test_an_admin_may_read_secrets(tmp_path: Path) -> None:
+    admin = GOOD.replace("editor", "admin")
+    other = admin.replace("0123", "4567").replace("}", ", secrets: read}")
+    found = read(tmp_path, admin + other)
+    users = [await found.principal(f"Bearer {one}456789abcdef") for one in ("0123", "4567")]
+    assert [user is not None and user.reads_secrets for user in users] == [False, True]
+
+
 async def test_without_tenancy_projects_may_be_left_out(tmp_path: Path) -> None:
     text = "- {token: 0123456789abcdef, user: ann, role: viewer}\n"
     found = read(tmp_path, text, tenancy=False)
@@ -61,6 +69,8 @@ async def test_without_tenancy_projects_may_be_left_out(tmp_path: Path) -> None:
         (GOOD.replace("[acme]", "[A_B]"), r"\.projects\[0\]: must be the name of a project"),
         (GOOD.replace("user", "name"), r"\[0\]\.name: unknown field"),
         (GOOD + GOOD, r"\[1\]\.token: is listed twice"),
+        (GOOD.replace("}", ", secrets: read}"), r"\.secrets: only has a meaning with role: admin"),
+        (GOOD.replace("}", ", secrets: all}"), r'\.secrets: must be "read", or left out'),
         (GOOD + "- [", "tokens.yaml"),
     ],
 )

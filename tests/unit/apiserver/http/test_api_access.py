@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.objects.kinds import ResourceKind, served_kinds
 from relay.apiserver.server import refuse_foreign_pages
@@ -135,6 +137,37 @@ async def test_secrets_are_never_shown(tmp_path: Path) -> None:
         text = json.dumps(answers)
         assert value not in text
         assert "secret-value" not in text
+
+
+async def test_another_relay_reads_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = "token-of-another-relay"
+    user = {"token": token, "user": "relay-1", "role": "admin", "secrets": "read"}
+    path = path_of("secrets")
+    with caplog.at_level("INFO", logger="relay.api.audit"):
+        async with local_api(tmp_path, users=[*tokens(), user]) as api:
+            admin, reader = api.user(ADMIN), api.user(token)
+            await admin.ask("POST", path, secret(a="secret-value"))
+            value = {"a": "c2VjcmV0LXZhbHVl"}
+            masked = {"a": "KioqKg=="}
+            caplog.clear()
+            _, found = await reader.ask("GET", f"{path}/tok")
+            _, listed = await reader.ask("GET", path)
+            assert found["data"] == listed["items"][0]["data"] == value
+            async with reader.watch(path, timeoutSeconds="1") as events:
+                assert (await anext(events))["object"]["data"] == value
+            told = [(one.verb, one.resource, one.user) for one in caplog.records]
+            assert told == [(verb, "secrets", "relay-1") for verb in ("get", "list", "watch")]
+            caplog.clear()
+            _, shown = await reader.ask("GET", f"{path}?includeObject=Object", Accept=TABLE)
+            assert shown["rows"][0]["object"]["data"] == masked
+            assert (await reader.ask("GET", f"{path}/none"))[0] == 404
+            _, written = await reader.patch(f"{path}/tok", MERGE, {"metadata": {"labels": {}}})
+            assert written["data"] == masked
+            assert (await admin.ask("GET", f"{path}/tok"))[1]["data"] == masked
+            assert [one.verb for one in caplog.records] == ["patch"]
+            assert "secret-value" not in caplog.text
 
 
 async def test_limits_are_told(tmp_path: Path) -> None:
