@@ -38,8 +38,8 @@ LOCKED := $(PIP_INSTALL) --require-hashes
 PYTHON ?=
 
 # Debian packages of the binaries that the tests marked `real` drive.
-REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool etcd
-REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter etcd-server
+REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool etcd curl
+REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter etcd-server curl
 
 .PHONY: help venv extensions demo test test-fast peers chaos lint bench build wheels test-newest test-lowest schema deployments lock clean
 
@@ -99,7 +99,7 @@ extensions: $(VENV)/.run
 	@$(BIN)/python -c 'import relay' 2>/dev/null || $(BIN)/python setup.py --quiet build_ext --inplace
 
 demo: extensions
-	$(BIN)/python -m relay demo $(ARGS)
+	$(BIN)/python -m relay demo --directory build/demo $(ARGS)
 
 # A test is never skipped silently: the tests that drive real binaries run wherever those are, and
 # where one is missing this says so before it leaves them out.

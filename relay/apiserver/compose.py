@@ -21,6 +21,7 @@ from relay.apiserver.store.encryption import read_cipher
 from relay.apiserver.store.errors import StoreUnusableError
 from relay.apiserver.store.event_ring import StoredObject
 from relay.config.exporter.loading.combine import OriginResources
+from relay.config.settings.addresses import ListenAddress
 from relay.config.settings.api import ApiAuthentication, ApiSettings
 from relay.config.settings.settings import ServerTls, Settings
 from relay.control.status.board import StatusBoard
@@ -115,6 +116,11 @@ class OwnApi:
             if isinstance(outcome, Exception):
                 raise outcome  # a bug: they end by being cancelled
         await self._server.stop()
+
+    @property
+    def addresses(self) -> tuple[ListenAddress, ...]:
+        """Bound addresses: with TLS, and without where there is one; none before the start."""
+        return tuple(self._server.addresses)
 
     def figures(self) -> ApiFigures | None:
         """Return the figures of a scrape, None before the start."""

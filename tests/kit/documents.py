@@ -97,6 +97,7 @@ def commands() -> Iterator[Command]:
 NOT_RUN = {
     r"python3 -m venv|pipx |uv tool|docker ": "installs; .ci/run does the same",
     r"kubectl |helm ": "asks a cluster; tests/integration/kubernetes has an API server",
+    r"export KUBECONFIG=": "is of a shell; tests/integration/cli/test_demo_api.py has one",
     r"vmagent ": "another program; tests/integration/senders/test_real_senders.py drives it",
     r"\.venv/bin/python -m pytest ": "runs these very tests",
     r"relay \w+ --kubernetes ": "needs a cluster; test_explain_on_kubernetes.py has one",

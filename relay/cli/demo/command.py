@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TextIO
 
 from relay.cli.demo import story
@@ -57,6 +58,13 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the made-up figures (default: %(default)s)",
     )
     parser.add_argument(
+        "--directory",
+        type=Path,
+        metavar="DIR",
+        help="where to write the customers' kubeconfigs and an Exporter to try (default: a "
+        "temporary directory)",
+    )
+    parser.add_argument(
         "--show-config",
         action="store_true",
         help="print the settings and Exporters, and end",
@@ -75,6 +83,7 @@ def run_demo(
         series=arguments.series,
         rate=arguments.rate,
         seed=arguments.seed,
+        directory=arguments.directory,
     )
     screen = Screen(sys.stdout, live=_is_live(sys.stdout))
     outcome = run_on_uvloop(Demo(options, screen, misbehave=misbehave).run())

@@ -111,6 +111,13 @@ def render_ledger(audit: Audit) -> list[str]:
     return [fit(line) for line in lines]
 
 
+def cut(lines: list[str], rows: int) -> list[str]:
+    """Return as many lines as there are rows; the last one says how many are left out."""
+    if len(lines) <= rows:
+        return lines
+    return [*lines[: rows - 1], f"  ... {len(lines) - rows + 1} more lines"]
+
+
 def clock(seconds: float) -> str:
     """Format seconds as ``mm:ss``; minutes may exceed 59."""
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
@@ -123,6 +130,8 @@ def _ledger_lines(sink: SinkAudit) -> Iterator[str]:
         f"{number(sink.expired):>8}{number(sink.dropped):>8}{number(sink.queued):>8}"
     )
     endpoint = sink.endpoint
+    if endpoint is None:
+        return
     yield (
         f"{_verdict(sink.across)}{'  its endpoint says':<{NAME_COLUMNS}}"
         f"{'':>10}{number(endpoint.kept):>10}{number(endpoint.rejected):>10}"

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import random
+import shutil
 import signal
 import tempfile
 import time
@@ -17,21 +18,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 
 from relay.api.status import StatusSource
 from relay.app import Relay
 from relay.cli.demo import display, story
+from relay.cli.demo.access import ApiAccess, hand_out, make_tokens
 from relay.cli.demo.agent import Agent, wait_for
 from relay.cli.demo.audit import Audit, audit
 from relay.cli.demo.behaviour import Behaviour, Outage, reject_summaries, take_all
-from relay.cli.demo.platform import Platform
+from relay.cli.demo.platform import CUSTOMERS, Platform
 from relay.cli.demo.receiver import Receiver
-from relay.cli.demo.scenario import cast, stage
+from relay.cli.demo.scenario import GUEST, cast, stage
 from relay.cli.demo.write_receiver import WriteReceiver
 from relay.cli.live.screen import Screen
 from relay.codec.compression import SENDER_ENCODINGS
+from relay.config.settings.settings import Settings
 from relay.control.reconcile.sink_entry import SinkKey
 from relay.runtime.log_setup import TextFormatter
 
@@ -52,6 +56,8 @@ class Options:
     series: int = 2_000
     rate: float = 10.0
     seed: int = 1
+    directory: Path | None = None
+    """Directory of the kubeconfigs and manifests for the reader; None: a temporary one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,7 @@ class Demo:
             errors = stack.enter_context(_collected_errors())
             stack.enter_context(self._stopped_by_signals())
             parts = await asyncio.to_thread(cast)
+            by_api = {part.key for part in parts if part.by_api}
             receivers: dict[SinkKey, Receiver] = {}
             for part in parts:
                 behaviour = self._behaviours.get(part.key, take_all)
@@ -118,24 +125,31 @@ class Demo:
                 stack.push_async_callback(receiver.stop)
                 await receiver.start()
             origins = {part.origin: receivers[part.key].origin for part in parts}
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-demo-"))
-            settings = await asyncio.to_thread(stage, Path(directory), origins)
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-demo-"))
+            directory, tokens = Path(place), make_tokens(CUSTOMERS)
+            settings = await asyncio.to_thread(stage, directory, origins, tokens)
+            if self._options.directory is not None:
+                await asyncio.to_thread(hand_out, directory / GUEST, self._options.directory)
+                directory = self._options.directory
             jitter = random.Random(self._options.seed)  # noqa: S311 - no secret
             relay = Relay(settings, rng=jitter)
             await relay.start()
             try:
-                await self._perform(relay)
+                access = await asyncio.to_thread(_give_access, relay, settings, tokens, directory)
+                await self._perform(relay, access)
             finally:
                 await relay.stop()
             result = audit(
                 [agent.statistics() for agent in self._agents],
                 relay.facts(),
                 {key: receiver.statistics() for key, receiver in receivers.items()},
+                by_api=by_api,
             )
         self._screen.print(display.render_ledger(result))
-        return Outcome(result, tuple(errors))
+        left = sum(sink.queued for sink in result.sinks if not sink.packaged)
+        return Outcome(result, tuple(one.line for one in errors if one.points != left))
 
-    async def _perform(self, relay: Relay) -> None:
+    async def _perform(self, relay: Relay, access: ApiAccess) -> None:
         """Let the agents send until the end, then end the outages before the drain."""
         options = self._options
         platform = Platform(
@@ -147,6 +161,7 @@ class Demo:
                 platform.series, options.rate, ingest, f"http://{relay.admin_address}"
             )
         )
+        self._screen.print(story.invitation(access, with_kubectl=bool(shutil.which("kubectl"))))
         self._started_at = time.monotonic()
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
             self._agents = tuple(
@@ -175,9 +190,15 @@ class Demo:
         left_s = seconds if seconds is not None else math.inf
         while not self._stop.is_set() and left_s > 0:
             await wait_for(self._stop, min(interval_s, left_s))
-            self._screen.show(display.render(self._view(relay.facts())))
+            self._show(display.render(self._view(relay.facts())))
             if seconds is not None:
                 left_s = seconds - self._elapsed_s()
+
+    def _show(self, lines: list[str]) -> None:
+        """Show the table; where it is redrawn, as much of it as the terminal has room for."""
+        if self._screen.live:
+            lines = display.cut(lines, shutil.get_terminal_size().lines - 1)
+        self._screen.show(lines)
 
     def _view(self, facts: StatusSource) -> display.View:
         elapsed_s = self._elapsed_s()
@@ -215,27 +236,50 @@ class Demo:
         return f"<Demo {self._options}>"
 
 
+def _give_access(
+    relay: Relay, settings: Settings, tokens: Mapping[str, str], directory: Path
+) -> ApiAccess:
+    """Write what the customers need for the API of a relay that has started."""
+    assert relay.own_api is not None, "the packaged settings have an API"
+    assert settings.api is not None, "the same"
+    listen, http_listen = relay.own_api.addresses
+    access = ApiAccess(listen, http_listen, tokens, directory)
+    access.write_kubeconfigs(settings.api)
+    return access
+
+
+class _LoggedError(NamedTuple):
+    """A line, and of that at the end of the relay the points that were given up.
+
+    Where these are what sinks of the API had queued, the ledger says so, and it is no bug.
+    """
+
+    line: str
+    points: int | None
+
+
 class _ErrorLog(logging.Handler):
     """Collect the first error lines, which would disturb a live table."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.setFormatter(TextFormatter())
-        self.lines: list[str] = []
+        self.errors: list[_LoggedError] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Collect one record."""
-        if len(self.lines) < ERRORS_MAX:
-            self.lines.append(self.format(record))
+        if len(self.errors) < ERRORS_MAX:
+            points = getattr(record, "points", None)
+            self.errors.append(_LoggedError(self.format(record), points))
 
 
 @contextmanager
-def _collected_errors() -> Iterator[list[str]]:
+def _collected_errors() -> Iterator[list[_LoggedError]]:
     """Collect everything logged as an error in the context."""
     handler = _ErrorLog()
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        yield handler.lines
+        yield handler.errors
     finally:
         root.removeHandler(handler)

@@ -6,9 +6,14 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Final
 
+from relay.cli.demo.access import ApiAccess
 from relay.cli.demo.platform import CUSTOMERS, example_series
-from relay.cli.demo.scenario import CONFIG, SETTINGS_NAME, config_files
+from relay.cli.demo.scenario import CONFIG, GUEST, SETTINGS_NAME, config_files
+
+_EXPORTER: Final = "gateways"
+_EXPORTERS_PATH: Final = "/apis/telemetry.datumapis.com/v1alpha1/namespaces/default/exporters"
 
 _INTRODUCTION = """\
 A relay at work, with all that it needs in this one process:
@@ -29,9 +34,42 @@ What to look for:
            and every sample as it came, to a Prometheus
   initech  its workloads, to a vendor that rejects some of the points: they are
            counted, not sent again; and its HTTP errors, to another sink
-  hooli    has no Exporter: none of its samples is exported
+  hooli    has no Exporter: none of its samples is exported, until you write one
 
 """
+
+_API = """\
+The relay's own API, where customers write Exporters:
+
+  {url}/projects/CUSTOMER
+  {http_url}/projects/CUSTOMER, the same without TLS
+
+{users}
+
+Give hooli an Exporter, in another terminal:
+
+{commands}
+
+"""
+
+_KUBECTL = """\
+  export KUBECONFIG={kubeconfig}
+  kubectl apply -f {manifests}
+  kubectl wait exporter/{exporter} --for=condition=Delivering
+  kubectl describe exporter {exporter}"""
+
+_CURL = """\
+  API={http_url}/projects/{customer}
+  USER="Authorization: Bearer {token}"
+  APPLY="Content-Type: application/apply-patch+yaml"
+  curl -sS -X PATCH -H "$USER" -H "$APPLY" --data-binary @{manifests}/secret.yaml \\
+    "$API{needed_path}?fieldManager=curl"
+  curl -sS -X PATCH -H "$USER" -H "$APPLY" --data-binary @{manifests}/exporter.yaml \\
+    "$API{exporter_path}?fieldManager=curl"
+  curl -sS -H "$USER" \\
+    "$API{exporter_path}"    # its status
+
+kubectl does the same with less to type; it is not installed here."""
 
 _DRAINING = """\
 
@@ -67,6 +105,33 @@ def introduction(series: int, requests_per_s: float, ingest_url: str, admin_url:
         ingest_url=ingest_url,
         admin_url=admin_url,
     ).splitlines()
+
+
+def invitation(access: ApiAccess, *, with_kubectl: bool) -> list[str]:
+    """Return what a reader needs to write an Exporter: addresses, tokens, and commands."""
+    users = "\n".join(
+        f"  {customer:<8} {token}  {shown(access.kubeconfig(customer))}"
+        for customer, token in access.tokens.items()
+    )
+    http_url = f"http://{access.http_listen}"
+    manifests = shlex.quote(str(shown(access.directory / GUEST)))
+    if with_kubectl:
+        commands = _KUBECTL.format(
+            kubeconfig=shlex.quote(str(shown(access.kubeconfig(GUEST)))),
+            manifests=manifests,
+            exporter=_EXPORTER,
+        )
+    else:
+        commands = _CURL.format(
+            http_url=http_url,
+            customer=GUEST,
+            token=access.tokens[GUEST],
+            manifests=manifests,
+            needed_path="/api/v1/namespaces/default/secrets/observatory",
+            exporter_path=f"{_EXPORTERS_PATH}/{_EXPORTER}",
+        )
+    url = f"https://{access.listen}"
+    return _API.format(url=url, http_url=http_url, users=users, commands=commands).splitlines()
 
 
 def draining() -> list[str]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 
+from relay.cli.demo.access import ApiAccess, make_tokens
 from relay.cli.demo.agent import AgentStatistics
 from relay.cli.demo.audit import Audit, Check, SinkAudit
 from relay.cli.demo.behaviour import Outage
-from relay.cli.demo.display import View, render, render_ledger
+from relay.cli.demo.display import View, cut, render, render_ledger
+from relay.cli.demo.platform import CUSTOMERS
 from relay.cli.demo.receiver import ReceiverStatistics
-from relay.cli.demo.story import farewell, introduction
+from relay.cli.demo.story import farewell, introduction, invitation
 from relay.cli.live.screen import Screen
 from relay.cli.live.sink_table import COLUMNS, SinkRow, number
+from relay.config.settings.addresses import ListenAddress
 
 
 def row(**changes: object) -> SinkRow:
@@ -93,6 +97,7 @@ def test_the_ledger_marks_what_does_not_balance() -> None:
         dropped=0,
         queued=0,
         endpoint=ReceiverStatistics(6, 3, 1, 0),
+        packaged=True,
         own=(Check("own", 10, 10),),
         across=(Check("delivered", 7, 6), Check("rejected", 3, 3)),
     )
@@ -113,9 +118,20 @@ def test_what_is_said_around_the_table_fits_too() -> None:
     url = "http://127.0.0.1:65535"
     lines = introduction(200_000, 1000.0, f"{url}/api/v1/write", url)
     assert max(map(len, lines)) <= COLUMNS
+    address = ListenAddress("127.0.0.1", 65535)
+    access = ApiAccess(address, address, make_tokens(CUSTOMERS), Path("build/demo"))
+    for with_kubectl in (True, False):
+        lines = invitation(access, with_kubectl=with_kubectl)
+        assert max(len(line) for line in lines if '"$API' not in line) <= COLUMNS + 10
     # The commands at the end are there to be copied whole, however long.
     texts = [line for line in farewell(good=True) if not line.startswith("  ")]
     assert max(map(len, texts)) <= COLUMNS
+
+
+def test_a_table_fits_the_rows_that_there_are() -> None:
+    lines = [str(number) for number in range(30)]
+    assert cut(lines, 30) == lines
+    assert cut(lines, 5) == ["0", "1", "2", "3", "  ... 26 more lines"]
 
 
 def test_a_terminal_is_redrawn_and_anything_else_is_not() -> None:

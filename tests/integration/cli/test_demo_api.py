@@ -1,0 +1,194 @@
+"""The API of ``relay demo``: an Exporter by kubectl and by curl, as README and the demo say."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import stat
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench import newest
+from tests.kit.documents import ROOT, commands
+from tests.kit.kubernetes.kubectl import VERSIONS
+from tests.kit.processes import binary
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+CHECKOUT = ("Makefile", "pyproject.toml", "requirements", "relay")
+TOLD = "Give hooli an Exporter"
+TIMEOUT_S = 60.0
+
+
+def checkout(folder: Path) -> None:
+    """Copy what ``make demo`` needs; the environment is the one that runs the tests."""
+    for name in CHECKOUT:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, folder / name)
+    python = folder / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    (folder / ".venv/.run").touch()
+
+
+def programs(folder: Path, found: Mapping[str, str]) -> str:
+    """Return a PATH with these programs and those of a shell, and no other kubectl."""
+    folder.mkdir()
+    shell = {name: binary(name, "coreutils") for name in ("sh", "make", "sed", "cat")}
+    for name, path in {**shell, **found}.items():
+        (folder / name).symlink_to(path)
+    return str(folder)
+
+
+@asynccontextmanager
+async def running(
+    place: Path, path: str, *command: str, python_path: str = ""
+) -> AsyncIterator[tuple[Process, list[str]]]:
+    """Run a demo in a folder until the block ends, by Ctrl-C; give what it prints before."""
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=place, env=environment, stdout=PIPE, stderr=STDOUT, start_new_session=True
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not lines or not lines[-1].startswith("-- 00:"):
+                line = (await process.stdout.readline()).decode()
+                assert line, "".join(lines)
+                lines.append(line)
+        yield process, lines
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGINT)
+            async with asyncio.timeout(TIMEOUT_S):
+                rest, _ = await process.communicate()
+            lines += rest.decode().splitlines(keepends=True)
+
+
+async def shell(place: Path, path: str, script: str) -> str:
+    """Run a script in a folder; return what it writes. It must succeed."""
+    environment = {"PATH": path, "HOME": str(place / "home")}
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-ec", script, cwd=place, env=environment, stdout=PIPE, stderr=STDOUT
+    )
+    async with asyncio.timeout(TIMEOUT_S):
+        said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    return said.decode()
+
+
+def suggested(lines: list[str]) -> str:
+    """The commands that a demo says to type in another terminal."""
+    text = "".join(lines).partition(TOLD)[2].partition("\n")[2].partition("\n-- ")[0]
+    return "".join(line for line in text.splitlines(keepends=True) if line.startswith("  "))
+
+
+def ends_well(lines: list[str]) -> None:
+    """The ledger balances, with what was written through the API."""
+    out = "".join(lines)
+    assert "Balanced." in out, out
+    ledger = out[out.index("-- ledger") :]
+    assert re.search(
+        r"hooli/default/gateways\n ok observatory +[1-9].*\n ok   its endpoint", ledger
+    )
+
+
+@pytest.mark.real
+@pytest.mark.newest
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_five_commands_lead_to_an_exporter_that_delivers(
+    tmp_path: Path, version: str
+) -> None:
+    demo, *rest = commands_of_readme()
+    assert (demo, len(rest)) == ("make demo", 4)
+    place = tmp_path / "checkout"
+    place.mkdir()
+    checkout(place)
+    path = programs(tmp_path / "bin", {"kubectl": str(newest.binary(version))})
+    async with running(place, path, "make", "demo") as (_, lines):
+        said = await shell(place, path, "\n".join(rest))
+        assert "exporter.telemetry.datumapis.com/gateways condition met" in said
+        assert re.search(r"Normal +Delivering .* telemetry-relay +observatory: data is", said)
+        assert suggested(lines).split() == "\n".join(rest).split(), "the demo says the same"
+    ends_well(lines)
+
+
+def commands_of_readme() -> list[str]:
+    """README's block in which kubectl is set up."""
+    blocks = {one.block for one in commands() if one.text.startswith("export KUBECONFIG=")}
+    (block,) = [one for one in blocks if one.path.name == "README.md"]
+    return [one.text for one in commands() if one.block == block]
+
+
+@pytest.mark.real
+async def test_without_kubectl_it_says_how_curl_does_it(tmp_path: Path) -> None:
+    path = programs(tmp_path / "bin", {"curl": binary("curl", "curl")})
+    command = (sys.executable, "-m", "relay", "demo", "--directory", "there")
+    async with running(tmp_path, path, *command, python_path=str(ROOT)) as (_, lines):
+        script = suggested(lines)
+        assert "kubectl" not in script
+        said = await shell(tmp_path, path, script)
+        assert '"observatory"' in said
+        await delivers(tmp_path, path, script)
+    ends_well(lines)
+
+
+async def delivers(place: Path, path: str, script: str) -> None:
+    """Ask for the status, as the last command does, until it says that data is delivered."""
+    settings = [line for line in script.splitlines() if re.match(r"  [A-Z]+=", line)]
+    ask = "\n".join(script.splitlines()[-2:])
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            said = await shell(place, path, "\n".join([*settings, ask]))
+            conditions = yaml.safe_load(said).get("status", {}).get("conditions", [])
+            if ("Delivering", "True") in {(one["type"], one["status"]) for one in conditions}:
+                return
+
+
+async def test_tokens_are_new_at_each_start_and_for_their_owner_alone(tmp_path: Path) -> None:
+    seen = []
+    (tmp_path / "hooli.kubeconfig").write_text("of somebody else")
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "relay", "demo", "--seconds", "0.3", "--series", "300"),
+            *("--directory", str(tmp_path)),
+            cwd=ROOT,
+            stdout=PIPE,
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == 0
+        for customer in ("acme", "globex", "initech", "hooli"):
+            file = tmp_path / f"{customer}.kubeconfig"
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+            (user,) = yaml.safe_load(file.read_text())["users"]
+            assert user["user"]["token"] in out.decode()
+            seen.append(user["user"]["token"])
+    assert len(set(seen)) == 8
+
+
+async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "relay", "demo", "--seconds", "0.3"),
+        *("--directory", str(tmp_path / "file")),
+        cwd=ROOT,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 2
+    assert err.decode() == f"relay: --directory: {tmp_path / 'file'}: File exists\n"
