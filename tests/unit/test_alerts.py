@@ -260,6 +260,11 @@ QUIET = [
     promtool_series("relay_assembled_samples_total", "0x60", outcome="late"),
     promtool_series("relay_metadata_contradictions_total", "0x60"),
     promtool_series("relay_project_refused_samples_total", "0x60", project="acme"),
+    promtool_series("relay_api_changes_total", "0x60", result="failed"),
+    promtool_series("relay_api_requests_total", "0+600x60", method="GET", code="403"),
+    # A relay with its own API may have no exporter yet.
+    promtool_series("relay_exporters", "0x60", instance="b"),
+    promtool_series("relay_api_version", "1x60", instance="b"),
     # A sink that its owner has paused waits for nobody.
     *(
         promtool_series(name, text, exporter="default/e", sink="paused")
@@ -310,6 +315,10 @@ TROUBLE = {
         promtool_series("relay_assembled_samples_total", "0+5x60", outcome="not_monotone")
     ],
     "RelayMetadataContradicts": [promtool_series("relay_metadata_contradictions_total", "0+1x60")],
+    "RelayApiWritesFail": [promtool_series("relay_api_changes_total", "0+1x60", result="failed")],
+    "RelayApiRefusesClients": [
+        promtool_series("relay_api_requests_total", "0+30x60", method="GET", code="429")
+    ],
     "RelaySinkRejected": sink_series(
         rejected="0+10x60", relay_sink_matched_points_total="500+1010x60"
     ),
