@@ -94,6 +94,18 @@ def commands() -> Iterator[Command]:
             yield Command(block, re.sub(r" {2,}#.*", "", line).strip(), output)
 
 
+ELLIPSIS = "…"
+"""A line that stands for any lines of an output."""
+
+
+def matches(expected: str, found: str) -> bool:
+    """Tell whether an output is what is shown; lines that are an ellipsis stand for any."""
+    pieces = [
+        re.escape(piece) for piece in re.split(rf"^{ELLIPSIS}\n", expected, flags=re.MULTILINE)
+    ]
+    return re.fullmatch("(?:.*\n)*?".join(pieces), found) is not None
+
+
 NOT_RUN = {
     r"python3 -m venv|pipx |uv tool|docker ": "installs; .ci/run does the same",
     r"kubectl |helm ": "asks a cluster; tests/integration/kubernetes has an API server",
@@ -104,17 +116,23 @@ NOT_RUN = {
 }
 """Commands that are only shown, and why they are not run here."""
 
+WALKED = {"docs/api.md": "tests/integration/docs/test_api_page.py"}
+"""Pages whose commands need each other, and the test that runs them in order."""
+
 TARGETS = re.compile(r"make ([\w-]+)")
 """Checked against the Makefile; .ci/run runs demo, test and lint."""
 
 
 def is_not_run(command: Command) -> bool:
-    """Tell whether a command is only shown."""
-    return any(re.match(pattern, command.text) for pattern in NOT_RUN)
+    """Tell whether a command is only shown, or its page is walked through."""
+    page = command.block.path.relative_to(ROOT).as_posix()
+    return page in WALKED or any(re.match(pattern, command.text) for pattern in NOT_RUN)
 
 
 def is_live(command: Command) -> bool:
     """Tell whether a command starts a relay or asks a running one."""
+    if is_not_run(command):
+        return False
     return bool(re.match(r"relay run |relay (explain|preview|top) --relay |curl ", command.text))
 
 

@@ -18,7 +18,7 @@ from tests.kit.processes import relay
 ADMIN = "http://127.0.0.1:9491"
 """What stands in the documents for the address of a running relay."""
 
-STARTS = [one for one in commands() if one.text.startswith("relay run ")]
+STARTS = [one for one in commands() if is_live(one) and one.text.startswith("relay run ")]
 ASKS = [one for one in commands() if is_live(one) and one not in STARTS]
 PROGRAMS = all_blocks("python")
 

@@ -29,13 +29,12 @@ from tests.kit.documents import (
     commands,
     is_live,
     is_not_run,
+    matches,
     workspace,
 )
 
 LANGUAGES = {"", "console", "promql", "python", "sh", "text", "yaml"}
 OWN_KINDS = {"ExportPolicy", "Exporter", "Secret", "List"}
-ELLIPSIS = "…"
-"""A line that stands for any lines of an output."""
 
 
 def blocks_named(*languages: str) -> list[object]:
@@ -102,16 +101,8 @@ def test_scripts_can_be_parsed(block: Block) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def matches(expected: str, found: str) -> bool:
-    """Whether an output is what a document shows; lines that are an ellipsis stand for any."""
-    pieces = [
-        re.escape(piece) for piece in re.split(rf"^{ELLIPSIS}\n", expected, flags=re.MULTILINE)
-    ]
-    return re.fullmatch("(?:.*\n)*?".join(pieces), found) is not None
-
-
 def test_an_ellipsis_stands_for_lines() -> None:
-    assert matches(f"a\n{ELLIPSIS}\nd\n", "a\nb\nc\nd\n")
+    assert matches("a\n…\nd\n", "a\nb\nc\nd\n")
     assert not matches("a\n", "a\nb\n")
 
 
