@@ -58,7 +58,7 @@ def test_faulty_tokens_name_file_line_and_field(tmp_path: Path) -> None:
     result = with_tokens(tmp_path, text)
     file = tmp_path / "tokens.yaml"
     assert [str(fault) for fault in result.faults] == [
-        f"{file}:2:3: [1]: unknown field; known are token, user, projects, role",
+        f"{file}:2:3: [1]: unknown field; known are token, user, projects, role, secrets",
         f"{file}:2:47: [1].role: must be one of viewer, editor, admin",
     ]
     assert TOKEN not in "\n".join(result.lines)
