@@ -105,7 +105,7 @@ class AdminServer:
             app,
             address,
             setting="adminListen",
-            admin=True,
+            role="admin",
             tls=server_context(access.tls, setting="admin.tls") if access.tls else None,
         )
 

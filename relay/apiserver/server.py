@@ -115,10 +115,11 @@ class ApiServer:
         await service.start()
         self._sweeping = asyncio.create_task(service.sweeper.run())
         self._listeners = [
-            Listener(self._handle, options.listen, setting="api.listen", tls=context)
+            Listener(self._handle, options.listen, setting="api.listen", tls=context, role="api")
         ]
         if plain is not None:
-            self._listeners.append(Listener(self._handle, plain, setting="api.httpListen"))
+            local = Listener(self._handle, plain, setting="api.httpListen", role="local_api")
+            self._listeners.append(local)
         for listener in self._listeners:
             await listener.start()
 

@@ -15,17 +15,23 @@ from __future__ import annotations
 
 import resource
 from collections import Counter
-from typing import Final, NamedTuple
-
-from aiohttp import web
+from collections.abc import Hashable
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 SHARE: Final = 7
 
 NOFILE_MAX: Final = 1 << 20
 """More descriptors are never asked for."""
 
-_INGEST_PART, _INGEST_MAX = 2, 16_384
-_ADMIN_PART, _ADMIN_MAX = 16, 256
+ListenerRole = Literal["ingest", "admin", "api", "local_api"]
+"""Senders, operators, and users of the relay's own API: with TLS, and from this machine."""
+_SHARES: Final[dict[ListenerRole, tuple[int, int]]] = {
+    "ingest": (2, 16_384),
+    "admin": (16, 256),
+    "api": (8, 4096),
+    "local_api": (16, 1024),
+}
+"""The part of the descriptors that a listener may have, as a divisor; and its most."""
 _LEAST: Final = 8
 
 
@@ -39,16 +45,19 @@ def raise_descriptor_limit() -> int:
     return NOFILE_MAX if soft == resource.RLIM_INFINITY else soft
 
 
-def connections_max(*, admin: bool) -> int:
+def connections_max(role: ListenerRole) -> int:
     """Return the maximum number of connections of a listener.
 
     A share of the descriptors that the process may open: half for senders, a sixteenth for the
-    admin listener.
+    admin listener, an eighth and a sixteenth for those of the relay's own API.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     nofile = NOFILE_MAX if soft == resource.RLIM_INFINITY else soft
-    part, most = (_ADMIN_PART, _ADMIN_MAX) if admin else (_INGEST_PART, _INGEST_MAX)
+    part, most = _SHARES[role]
     return max(_LEAST, min(nofile // part, most))
+
+
+_Connection = TypeVar("_Connection", bound=Hashable)
 
 
 class ConnectionStatistics(NamedTuple):
@@ -59,26 +68,26 @@ class ConnectionStatistics(NamedTuple):
     refused: int
 
 
-class Connections:
-    """The connections of one listener.
+class Connections(Generic[_Connection]):
+    """The connections of one listener, by what stands for each.
 
     Its server calls :meth:`opened` and :meth:`closed`, its handler :meth:`begin` and :meth:`end`.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._peers: dict[web.RequestHandler, str] = {}
+        self._peers: dict[_Connection, str] = {}
         self._held: Counter[str] = Counter()
-        self._idle: dict[web.RequestHandler, None] = {}
+        self._idle: dict[_Connection, None] = {}
         """Connections without a request, idle for longest first."""
         self._evicted = 0
         self._refused = 0
 
-    def opened(self, handler: web.RequestHandler, peer: str) -> web.RequestHandler | None:
+    def opened(self, handler: _Connection, peer: str) -> _Connection | None:
         """Count a connection; return the one to close for it, if any, which may be itself."""
         self._peers[handler] = peer
         self._held[peer] += 1
-        victim: web.RequestHandler | None = None
+        victim: _Connection | None = None
         free = self._most - len(self._peers)
         if self._held[peer] > max(1, SHARE * max(free, 0)):
             victim = self._longest_idle(peer) or (handler if free >= 0 else None)
@@ -93,7 +102,7 @@ class Connections:
             self.closed(victim)
         return victim
 
-    def closed(self, handler: web.RequestHandler) -> None:
+    def closed(self, handler: _Connection) -> None:
         """Remove a connection; repeated calls have no effect."""
         peer = self._peers.pop(handler, None)
         if peer is None:
@@ -103,11 +112,11 @@ class Connections:
         if not self._held[peer]:
             del self._held[peer]
 
-    def begin(self, handler: web.RequestHandler) -> None:
+    def begin(self, handler: _Connection) -> None:
         """Mark a connection as busy: a request has arrived."""
         self._idle.pop(handler, None)
 
-    def end(self, handler: web.RequestHandler) -> None:
+    def end(self, handler: _Connection) -> None:
         """Mark a connection as idle: its request is answered."""
         if handler in self._peers:
             self._idle[handler] = None
@@ -116,7 +125,7 @@ class Connections:
         """A snapshot."""
         return ConnectionStatistics(len(self._peers), self._evicted, self._refused)
 
-    def _longest_idle(self, peer: str | None) -> web.RequestHandler | None:
+    def _longest_idle(self, peer: str | None) -> _Connection | None:
         """Return the connection that is idle for longest, of one address if one is given."""
         for handler in self._idle:
             if peer is None or self._peers[handler] == peer:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
@@ -17,7 +17,13 @@ from aiohttp.typedefs import Handler as AppHandler
 from aiohttp.typedefs import Middleware
 
 from relay.config.settings.settings import ListenAddress
-from relay.receiver.http.connection_limit import Connections, connections_max
+from relay.receiver.http.connection_limit import (
+    Connections,
+    ConnectionStatistics,
+    ListenerRole,
+    connections_max,
+)
+from relay.receiver.http.handshakes import TlsServer
 from relay.runtime.errors import ConfigError, Fault
 
 SERVER_HEADER = {"Server": "relay"}
@@ -34,8 +40,8 @@ Its sender shall see the answer, not a reset.
 """
 CUT_AFTER_S = 0.5
 """Time that :meth:`Listener.stop` waits for handlers, s; aiohttp reads nothing more by then."""
-HANDSHAKE_TIMEOUT_S = 10.0
-"""For TLS; until then a connection is not counted."""
+HANDSHAKES_PART, HANDSHAKES_LEAST = 4, 8
+"""Handshakes of TLS in progress, as a part of the connections, beside them."""
 BACKLOG = 512
 """Connections that may wait to be accepted; one Prometheus opens up to 50 at once."""
 
@@ -45,12 +51,19 @@ _log = logging.getLogger("relay.receiver")
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
+class ListenerStatistics(NamedTuple):
+    """Connections of a listener, and TLS ``handshakes`` in progress beside them."""
+
+    connections: ConnectionStatistics
+    handshakes: int
+
+
 class Listener:
     """Starts and stops one aiohttp application, or one ``service`` for every request.
 
     A service costs less: an application finds a route, and a handler behind it, for each request.
     ``setting`` names the address in faults; ``on_malformed`` is called for every request that is
-    not valid HTTP; ``admin`` selects the number of connections.
+    not valid HTTP; ``role`` selects the number of connections.
     """
 
     def __init__(
@@ -61,16 +74,17 @@ class Listener:
         setting: str,
         tls: ssl.SSLContext | None = None,
         on_malformed: Callable[[], None] = lambda: None,
-        admin: bool = False,
+        role: ListenerRole = "ingest",
     ) -> None:
         self._setting = setting
         self._wanted = address
         self._tls = tls
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | TlsServer | None = None
         self._bound: ListenAddress | None = None
         self._service = service
-        self._admin = admin
-        self._connections: Connections | None = None
+        self._role: ListenerRole = role
+        self._connections: Connections[web.RequestHandler] | None = None
+        self._tls_server: TlsServer | None = None
         self._log = _ProtocolLog(_log, on_malformed)
         self._runner: web.BaseRunner | None = None
 
@@ -118,22 +132,13 @@ class Listener:
 
     async def start(self) -> None:
         """Listen. Raises ConfigError if the address cannot be used."""
-        self._connections = Connections(connections_max(admin=self._admin))
+        self._connections = Connections(connections_max(self._role))
         runner = self._runner = self._make_runner()
         await runner.setup()
         assert runner.server is not None
         _watch(runner.server, self._connections)
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                runner.server,
-                # As aiohttp has it, no host is every interface.
-                self._wanted.host or None,
-                self._wanted.port,
-                ssl=self._tls,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls else None,
-                backlog=BACKLOG,
-                reuse_address=True,
-            )
+            self._server = await self._listen(runner.server)
         except OSError as error:
             await runner.cleanup()
             where = f"{self._wanted.host}:{self._wanted.port}"
@@ -141,6 +146,22 @@ class Listener:
             raise ConfigError([Fault(self._setting, message)]) from error
         host, port = self._server.sockets[0].getsockname()[:2]
         self._bound = ListenAddress(host, port)
+
+    async def _listen(self, server: web.Server) -> asyncio.Server | TlsServer:
+        host, port = self._wanted.host, self._wanted.port
+        if self._tls is not None:
+            most = max(HANDSHAKES_LEAST, connections_max(self._role) // HANDSHAKES_PART)
+            made = self._tls_server = TlsServer(server, self._tls, handshakes_max=most)
+            await made.start(host, port, BACKLOG)
+            return made
+        return await asyncio.get_running_loop().create_server(
+            server,
+            # As aiohttp has it, no host is every interface.
+            host or None,
+            port,
+            backlog=BACKLOG,
+            reuse_address=True,
+        )
 
     async def refuse_connections(self) -> None:
         """Stop listening; open connections continue."""
@@ -151,8 +172,16 @@ class Listener:
     async def stop(self) -> None:
         """Stop listening and close every connection, idle ones at once."""
         await self.refuse_connections()
+        if self._tls_server is not None:
+            await self._tls_server.stop()
         if self._runner is not None:
             await self._runner.cleanup()
+
+    def statistics(self) -> ListenerStatistics:
+        """Return a snapshot."""
+        assert self._connections is not None, "started"
+        handshakes = self._tls_server.handshakes if self._tls_server else 0
+        return ListenerStatistics(self._connections.statistics(), handshakes)
 
     @property
     def address(self) -> ListenAddress:
@@ -165,7 +194,7 @@ class Listener:
         return f"<Listener {self._setting} {where.host}:{where.port}>"
 
 
-def _watch(server: web.Server, connections: Connections) -> None:
+def _watch(server: web.Server, connections: Connections[web.RequestHandler]) -> None:
     """Count every connection of a server, and close some if there are too many."""
     made, lost = server.connection_made, server.connection_lost
 

@@ -250,7 +250,7 @@ async def test_bodies_that_are_being_read_have_a_limit_together() -> None:
 
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silent connections must not take the descriptors that sinks need: the oldest go."""
-    monkeypatch.setattr(listener, "connections_max", lambda *, admin: 8)
+    monkeypatch.setattr(listener, "connections_max", lambda _role: 8)
     async with running(Ingest()) as relay, AsyncExitStack() as stack:
         silent = []
         for _ in range(20):
@@ -266,7 +266,7 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_request_that_is_read_keeps_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listener, "connections_max", lambda *, admin: 8)
+    monkeypatch.setattr(listener, "connections_max", lambda _role: 8)
     async with running(Ingest()) as relay, AsyncExitStack() as stack:
         busy, writer = await stack.enter_async_context(relay.connect())
         writer.write(_head(4) + b"\x00")

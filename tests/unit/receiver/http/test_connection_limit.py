@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 from aiohttp import web
@@ -11,6 +11,7 @@ from aiohttp import web
 from relay.receiver.http import connection_limit
 from relay.receiver.http.connection_limit import (
     Connections,
+    ListenerRole,
     connections_max,
     raise_descriptor_limit,
 )
@@ -78,15 +79,22 @@ def test_closing_is_forgotten_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nofile", "ingest", "admin"),
-    [(64, 32, 8), (1024, 512, 64), (65_536, 16_384, 256), (resource.RLIM_INFINITY, 16_384, 256)],
+    ("nofile", "parts"),
+    [
+        (64, (32, 8, 8, 8)),
+        (1024, (512, 64, 128, 64)),
+        (65_536, (16_384, 256, 4096, 1024)),
+        (resource.RLIM_INFINITY, (16_384, 256, 4096, 1024)),
+    ],
 )
 def test_the_parts_of_the_listeners(
-    nofile: int, ingest: int, admin: int, monkeypatch: pytest.MonkeyPatch
+    nofile: int, parts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (nofile, nofile))
-    assert connections_max(admin=False) == ingest
-    assert connections_max(admin=True) == admin
+    roles = get_args(ListenerRole)
+    assert tuple(connections_max(role) for role in roles) == parts
+    if nofile >= 1024:
+        assert sum(parts) * 5 / 4 < nofile, "with handshakes, some are left for sinks"
 
 
 @pytest.mark.parametrize(
