@@ -8,6 +8,7 @@ that are served for files are left out: they have a source already.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,6 +31,13 @@ from relay.sink.spill.owner import Owner
 
 DEBOUNCE_S: Final = 0.1
 """Time from a change to the state with it, in which others may join it; s."""
+PAUSE_SHARE: Final = 10.0
+"""Pause after a state, as a multiple of the time that it took, while changes go on.
+
+What follows from a state takes some three times as long as itself: beside 10,000 Exporters, most of
+a second. Without a pause a thousand that are applied one by one would keep the relay busy with it.
+"""
+PAUSE_MAX_S: Final = 2.0
 _EVENTS: Final = 1000
 _RESOURCES: Final = {
     f"{one.plural}.{one.group}" if one.group else one.plural: one
@@ -67,6 +75,8 @@ class ApiResources:
         self._index = ManifestIndex()
         self._state = SourceResources(0, ())
         self._given = 0
+        self._next_at_s = 0.0
+        """Time before which no further state is made; monotonic."""
 
     def __repr__(self) -> str:
         return f"<ApiResources: {len(self._projects)} projects, version {self._state.version}>"
@@ -83,8 +93,11 @@ class ApiResources:
             waiting = [self._objects.ring(kind).changed(ANY_PROJECT) for kind in _RESOURCES]
             if not self._has_changes():
                 await _first(waiting)
-                await asyncio.sleep(self._debounce_s)
+            await asyncio.sleep(max(self._debounce_s, self._next_at_s - time.monotonic()))
+            began_s = time.monotonic()
             state = await self._update()
+            ended_s = time.monotonic()
+            self._next_at_s = ended_s + pause_after(ended_s - began_s)
             if state.version > self._given:
                 self._given = state.version
                 yield state
@@ -204,6 +217,11 @@ class ApiResources:
         ):
             origins = before
         return SourceResources(self._state.version + 1, origins, (), inventory)
+
+
+def pause_after(took_s: float) -> float:
+    """Return the pause after a state that took so long to make, s."""
+    return min(took_s * PAUSE_SHARE, PAUSE_MAX_S)
 
 
 def _object(resource: ApiResource, stored: StoredObject) -> ApiObject:

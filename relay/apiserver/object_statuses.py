@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -19,11 +21,12 @@ import msgspec
 from relay.apiserver.http.changes import Changer
 from relay.apiserver.http.file_objects import file_of
 from relay.apiserver.http.request_target import ResourceTarget
+from relay.apiserver.lasting_failure import LastingFailure
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.object_events import ObjectEvents
 from relay.apiserver.objects.failures import ApiRefusalError
 from relay.apiserver.objects.kinds import ResourceKind, served_kinds
-from relay.apiserver.objects.object_bytes import overlaid, status_of
+from relay.apiserver.objects.object_bytes import metadata_of, overlaid, status_of
 from relay.apiserver.objects.writes import WriteOptions
 from relay.apiserver.store.database import ObjectKeyInStore
 from relay.apiserver.store.errors import StoreUnusableError
@@ -41,11 +44,13 @@ from relay.control.replicas.transitions import happenings
 from relay.control.replicas.written_status import read_object_status
 from relay.control.status.board import StatusBoard
 from relay.control.status.object_status import ObjectStatus
+from relay.runtime.event_loop import WorkSlice
 
 _log: Final = logging.getLogger("relay.api")
-_AT_ONCE: Final = 10
-"""Statuses that are written, or read at the start, in one go."""
-_RETRY_S: Final = 5.0
+WRITTEN_AT_ONCE: Final = 50
+"""Statuses that are written at once: they share transactions."""
+RETRY_S: Final = 5.0
+"""Pause after a status that could not be stored, as the disk is full; s."""
 _KINDS: Final = tuple(kind for kind in served_kinds() if kind.is_custom)
 _OPTIONS: Final = WriteOptions(FIELD_MANAGER, force=True)
 _CONDITIONS: Final = "conditions"
@@ -66,11 +71,18 @@ class _Shown:
 class ObjectStatuses:
     """The statuses of the objects that are served. Lives on the event loop.
 
-    ``changer`` returns what writes, once the API runs.
+    ``changer`` returns what writes, once the API runs. ``clock`` is monotonic, s.
     """
 
-    def __init__(self, objects: ServedObjects, changer: Callable[[], Changer]) -> None:
+    def __init__(
+        self,
+        objects: ServedObjects,
+        changer: Callable[[], Changer],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._objects = objects
+        self._failure = LastingFailure(_log, "statuses", clock)
         self._changer = changer
         self._board: StatusBoard | None = None
         self._events = ObjectEvents(changer, self._find)
@@ -84,19 +96,22 @@ class ObjectStatuses:
     async def follow(self, board: StatusBoard) -> None:
         """Go on from the stored conditions, and note what changes from now on."""
         self._board = board
-        for number, key in enumerate([*board.objects()]):
-            if not number % _AT_ONCE:
-                await asyncio.sleep(0)  # requests are answered already
+        pace = WorkSlice()
+        for key in [*board.objects()]:
+            if pace.is_over:
+                await pace.rest()  # requests are answered already
             if key.source == "kubernetes":
                 continue
             result, found = board.result(key), self._find(key)
             if result is None or found is None:
                 continue
-            status = read_object_status(own_part(_status_of(found[1])))
+            stored = msgspec.json.encode(status_of(found[1].raw))
+            status = read_object_status(own_part(stored))
             if status.conditions:
                 sinks = {sink.name: sink.conditions for sink in status.sinks}
                 board.seed(key, result.uid, status.conditions, sinks)
-                self._told[key] = _uid_of(found[1]), status
+                metadata = msgspec.json.decode(metadata_of(found[1].raw))
+                self._told[key] = str(metadata.get("uid", "")), status
         board.subscribe(self._changed)
         await board.look()
         self._changed(list(board.objects()))
@@ -139,21 +154,39 @@ class ObjectStatuses:
             group.create_task(self._store(), name="store statuses")
 
     async def _store(self) -> None:
+        """Store what has changed, some at once; after a failure try again, with a pause."""
         while True:
             await self._woken.wait()
             self._woken.clear()
             due, self._dirty = list(self._dirty), {}
-            for start in range(0, len(due), _AT_ONCE):
-                part = due[start : start + _AT_ONCE]
+            for start in range(0, len(due), WRITTEN_AT_ONCE):
+                part = due[start : start + WRITTEN_AT_ONCE]
                 outcomes = await asyncio.gather(*map(self._write, part), return_exceptions=True)
-                failed = [
-                    key
-                    for key, outcome in zip(part, outcomes, strict=True)
-                    if outcome is not None and not _is_final(key, outcome)
-                ]
+                errors = list(zip(part, outcomes, strict=True))
+                failed = [key for key, outcome in errors if self._must_retry(key, outcome)]
                 if failed:
-                    await asyncio.sleep(_RETRY_S)
-                    self._changed(failed)
+                    self._changed([*failed, *due[start + WRITTEN_AT_ONCE :]])
+                    await asyncio.sleep(RETRY_S)
+                    break
+
+    def _must_retry(self, key: ObjectKey, outcome: BaseException | None) -> bool:
+        """Note the outcome of a write; return True if it is to be tried again after a pause."""
+        if outcome is None:
+            return False
+        extra = {"object": key.id}
+        if isinstance(outcome, StoreUnusableError):
+            self._failure.failed(outcome)
+            return True
+        if isinstance(outcome, ApiRefusalError):
+            if outcome.code == HTTPStatus.CONFLICT:  # stored anew meanwhile: look again
+                self._changed([key])
+            elif outcome.code != HTTPStatus.NOT_FOUND:
+                _log.error("a status is refused: %s", outcome, extra=extra)
+            return False
+        if not isinstance(outcome, Exception):
+            raise outcome
+        _log.error("bug in the relay: a status was not stored", exc_info=outcome, extra=extra)
+        return False
 
     def _changed(self, keys: Sequence[ObjectKey]) -> None:
         self._dirty.update((key, None) for key in keys if key.source != "kubernetes")
@@ -174,30 +207,48 @@ class ObjectStatuses:
         """Store the conditions of an object; one that is gone, or stored anew, is left alone."""
         assert self._board is not None, "nothing is due before"
         result, status, found = self._board.result(key), self._board.status(key), self._find(key)
+        if found is None:
+            self._forget(key)
         if result is None or status is None or found is None:
-            if found is None:
-                self._told.pop(key, None)
             return
         kind, one = found
-        value = one.shown_value()
-        metadata = value["metadata"]
-        if key.source == "api" and (
-            metadata.get("uid") != result.uid or metadata.get("generation") != result.generation
-        ):
-            return  # the version that is stored is judged soon
+        metadata = msgspec.json.decode(metadata_of(one.raw))
+        generation = metadata.get("generation", 0)
         written = _stored_part(status)
         if key.source == "files":
             # A file's object has no generation of its own; that of the stored one is judged.
-            _set_generation(written, metadata.get("generation", 0))
+            _set_generation(written, generation)
+        elif metadata.get("uid") != result.uid or not _is_of(status, generation):
+            return  # the version that is stored is judged soon
+        if not _has(status_of(one.raw), written):
+            await self._apply(kind, one, metadata, written)
+            self._failure.succeeded()
+        self._tell(key, metadata["uid"], status)
+
+    async def _apply(
+        self, kind: ResourceKind, one: StoredObject, metadata: JsonObject, status: JsonObject
+    ) -> None:
+        """Store a status, unless the object has another version by then."""
         body = {
             "apiVersion": kind.api_version,
             "kind": kind.kind,
-            "metadata": {"name": one.name, "namespace": one.namespace, "uid": metadata["uid"]},
-            "status": written,
+            "metadata": {
+                "name": one.name,
+                "namespace": one.namespace,
+                "uid": metadata["uid"],
+                "resourceVersion": metadata["resourceVersion"],
+            },
+            "status": status,
         }
         target = ResourceTarget(kind, one.namespace, one.name, "status")
-        await self._changer().apply(target, one.project, body, _OPTIONS, dry_run=False)
-        self._tell(key, metadata["uid"], status)
+        await self._changer().apply(
+            target, one.project, body, _OPTIONS, dry_run=False, in_background=True
+        )
+
+    def _forget(self, key: ObjectKey) -> None:
+        self._told.pop(key, None)
+        shown = self._shown.pop(key, None)
+        self._shown_bytes -= len(shown.status) if shown is not None else 0
 
     def _tell(self, key: ObjectKey, uid: str, status: ObjectStatus) -> None:
         """Note Events of what has happened to an object since the last call."""
@@ -234,31 +285,23 @@ def _stored_part(status: ObjectStatus) -> JsonObject:
     return document
 
 
+def _is_of(status: ObjectStatus, generation: int) -> bool:
+    """Return True if a generation was judged, and no earlier one."""
+    return all(one.observed_generation == generation for one in status.conditions)
+
+
+def _has(stored: JsonObject, written: JsonObject) -> bool:
+    """Return True if a stored status has the conditions that are to be written, and no others."""
+    sinks = {one.get("name"): _by_type(one) for one in stored.get("sinks", ())}
+    wanted = {one["name"]: _by_type(one) for one in written.get("sinks", ())}
+    return sinks == wanted and _by_type(stored) == _by_type(written)
+
+
+def _by_type(section: JsonObject) -> JsonObject:
+    return {one["type"]: one for one in section.get(_CONDITIONS, ())}
+
+
 def _set_generation(document: JsonObject, generation: int) -> None:
     for part in (document, *document.get("sinks", ())):
         for one in part[_CONDITIONS]:
             one["observedGeneration"] = generation
-
-
-def _uid_of(one: StoredObject) -> str:
-    return str(one.shown_value()["metadata"].get("uid", ""))
-
-
-def _status_of(one: StoredObject) -> bytes:
-    return msgspec.json.encode(one.shown_value().get("status", {}))
-
-
-def _is_final(key: ObjectKey, outcome: BaseException) -> bool:
-    """Log a failed write; return True if it is not to be repeated."""
-    extra = {"object": key.id}
-    if isinstance(outcome, ApiRefusalError):
-        if outcome.code not in {404, 409}:  # deleted, or made anew, meanwhile
-            _log.error("a status is refused: %s", outcome, extra=extra)
-        return True
-    if isinstance(outcome, StoreUnusableError):
-        _log.warning("a status cannot be stored: %s", outcome, extra=extra)
-        return False
-    if not isinstance(outcome, Exception):
-        raise outcome
-    _log.error("bug in the relay: a status was not stored", exc_info=outcome, extra=extra)
-    return True

@@ -189,8 +189,12 @@ class Changer:
         options: WriteOptions,
         *,
         dry_run: bool,
+        in_background: bool = False,
     ) -> ChangeOutcome:
-        """Apply a configuration; it is created if it does not exist. Raise ApiRefusalError."""
+        """Apply a configuration; it is created if it does not exist. Raise ApiRefusalError.
+
+        Requests come before what is applied ``in_background``.
+        """
         request = self._request(target, project, options)
         is_new = False
 
@@ -203,7 +207,9 @@ class Changer:
                 self._check_room(target, project, target.name)
             return writes.apply(request, None if live is None else live.value(), config)
 
-        outcome = await self._write(target, project, target.name, decide, dry_run=dry_run)
+        outcome = await self._write(
+            target, project, target.name, decide, dry_run=dry_run, in_background=in_background
+        )
         outcome.code = 201 if is_new else 200
         return outcome
 
@@ -214,6 +220,7 @@ class Changer:
         preconditions: JsonObject,
         *,
         dry_run: bool,
+        in_background: bool = False,
     ) -> ChangeOutcome:
         """Delete an object; raise ApiRefusalError."""
         kind, stamp = target.kind, self._stamp()
@@ -232,7 +239,9 @@ class Changer:
                 return WriteResult(_terminating(result.value, stamp))
             return result
 
-        outcome = await self._write(target, project, target.name, decide, dry_run=dry_run)
+        outcome = await self._write(
+            target, project, target.name, decide, dry_run=dry_run, in_background=in_background
+        )
         if is_namespace and not dry_run:
             await self._empty(project, target.name)
         return outcome
@@ -318,6 +327,7 @@ class Changer:
         decide: Callable[[StoredObject | None], WriteResult],
         *,
         dry_run: bool,
+        in_background: bool = False,
     ) -> ChangeOutcome:
         kind = target.kind
         key = ObjectKeyInStore(kind.storage_key, project, target.namespace, name)
@@ -344,7 +354,7 @@ class Changer:
                 raise ServedObjects.unchanged()
             return None if result.is_deleted else result.value
 
-        stored = await self._objects.write(key, decided)
+        stored = await self._objects.write(key, decided, in_background=in_background)
         (result,) = results
         assert stored is not None, "what was decided on exists"
         if result.is_deleted and kind.namespaced:

@@ -1,10 +1,14 @@
-"""Forget Events: those that are over an hour old, and the oldest of a project that has too many."""
+"""Forget Events: those that are over an hour old, and the oldest of a project that has too many.
+
+Warnings go last: a thousand Exporters that are applied at once must not hide why one is refused.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 from relay.apiserver.http.changes import Changer
@@ -21,6 +25,8 @@ EVENTS_PER_PROJECT_MAX: Final = 1000
 SWEEP_S: Final = 30.0
 _EVENTS: Final = "events"
 _SLICE: Final = 100
+DELETED_AT_ONCE: Final = 50
+"""Events that are deleted at once: they share transactions."""
 
 
 def last_seen(event: dict[str, Any]) -> float:
@@ -60,27 +66,33 @@ class EventSweeper:
         """Delete what is too old or too much; return how many."""
         deleted = 0
         for project in self._objects.projects(_EVENTS):
-            for target in await self._superfluous(project):
-                try:
-                    await self._changer.delete(target, project, {}, dry_run=False)
-                except ApiRefusalError as error:
-                    if error.code != 404:  # somebody else was faster
-                        raise
-                else:
-                    deleted += 1
+            found = await self._superfluous(project)
+            for start in range(0, len(found), DELETED_AT_ONCE):
+                part = found[start : start + DELETED_AT_ONCE]
+                deleted += sum(await asyncio.gather(*(self._delete(one, project) for one in part)))
         return deleted
+
+    async def _delete(self, target: ResourceTarget, project: str) -> bool:
+        """Delete an Event; return False if somebody else was faster."""
+        try:
+            await self._changer.delete(target, project, {}, dry_run=False, in_background=True)
+        except ApiRefusalError as error:
+            if error.code != HTTPStatus.NOT_FOUND:
+                raise
+            return False
+        return True
 
     async def _superfluous(self, project: str) -> list[ResourceTarget]:
         kind = next(kind for kind in served_kinds() if kind.storage_key == _EVENTS)
-        seen: list[tuple[float, ResourceTarget]] = []
+        seen: list[tuple[bool, float, ResourceTarget]] = []
         listed = list(self._objects.listed(_EVENTS, project))
         for index in range(0, len(listed), _SLICE):
-            seen += [
-                (last_seen(one.value()), ResourceTarget(kind, one.namespace, one.name))
-                for one in listed[index : index + _SLICE]
-            ]
+            for one in listed[index : index + _SLICE]:
+                value = one.value()
+                target = ResourceTarget(kind, one.namespace, one.name)
+                seen.append((value.get("type") == "Warning", last_seen(value), target))
             await asyncio.sleep(0)
-        seen.sort(key=lambda item: item[0])
+        seen.sort(key=lambda item: item[:2])
         most = max(len(seen) - EVENTS_PER_PROJECT_MAX, 0)
         oldest = self._clock() - EVENT_AGE_MAX_S
-        return [t for place, (at, t) in enumerate(seen) if at < oldest or place < most]
+        return [t for place, (_, at, t) in enumerate(seen) if at < oldest or place < most]

@@ -2,6 +2,7 @@
 
 Changes are committed in the order in which they were handed over. If a transaction fails, every
 change in it fails, none of it is stored, and the next one is tried as if nothing had happened.
+Changes that can wait begin a transaction :data:`JOIN_S` later, or share that of one that cannot.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from relay.apiserver.store.errors import StoreUnusableError
 
 GROUP_CHANGES_MAX: Final = 250
 """Most changes in one transaction: showing them to readers takes some 10 ms of the loop."""
+
+JOIN_S: Final = 0.05
+"""Time for which changes that can wait are joined by others; s."""
 
 
 class ChangeSink(Protocol):
@@ -52,6 +56,9 @@ class CommitWriter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[_Waiting] = []
         self._ready = threading.Condition()
+        self._is_due = False
+        """True if what waits is to be written now."""
+        self._joining: asyncio.TimerHandle | None = None
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="api-store", daemon=True)
         self._changes = self._transactions = self._failed = 0
@@ -69,7 +76,7 @@ class CommitWriter:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    def submit(self, *changes: Change) -> asyncio.Future[None]:
+    def submit(self, *changes: Change, can_wait: bool = False) -> asyncio.Future[None]:
         """Hand over changes that belong together; the result is there when they are durable.
 
         The future raises StoreUnusableError if they are not stored.
@@ -79,14 +86,26 @@ class CommitWriter:
         with self._ready:
             assert not self._stopping, "nothing is written after stop()"
             self._waiting.append(one)
-            self._ready.notify()
+        if not can_wait:
+            self.write_now()
+        elif self._joining is None:
+            self._joining = self._loop.call_later(JOIN_S, self.write_now)
         return one.done
+
+    def write_now(self) -> None:
+        """Have the thread write what waits."""
+        if self._joining is not None:
+            self._joining.cancel()
+            self._joining = None
+        with self._ready:
+            self._is_due = True
+            self._ready.notify()
 
     async def stop(self) -> None:
         """Write what waits, and end the thread."""
         with self._ready:
             self._stopping = True
-            self._ready.notify()
+        self.write_now()
         await asyncio.to_thread(self._thread.join)
         # Answers of the last transaction are callbacks of the loop.
         await asyncio.sleep(0)
@@ -94,7 +113,7 @@ class CommitWriter:
     def _take(self) -> list[_Waiting]:
         """Wait for changes; return none to end."""
         with self._ready:
-            while not self._waiting and not self._stopping:
+            while not (self._waiting and self._is_due) and not self._stopping:
                 self._ready.wait()
             taken: list[_Waiting] = []
             size = 0
@@ -102,6 +121,7 @@ class CommitWriter:
                 one = self._waiting.pop(0)
                 taken.append(one)
                 size += len(one.changes)
+            self._is_due = bool(self._waiting)
             return taken
 
     def _run(self) -> None:

@@ -153,16 +153,21 @@ class ServedObjects:
             found = self._rings[kind] = EventRing(self._began)
         return found
 
-    async def write(self, key: ObjectKeyInStore, decide: Decide) -> StoredObject | None:
+    async def write(
+        self, key: ObjectKeyInStore, decide: Decide, *, in_background: bool = False
+    ) -> StoredObject | None:
         """Write one object; return it when it is durable, or its last state if it is deleted.
 
         ``decide`` gets the stored object, returns the new one, and may raise; it may raise
-        :meth:`unchanged` to leave the object as it is. Raise StoreUnusableError for a failed write.
+        :meth:`unchanged` to leave the object as it is. What is written ``in_background`` waits for
+        others, to share a transaction. Raise StoreUnusableError for a failed write.
         """
-        await self.turns.turn()
+        await self.turns.turn(in_background=in_background)
         while key in self._busy:
+            if not in_background:
+                self._writer.write_now()
             await asyncio.shield(self._busy[key])
-            await self.turns.turn()
+            await self.turns.turn(in_background=in_background)
         live = self.get(key)
         try:
             value = decide(live)
@@ -177,12 +182,13 @@ class ServedObjects:
         else:
             made = _versioned(key, value, version)
             raw = made.raw
-        done = self._writer.submit(Change(key, version, raw))
+        done = self._writer.submit(Change(key, version, raw), can_wait=in_background)
         free = self._busy[key] = asyncio.get_running_loop().create_future()
         # The next write waits for this one, even if the request of this one is gone.
         done.add_done_callback(lambda _done: self._release(key, free))
         await asyncio.shield(done)
-        await self.turns.turn()  # those of one transaction are answered one after the other
+        # Those of one transaction are answered one after the other.
+        await self.turns.turn(in_background=in_background)
         return made
 
     @staticmethod

@@ -5,7 +5,8 @@ Rules:
 * A series is an object, one of its sinks or none, a type and a reason. What happens again within
   :data:`SERIES_INTERVAL_S` of a write waits, and is counted by the next one, which has the newest
   message.
-* At most :data:`PENDING_MAX` series wait: the oldest is given up for a new one, and counted.
+* At most :data:`PENDING_MAX` series wait: the oldest is given up for a new one, and counted; a
+  warning only if nothing else waits.
 * A write is tried :data:`ATTEMPTS_MAX` times. An Event is a courtesy.
 * Nothing visits all series: a thousand may wait while hundreds are added a second.
 """
@@ -79,6 +80,8 @@ class EventSchedule:
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[EventSeries, _Waiting] = OrderedDict()
+        self._normal: OrderedDict[EventSeries, None] = OrderedDict()
+        """Those that wait and are no warnings."""
         self._by_time: list[tuple[float, int, _Waiting]] = []
         """A heap; a place that is not its series' present one counts no more."""
         self._places = itertools.count(1)
@@ -91,14 +94,27 @@ class EventSchedule:
         waiting = self._waiting.get(series)
         if waiting is None:
             if len(self._waiting) >= PENDING_MAX:
-                oldest = self._waiting.popitem(last=False)[1]
+                if series.type == "Normal" and not self._normal:
+                    self._given_up += 1
+                    return
+                oldest = self._remove(next(iter(self._normal or self._waiting)))
                 self._given_up += oldest.count
                 oldest.place = 0
             written_at_s = self._written_at_s.get(series)
-            waiting = self._waiting[series] = _Waiting(series, at)
+            waiting = self._add(series, at)
             self._plan(waiting, now if written_at_s is None else written_at_s + SERIES_INTERVAL_S)
         waiting.message, waiting.last_at = what.message, at
         waiting.count += 1
+
+    def _add(self, series: EventSeries, at: float) -> _Waiting:
+        waiting = self._waiting[series] = _Waiting(series, at)
+        if series.type == "Normal":
+            self._normal[series] = None
+        return waiting
+
+    def _remove(self, series: EventSeries) -> _Waiting:
+        self._normal.pop(series, None)
+        return self._waiting.pop(series)
 
     def take(self, now: float) -> DueEvent | None:
         """Return the Event that has been due for longest; None: none is.
@@ -110,7 +126,7 @@ class EventSchedule:
             return None
         one = heapq.heappop(self._by_time)[2]
         series, one.place = one.series, 0
-        del self._waiting[series]
+        self._remove(series)
         self._written_at_s[series] = now
         self._written_at_s.move_to_end(series)
         while len(self._written_at_s) > REMEMBERED_MAX:
@@ -125,7 +141,7 @@ class EventSchedule:
             self._given_up += event.count
             return
         if newer is None:
-            newer = self._waiting[event.series] = _Waiting(event.series, event.last_at)
+            newer = self._add(event.series, event.last_at)
             newer.message = event.message
         newer.attempts = attempts
         newer.count += event.count
@@ -135,6 +151,7 @@ class EventSchedule:
     def give_up_all(self) -> None:
         """Forget what waits: another relay leads now."""
         self._waiting.clear()
+        self._normal.clear()
         self._by_time.clear()
 
     def next_at(self) -> float | None:

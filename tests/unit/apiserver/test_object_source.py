@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.apiserver.http.file_objects import FileObject
-from relay.apiserver.object_source import ApiResources
+from relay.apiserver.object_source import PAUSE_MAX_S, ApiResources, pause_after
 from relay.apiserver.objects.kinds import served_kinds
 from relay.apiserver.store import event_ring
 from relay.config.exporter.loading.resource import ManifestResource
@@ -127,3 +127,23 @@ async def test_what_was_missed_is_read_anew(
         for name in ("a", "b", "c"):
             await user.ask("POST", EXPORTERS, exporter(name))
         assert names(await next_of(source)) == ["/default/a", "/default/b", "/default/c"]
+
+
+def test_a_state_that_takes_long_is_followed_by_a_longer_pause() -> None:
+    assert pause_after(0.001) < 0.02
+    assert pause_after(0.15) == pytest.approx(1.5)
+    assert pause_after(60.0) == PAUSE_MAX_S
+
+
+async def test_after_a_pause_all_that_has_changed_is_one_state(tmp_path: Path) -> None:
+    async with local_api(tmp_path) as api:
+        user = api.user(ADMIN)
+        source = ApiResources(api.server.objects, debounce_s=0.0)
+        await source.read()
+        await user.ask("POST", EXPORTERS, exporter("a"))
+        assert names(await next_of(source)) == ["/default/a"]
+        source._next_at_s += 0.2
+        waiting = asyncio.ensure_future(next_of(source))
+        for name in ("b", "c"):
+            await user.ask("POST", EXPORTERS, exporter(name))
+        assert names(await waiting) == ["/default/a", "/default/b", "/default/c"]

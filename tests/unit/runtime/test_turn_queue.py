@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from relay.runtime.turn_queue import TurnQueue
+from relay.runtime.turn_queue import BACKGROUND_EACH, TurnQueue
 
 
 async def test_each_piece_has_a_turn_of_its_own_in_order() -> None:
@@ -39,7 +39,7 @@ async def test_work_alone_does_not_wait() -> None:
             raise AssertionError("it waits")
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-    assert repr(queue) == "<TurnQueue: 0 wait>"
+    assert repr(queue) == "<TurnQueue: 0 wait, 0 in the background>"
 
 
 async def test_work_that_is_cancelled_costs_the_others_nothing() -> None:
@@ -53,3 +53,21 @@ async def test_work_that_is_cancelled_costs_the_others_nothing() -> None:
     assert [task.cancelled() for task in tasks] == [False, True, False]
     async with asyncio.timeout(5):
         await queue.turn()
+
+
+async def test_work_in_the_background_has_few_turns_while_others_wait() -> None:
+    queue = TurnQueue()
+    done: list[str] = []
+
+    async def work(name: str, *, in_background: bool) -> None:
+        await queue.turn(in_background=in_background)
+        done.append(name)
+
+    await queue.turn()
+    await asyncio.gather(
+        *(work("back", in_background=True) for _ in range(10)),
+        *(work("front", in_background=False) for _ in range(12)),
+    )
+    last = len(done) - 1 - done[::-1].index("front")
+    assert 2 <= done[:last].count("back") <= last // BACKGROUND_EACH + 1
+    assert done.count("back") == 10

@@ -143,3 +143,19 @@ def test_what_is_given_up_is_not_due_any_more(monkeypatch: pytest.MonkeyPatch) -
     taken = [schedule.take(10), schedule.take(10), schedule.take(10)]
     assert [one.series.key.name if one else None for one in taken] == ["web5", "web6", None]
     assert schedule.statistics().given_up == 5
+
+
+def test_a_warning_is_given_up_for_no_other_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_schedule, "PENDING_MAX", 3)
+    schedule = EventSchedule()
+    accepted = Happening("Normal", "Accepted", "it is valid")
+    schedule.add(WEB, "u1", FAILING, now=0, at=0)
+    for number in range(5):
+        schedule.add(object_key(f"n{number}"), "u", accepted, now=number, at=0)
+    assert schedule.statistics().given_up == 3
+    for number in range(3):
+        schedule.add(object_key(f"w{number}"), "u", FAILING, now=9, at=0)
+    schedule.add(object_key("late"), "u", accepted, now=9, at=0)
+    assert schedule.statistics().given_up == 7
+    taken = [schedule.take(10) for _ in range(4)]
+    assert [one.series.key.name for one in taken if one is not None] == ["w0", "w1", "w2"]

@@ -121,3 +121,23 @@ async def test_counters_move_where_there_is_data_and_a_while_after(many: Many) -
     assert [key.name for key in many.board.busy()] == ["e5"]
     many.now += BUSY_S + 1
     assert list(many.board.busy()) == []
+
+
+async def test_counters_are_settled_while_nothing_is_delivered(many: Many) -> None:
+    one = many.results[7]
+    assert one.exporter is not None
+    mark = many.board.settled(one.key)
+    assert mark is not None
+    assert many.board.settled(one.key) is mark
+    many.sinks.workers[one.key.id, "out"].deliver(many.now)
+    many.sinks.asleep.discard(one.key.id)
+    await many.looks(1)
+    assert many.board.settled(one.key) is None
+    many.sinks.asleep.add(one.key.id)
+    many.now += BUSY_S
+    assert many.board.settled(one.key) is mark
+    many.sinks.apply(one.exporter, many.now)
+    many.board.mark(one.key.id)
+    await many.looks(1)
+    assert many.board.settled(one.key) not in (None, mark)
+    assert many.board.settled(ObjectKey("api", "", "Exporter", "", "n", "none")) is None
