@@ -94,6 +94,8 @@ class Replay:
         self._tick = tick
         self._turns = turns or Turns()
         self._restored = reconciler.restored_lows()
+        known = (*checkpoint.lows.values(), *self._restored.values())
+        self._highest_known = max(map(max, known), default=0)
         self._lows: dict[OpenBatch, int] = {}
         self._replay_gate: ReplayGate | None = None
         self._cursor = JournalCursor()
@@ -182,7 +184,11 @@ class Replay:
         """Raise the low positions of sinks by what they had finished before the start."""
         gate = self._replay_gate
         raised = {}
+        highest = max(self._highest_known, self._checkpoint.next)
         for (exporter, sink), found in lows.items():
+            if gate is None and min(found) >= highest:
+                raised[exporter, sink] = found  # as almost all of ten thousand
+                continue
             known = self._known(exporter, sink, len(found))
             limits = map(gate.low_max, known) if gate is not None else found
             raised[exporter, sink] = tuple(map(max, map(min, found, limits), known))

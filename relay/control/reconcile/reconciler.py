@@ -268,17 +268,16 @@ class SinkReconciler:
         ``following``, the position after the last. No result exceeds ``limit``, the oldest position
         held by the pipeline.
         """
+        most = following if limit is None else min(following, limit)
         found: dict[SinkKey, tuple[int, ...]] = {}
         for key, entry in self._entries.items():
-            queued = entry.worker.oldest_positions(following)
-            found[key] = tuple(
-                min(
-                    oldest,
-                    batch.oldest_offset if batch.count else oldest,
-                    oldest if limit is None else limit,
+            shards, low = entry.worker.shards, entry.worker.oldest_positions(most)
+            if max(low) > most or any(batch.count for batch in shards):
+                low = tuple(
+                    min(oldest, most, batch.oldest_offset if batch.count else most)
+                    for oldest, batch in zip(low, shards, strict=True)
                 )
-                for oldest, batch in zip(queued, entry.worker.shards, strict=True)
-            )
+            found[key] = low
         return found
 
     def restored_lows(self) -> dict[SinkKey, tuple[int, ...]]:
