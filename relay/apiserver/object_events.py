@@ -44,6 +44,8 @@ _NAME_CHARS_MAX: Final = 230
 _IDLE_S: Final = 3600.0
 WRITTEN_AT_ONCE: Final = 50
 """Events that are written at once: they share transactions."""
+WRITTEN_PER_S_MAX: Final = 50.0
+"""Most Events a second: an Event costs a millisecond of CPU, as an Exporter does."""
 
 Found = tuple[ResourceKind, StoredObject]
 
@@ -87,6 +89,8 @@ class ObjectEvents:
             due = list(islice(iter(self._take, None), WRITTEN_AT_ONCE))
             if due:
                 await asyncio.gather(*map(self._write, due))
+                # An Exporter of a thousand that are applied at once has its Events later, or none.
+                await asyncio.sleep(len(due) / WRITTEN_PER_S_MAX)
                 continue
             at = self._schedule.next_at()
             wait_s = _IDLE_S if at is None else max(at - self._clock(), 0.001)

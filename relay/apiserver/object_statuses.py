@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -158,35 +159,30 @@ class ObjectStatuses:
         while True:
             await self._woken.wait()
             self._woken.clear()
-            due, self._dirty = list(self._dirty), {}
-            for start in range(0, len(due), WRITTEN_AT_ONCE):
-                part = due[start : start + WRITTEN_AT_ONCE]
-                outcomes = await asyncio.gather(*map(self._write, part), return_exceptions=True)
-                errors = list(zip(part, outcomes, strict=True))
-                failed = [key for key, outcome in errors if self._must_retry(key, outcome)]
-                if failed:
-                    self._changed([*failed, *due[start + WRITTEN_AT_ONCE :]])
-                    await asyncio.sleep(RETRY_S)
-                    break
+            due, self._dirty = deque(self._dirty), {}
+            failed: list[ObjectKey] = []
+            await asyncio.gather(*(self._store_some(due, failed) for _ in range(WRITTEN_AT_ONCE)))
+            if failed:
+                self._changed([*failed, *due])
+                await asyncio.sleep(RETRY_S)
 
-    def _must_retry(self, key: ObjectKey, outcome: BaseException | None) -> bool:
-        """Note the outcome of a write; return True if it is to be tried again after a pause."""
-        if outcome is None:
-            return False
-        extra = {"object": key.id}
-        if isinstance(outcome, StoreUnusableError):
-            self._failure.failed(outcome)
-            return True
-        if isinstance(outcome, ApiRefusalError):
-            if outcome.code == HTTPStatus.CONFLICT:  # stored anew meanwhile: look again
-                self._changed([key])
-            elif outcome.code != HTTPStatus.NOT_FOUND:
-                _log.error("a status is refused: %s", outcome, extra=extra)
-            return False
-        if not isinstance(outcome, Exception):
-            raise outcome
-        _log.error("bug in the relay: a status was not stored", exc_info=outcome, extra=extra)
-        return False
+    async def _store_some(self, due: deque[ObjectKey], failed: list[ObjectKey]) -> None:
+        """Store statuses, one after the other, until none is due or one has failed."""
+        while due and not failed:
+            key = due.popleft()
+            try:
+                await self._write(key)
+            except StoreUnusableError as error:
+                self._failure.failed(error)
+                failed.append(key)
+            except ApiRefusalError as error:
+                if error.code == HTTPStatus.CONFLICT:  # stored anew meanwhile: look again
+                    self._changed([key])
+                elif error.code != HTTPStatus.NOT_FOUND:
+                    _log.error("a status is refused: %s", error, extra={"object": key.id})
+            except Exception:
+                extra = {"object": key.id}
+                _log.exception("bug in the relay: a status was not stored", extra=extra)
 
     def _changed(self, keys: Sequence[ObjectKey]) -> None:
         self._dirty.update((key, None) for key in keys if key.source != "kubernetes")
