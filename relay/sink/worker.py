@@ -44,9 +44,10 @@ from relay.sink.wakeup import WakeupEvent
 
 BUG_PAUSE_S = 1.0
 """Delay of a shard after a bug, so that it does not fill the log, s."""
-
 EMPTY_LOOK_S = 0.2
 """Interval at which an impatient drain checks that the endpoint still accepts data, s."""
+DROP_BYTES = 64 * 1024
+"""What a removed sink drops of its queue in each turn of the loop."""
 
 
 class WorkerParts(NamedTuple):
@@ -297,9 +298,8 @@ class SinkWorker:
         """Send what is left until the time is over, then give up the sink.
 
         With a disk the rest is stored and left as an orphan; returns its points, which leave the
-        ledger. What is only in memory is dropped, and all after :meth:`delete`. Until then
-        (:attr:`removed`) it may be cancelled, for :meth:`come_back`; later only
-        :meth:`statistics` may be called.
+        ledger. What is only in memory is dropped, and all after :meth:`delete`. Until it is
+        :attr:`removed` it may :meth:`come_back`, this cancelled; then it has its statistics only.
         """
         await self._empty(timeout_s, patient=self._spooler is None)
         await self._stop_tasks()
@@ -308,14 +308,16 @@ class SinkWorker:
         if self._spooler is not None and not self.deleted:
             await self._spooler.spill_rest()
         self.removed = True
-        if self._spooler is not None:
-            if self.deleted:
-                stored = await self._spooler.discard()
-            else:
-                left = self._spooler.park()
-        self._delivery.close(self.now(), "deleted" if self.deleted else "removed", stored)
-        # Break the reference cycles: a removed sink is freed at once, without a garbage collection,
-        # which would have to scan millions of objects.
+        if self._spooler is not None and self.deleted:
+            stored = await self._spooler.discard()
+        elif self._spooler is not None:
+            left = self._spooler.park()
+        reason = "deleted" if self.deleted else "removed"
+        while not left and (dropped := self._delivery.queue.drop_oldest(DROP_BYTES)):
+            self._delivery.drop(dropped, reason, self.now())
+            await asyncio.sleep(0)
+        self._delivery.close(self.now(), reason, stored)
+        # Break the reference cycles: it is freed at once, without a scan of millions of objects.
         self._spooler = None
         self._encode_backlog.end()
         for batch in self.shards:
