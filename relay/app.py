@@ -24,6 +24,7 @@ from relay.config.exporter.types import Exporter, Sink
 from relay.config.settings.settings import ListenAddress, Settings
 from relay.control.build_pipeline import make_engine
 from relay.control.cluster.compose import make_sources
+from relay.control.cluster.held_objects import HeldObjects
 from relay.control.cluster.statuses import Statuses
 from relay.control.durability.admission import ZERO_MEMORY, Admission
 from relay.control.durability.checkpointer import Checkpointer
@@ -379,7 +380,8 @@ class Relay:
         )
         await self._statuses.start()
         if self._api is not None:
-            await self._api.follow(self._statuses.board, self._sources.files)
+            held = HeldObjects(reconciler).all
+            await self._api.follow(self._statuses.board, self._sources.files, held)
         self._admin.report = self._statuses.report if cluster is not None else None
         await self._admin.start()
         self._statuses.publish(self._admin.address)

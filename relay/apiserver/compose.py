@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
 
 from relay.apiserver.access.oidc import OidcAuthentication, OidcOptions, key_source
 from relay.apiserver.access.token_file import TokenFile
 from relay.apiserver.access.tokens import NoAuthentication, UserAuthentication
 from relay.apiserver.file_follower import FileFollower
+from relay.apiserver.http.changes import Changer
 from relay.apiserver.http.service import ApiHooks, allow_every_request
+from relay.apiserver.object_finalizers import ObjectFinalizers
 from relay.apiserver.object_source import ApiResources
 from relay.apiserver.object_statuses import ObjectStatuses
 from relay.apiserver.objects.kinds import ResourceKind
@@ -24,6 +26,7 @@ from relay.config.exporter.loading.combine import OriginResources
 from relay.config.settings.addresses import ListenAddress
 from relay.config.settings.api import ApiAuthentication, ApiSettings
 from relay.config.settings.settings import ServerTls, Settings
+from relay.control.cluster.relays import RELEASE_MARGIN_S
 from relay.control.status.board import StatusBoard
 from relay.runtime.errors import ConfigError, Fault
 from relay.telemetry.snapshot import ApiFigures
@@ -35,8 +38,9 @@ AUTHENTICATION: Final = "api.authentication"
 class OwnApi:
     """The API of one relay. Lives on the event loop, from :meth:`start` to :meth:`stop`."""
 
-    def __init__(self, settings: ApiSettings, *, tenancy: bool) -> None:
+    def __init__(self, settings: ApiSettings, *, tenancy: bool, drain_timeout_s: float) -> None:
         self._settings = settings
+        self._release_s = drain_timeout_s + RELEASE_MARGIN_S
         self._tenancy = tenancy
         is_open = settings.authentication.type == "none"
         tls = settings.tls
@@ -56,10 +60,13 @@ class OwnApi:
             ),
         )
         objects = self._server.objects
-        self._statuses = ObjectStatuses(objects, lambda: self._server.service.changer)
+        self._statuses = ObjectStatuses(objects, self._changer)
         self.source: Final = ApiResources(objects)
         self._tokens: TokenFile | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _changer(self) -> Changer:
+        return self._server.service.changer
 
     def _computed(self, kind: ResourceKind, one: StoredObject) -> bytes | None:
         return self._statuses.computed(kind, one)
@@ -97,15 +104,22 @@ class OwnApi:
         await self._server.service.start()
 
     async def follow(
-        self, board: StatusBoard, files: Callable[[], tuple[OriginResources, ...]]
+        self,
+        board: StatusBoard,
+        files: Callable[[], tuple[OriginResources, ...]],
+        held: Callable[[], Collection[str]],
     ) -> None:
-        """Show the statuses of a board, and the objects of ``files``."""
+        """Show the statuses of a board, and the objects of ``files``.
+
+        ``held`` returns the uids of objects of which sinks run or drain.
+        """
         follower = FileFollower(
             files, lambda: self._server.service.files, self._statuses.files_stored
         )
         await self._statuses.follow(board)
         self._run(self._statuses.run())
         self._run(follower.run())
+        self._run(ObjectFinalizers(self.source, self._changer, held, self._release_s).run())
 
     async def stop(self) -> None:
         """End all requests, and close the database."""
@@ -152,7 +166,11 @@ def make_api(settings: Settings) -> OwnApi | None:
     """Return the API that the settings name, None without."""
     if settings.api is None:
         return None
-    return OwnApi(settings.api, tenancy=settings.tenancy is not None)
+    return OwnApi(
+        settings.api,
+        tenancy=settings.tenancy is not None,
+        drain_timeout_s=settings.shutdown.drain_timeout_s,
+    )
 
 
 def authentication_of(settings: ApiAuthentication, *, tenancy: bool) -> UserAuthentication:

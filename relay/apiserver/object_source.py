@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.apiserver.http.file_objects import file_of
 from relay.apiserver.store.database import ObjectKeyInStore
@@ -21,6 +21,7 @@ from relay.config.exporter.load_result import SourceName
 from relay.config.exporter.loading.combine import OriginResources
 from relay.config.exporter.types import names_of
 from relay.config.inventory_manifests import InventoryLoad
+from relay.control.cluster.finalizers import FINALIZER, FINALIZER_MANAGER
 from relay.control.cluster.plane_objects import PlaneObjects
 from relay.control.cluster.resources import EXPORTING, NAMESPACES, SECRETS
 from relay.control.kubernetes.objects import ApiObject, ApiResource, ObjectKey, read_object
@@ -45,10 +46,22 @@ _RESOURCES: Final = {
 }
 """Kinds that make a difference, by their names in the store."""
 
+_FINALIZER_MANAGER: Final = FINALIZER_MANAGER.encode()
+_DELETED: Final = b'"deletionTimestamp"'
+_FINALIZER: Final = FINALIZER.encode()
+
 _Changed = dict[ApiResource, dict[ObjectKey, StoredObject | None]]
 """Objects that changed by kind and name; None: gone."""
 _Found = dict[str, _Changed]
 """Objects that changed, by project."""
+
+
+class LeavingObject(NamedTuple):
+    """A deleted object that the relay's finalizer holds; ``is_held_by_other``: another relay's."""
+
+    key: ObjectKeyInStore
+    object: ApiObject
+    is_held_by_other: bool
 
 
 @dataclass(slots=True)
@@ -77,6 +90,8 @@ class ApiResources:
         self._given = 0
         self._next_at_s = 0.0
         """Time before which no further state is made; monotonic."""
+        self._leaving: dict[ObjectKeyInStore, None] = {}
+        """Objects that seemed to be deleted and held by the relay's finalizer."""
 
     def __repr__(self) -> str:
         return f"<ApiResources: {len(self._projects)} projects, version {self._state.version}>"
@@ -101,6 +116,18 @@ class ApiResources:
             if state.version > self._given:
                 self._given = state.version
                 yield state
+
+    def leaving(self) -> list[LeavingObject]:
+        """Return the objects that are deleted, and held by the relay's finalizer among others."""
+        found: list[LeavingObject] = []
+        for key in list(self._leaving):
+            stored = self._objects.get(key)
+            one = None if stored is None else _object(_RESOURCES[key.kind], stored)
+            if stored is not None and one and one.deleting and FINALIZER in one.finalizers:
+                found.append(LeavingObject(key, one, _FINALIZER_MANAGER in stored.raw))
+            else:
+                del self._leaving[key]
+        return found
 
     def is_deleted(self, owner: Owner) -> bool:
         """Return whether an object is no longer there, or only for finalizers."""
@@ -144,6 +171,7 @@ class ApiResources:
         try:
             while position is not None and (events := ring.after(position, _EVENTS)):
                 for event in events:
+                    self._note_leaving(kind, event.last)
                     _put(found, resource, event.last, gone=event.after is None)
                 position = events[-1].version
         except VersionExpiredError:
@@ -159,7 +187,12 @@ class ApiResources:
                 found.setdefault(name, {}).setdefault(resource, {})[key] = None
         for name in self._objects.projects(kind):
             for one in self._objects.listed(kind, name):
+                self._note_leaving(kind, one)
                 _put(found, resource, one, gone=False)
+
+    def _note_leaving(self, kind: str, one: StoredObject) -> None:
+        if _DELETED in one.raw and _FINALIZER in one.raw:
+            self._leaving[ObjectKeyInStore(kind, one.project, one.namespace, one.name)] = None
 
     async def _apply(self, found: _Found) -> bool:
         for name in found:

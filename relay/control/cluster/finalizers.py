@@ -203,7 +203,7 @@ class Finalizers:
                 "PATCH",
                 one.resource.path(latest.namespace, latest.name),
                 query={"fieldManager": FINALIZER_MANAGER} | ({"force": "true"} if add else {}),
-                document=_addition(one) if add else _removal(latest),
+                document=_addition(one) if add else removal_of(latest),
                 content_type=APPLY if add else JSON_PATCH,
             )
         except AbsentError:
@@ -255,7 +255,7 @@ def _addition(one: SeenObject) -> dict[str, Any]:
     }
 
 
-def _removal(latest: ApiObject) -> list[dict[str, Any]]:
+def removal_of(latest: ApiObject) -> list[dict[str, Any]]:
     """Return a JSON patch that fails where the entry is another one meanwhile."""
     path = f"/metadata/finalizers/{latest.finalizers.index(FINALIZER)}"
     return [

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from relay.control.cluster.finalizers import FINALIZER
 from tests.kit.apiserver.running import EXPORTERS
 from tests.kit.apiserver.served_relay import ServedRelay, served_relay
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
@@ -264,3 +265,27 @@ async def test_the_death_of_the_relay_in_a_drain(
                 assert (line.exporter, line.points) == ("default/acme", 10)  # type: ignore[attr-defined]
             assert relay.draining() == []
         assert len(server.values) == 3
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["ours", "of others"])
+async def test_the_relays_finalizer_goes_when_the_sinks_have_drained(
+    tmp_path: Path, stored: bool, other: bool
+) -> None:
+    async with served_relay(tmp_path, stored=stored, drain_timeout_s=DRAIN_S) as relay:
+        await made(relay, "acme", unreachable())
+        await filled(relay, "acme")
+        finalizers = [FINALIZER, *(["example.com/other"] if other else [])]
+        await relay.set_finalizers("acme", *finalizers)
+        await relay.delete("acme")
+        await draining(relay)
+        began = time.monotonic()
+        assert await relay.finalizers("acme") == finalizers
+
+        async def is_released() -> bool:
+            return FINALIZER not in (await relay.finalizers("acme") or ())
+
+        await eventually("it is released", is_released, timeout_s=10)
+        assert not relay.draining()
+        assert time.monotonic() - began > DRAIN_S - 0.2
+        assert await relay.finalizers("acme") == (["example.com/other"] if other else None)
+        assert relay.reconciler.removed_ledger().dropped == {"deleted": 10}

@@ -56,6 +56,19 @@ class ServedRelay(Sender):
         code, found = await self.ask("DELETE", f"{EXPORTERS}/{name}")
         assert code == 200, found
 
+    async def finalizers(self, name: str) -> list[str] | None:
+        """Return the finalizers of an Exporter, None if it does not exist."""
+        code, found = await self.ask("GET", f"{EXPORTERS}/{name}")
+        return None if code == 404 else list(found["metadata"].get("finalizers", ()))
+
+    async def set_finalizers(self, name: str, *finalizers: str) -> None:
+        """Give an Exporter these finalizers."""
+        code, found = await self.ask("GET", f"{EXPORTERS}/{name}")
+        assert code == 200, found
+        found["metadata"]["finalizers"] = list(finalizers)
+        code, found = await self.ask("PUT", f"{EXPORTERS}/{name}", found)
+        assert code == 200, found
+
     async def put_secret(self, name: str, **values: str) -> None:
         """Create a Secret."""
         metadata = {"name": name}
