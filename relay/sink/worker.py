@@ -47,7 +47,7 @@ BUG_PAUSE_S = 1.0
 EMPTY_LOOK_S = 0.2
 """Interval at which an impatient drain checks that the endpoint still accepts data, s."""
 DROP_BYTES = 64 * 1024
-"""What a removed sink drops of its queue in each turn of the loop."""
+"""Bytes of its queue that a removed sink drops in each turn of the loop."""
 
 
 class WorkerParts(NamedTuple):
