@@ -68,7 +68,8 @@ class Checkpointer:
         named, rest = self._engine.named()
         lows = self._replay.raised(self._reconciler.low_watermarks(following, limit=rest))
         beyond = self._replay.next_of(following)
-        return Checkpoint(beyond, lows, following, tuple(named), offsets.reach)
+        marks = self._reconciler.marks()
+        return Checkpoint(beyond, lows, following, tuple(named), offsets.reach, marks)
 
     def taught(self) -> LearnedState | None:
         """Return the learned state; None if it is saved already."""

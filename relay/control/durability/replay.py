@@ -96,6 +96,7 @@ class Replay:
         self._restored = reconciler.restored_lows()
         known = (*checkpoint.lows.values(), *self._restored.values())
         self._highest_known = max(map(max, known), default=0)
+        self._marks = reconciler.marks()
         self._lows: dict[OpenBatch, int] = {}
         self._replay_gate: ReplayGate | None = None
         self._cursor = JournalCursor()
@@ -213,7 +214,8 @@ class Replay:
         absent = 0
         for key, lows in self._checkpoint.lows.items():
             requests = self._next_position - max(min(lows), first)
-            if key in running or requests <= 0:
+            runs = key in running and self._checkpoint.is_same(key, self._marks.get(key, 0))
+            if runs or requests <= 0:
                 continue
             absent += 1
             self._given_up = max(self._given_up, requests)
@@ -307,7 +309,8 @@ class Replay:
 
     def _known(self, exporter: str, sink: str, shards: int) -> tuple[int, ...]:
         """Return the position that each shard had reached by its checkpoint or queue."""
-        saved = self._checkpoint.low(exporter, sink, shards=shards)
+        mark = self._marks.get((exporter, sink), 0)
+        saved = self._checkpoint.low(exporter, sink, shards=shards, mark=mark)
         restored = self._restored.get((exporter, sink), ())
         if len(restored) != shards:
             return saved

@@ -50,6 +50,7 @@ from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.owner import Owner, owner_of
 from relay.sink.spill.store import QueueStore, SinkStore
 from relay.sink.worker import SinkWorker
+from relay.storage.journal.checkpoint import mark_of
 
 _log = logging.getLogger("relay.control.reconcile")
 
@@ -106,6 +107,7 @@ class SinkReconciler:
         self.version = 0  # incremented whenever exporters are added, changed or removed
         self._open: list[OpenBatch] | None = None
         """Open batches of all sinks; None after a change of the set."""
+        self._marks: Mapping[SinkKey, int] | None = None
         self._draining = False
         self._deleted: Mapping[str, SecretLookup] = {}
         """Exporters of which the change that is being applied removes deleted objects."""
@@ -284,6 +286,13 @@ class SinkReconciler:
         """Return the position, per shard, below which a crash lost nothing; -1: unknown."""
         return {key: entry.worker.low_watermarks for key, entry in self._entries.items()}
 
+    def marks(self) -> Mapping[SinkKey, int]:
+        """Return the marks in checkpoints of the sinks that have one: not to be changed."""
+        if self._marks is None:
+            found = ((key, mark_of(entry.owner.uid)) for key, entry in self._entries.items())
+            self._marks = {key: mark for key, mark in found if mark}
+        return self._marks
+
     def discard(self, batch: OpenBatch, points: int) -> None:
         """Subtract points that a replay matched again from the count of the batch's sink."""
         worker = batch.sink
@@ -450,7 +459,7 @@ class SinkReconciler:
 
     def _note_change(self) -> None:
         self._revision += 1
-        self._open = None
+        self._open = self._marks = None
 
     def _flush(self, worker: SinkWorker) -> None:
         for batch, sealed in self._engine.flush(worker.shards):

@@ -4,6 +4,8 @@ Rules:
 
 * A sink has a low position per shard: the oldest position of which it may still need something.
   All before it is delivered, rejected, dropped in the ledger, or in the sink's queue on disk.
+* A sink has a mark, a checksum of its object's uid, 0 if it has none: that of another object of the
+  name has no entry.
 * ``next`` is the first position that was not offered to sinks. A sink without an entry has that low
   position; idle sinks are named so that the next start can report sinks that no longer run.
 * Points that are not complete yet are listed one by one, apart from the sinks' positions
@@ -45,19 +47,31 @@ class Checkpoint:
     waiting: tuple[Named, ...] = ()
     start: int | None = None
     """Position at which a replay begins to read; None: at the oldest low position."""
+    marks: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Marks of the sinks that have one, by exporter's id and sink's name."""
 
-    def low(self, exporter: str, sink: str, *, shards: int) -> tuple[int, ...]:
+    def low(self, exporter: str, sink: str, *, shards: int, mark: int = 0) -> tuple[int, ...]:
         """Return the low position of each shard.
 
         If the number of shards changed, series moved between them, so the oldest one counts for
         all.
         """
         lows = self.lows.get((exporter, sink))
-        if lows is None:
+        if lows is None or not self.is_same((exporter, sink), mark):
             return (self.next,) * shards
         if len(lows) != shards:
             return (min(lows),) * shards
         return lows
+
+    def is_same(self, key: tuple[str, str], mark: int) -> bool:
+        """Return False if a sink of this mark belongs to another object than that of the entry."""
+        known = self.marks.get(key, 0)
+        return not (known and mark) or known == mark
+
+
+def mark_of(uid: str) -> int:
+    """Return the mark of an object's sinks; 0 if the uid is unknown."""
+    return (zlib.crc32(uid.encode()) or 1) if uid else 0
 
 
 class _Entry(msgspec.Struct, array_like=True):
@@ -73,6 +87,7 @@ class _Document(msgspec.Struct):
     waiting: tuple[Named, ...] = ()
     start: int | None = None
     idle: tuple[tuple[str, str], ...] = ()  # since 0.2.0
+    marks: tuple[int, ...] = ()  # since 0.3.0: of ``lows``, then of ``idle``
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -84,6 +99,10 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
             entries.append(_Entry(exporter, sink, lows))
         else:
             idle.append((exporter, sink))
+    marks: tuple[int, ...] = ()
+    if checkpoint.marks:
+        keys = (*((entry.exporter, entry.sink) for entry in entries), *idle)
+        marks = tuple(checkpoint.marks.get(key, 0) for key in keys)
     document = _Document(
         checkpoint.next,
         entries,
@@ -91,6 +110,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         checkpoint.waiting,
         checkpoint.start,
         tuple(idle),
+        marks,
     )
     return seal(_MAGIC, msgspec.json.encode(document))
 
@@ -103,7 +123,11 @@ def decode_checkpoint(data: bytes) -> Checkpoint | None:
     document = msgspec.json.decode(body, type=_Document)
     lows = {(entry.exporter, entry.sink): entry.lows for entry in document.lows}
     lows |= dict.fromkeys(document.idle, (document.next,))
-    return Checkpoint(document.next, lows, document.learned, document.waiting, document.start)
+    keys = (*((entry.exporter, entry.sink) for entry in document.lows), *document.idle)
+    marks = {key: mark for key, mark in zip(keys, document.marks, strict=False) if mark}
+    return Checkpoint(
+        document.next, lows, document.learned, document.waiting, document.start, marks
+    )
 
 
 def seal(magic: bytes, body: bytes) -> bytes:
