@@ -12,12 +12,10 @@ answer that could not be completed. Requests of web pages are refused: they carr
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
-import msgspec
 from aiohttp import hdrs, web
 
 from relay.control.preview.preview import PreviewEvent, PreviewProgress
@@ -25,14 +23,12 @@ from relay.control.preview.service import PreviewQuery
 from relay.control.sink_test.service import SinkTestQuery
 from relay.control.sink_test.trial import TestEvent
 from relay.control.sink_test.verdict import TestStep
-from relay.control.tap.tap import TapEnd, TapEvent, TapQuery
+from relay.control.tap.tap import TapQuery, tap_document
 from relay.control.tools import ExporterTools
+from relay.receiver.http.json_lines import send_lines
 from relay.runtime.errors import ConfigError, Fault, OverloadedError, RelayError
 
-_log = logging.getLogger("relay.api")
-
 MANIFEST_BYTES_MAX: Final = 256 * 1024
-MEDIA_TYPE: Final = "application/x-ndjson"
 NUMBER_DIGITS_MAX: Final = 6
 
 
@@ -79,7 +75,7 @@ class ToolPages:
                 _number("seconds", text("seconds", "10")),
                 int(_number("points", text("points", "100"))),
             )
-            return _documents(self._tools.tap.open(query), _tap_document)
+            return _documents(self._tools.tap.open(query), tap_document)
 
         return await self._answer(request, open_events)
 
@@ -88,7 +84,7 @@ class ToolPages:
         request: web.Request,
         open_events: Callable[[], Awaitable[AsyncIterator[dict[str, Any]]]],
     ) -> web.StreamResponse:
-        """Write events as they come; what is wrong with the query is answered before."""
+        """Send events as they come; what is wrong with the query is answered before."""
         if hdrs.ORIGIN in request.headers:
             text = "requests of web pages are refused\n"
             return web.Response(status=403, text=text, headers=self._headers)
@@ -99,26 +95,7 @@ class ToolPages:
             return web.Response(status=429, text=f"{error}\n", headers=headers)
         except RelayError as error:
             return web.Response(status=400, text=f"{error}\n", headers=self._headers)
-        response = web.StreamResponse(headers={**self._headers, "Content-Type": MEDIA_TYPE})
-        async with aclosing(events):  # type: ignore[type-var]  # generators, all of them
-            await response.prepare(request)
-            try:
-                async for event in events:
-                    await response.write(msgspec.json.encode(event) + b"\n")
-            except ConnectionError:
-                return response  # the client has left
-            except OverloadedError as error:  # others began since it was opened
-                await response.write(
-                    msgspec.json.encode({"event": "error", "message": str(error)}) + b"\n"
-                )
-            except Exception:
-                _log.exception("bug in the relay: an answer was not completed")
-                message = "a bug in the relay, see its log"
-                await response.write(
-                    msgspec.json.encode({"event": "error", "message": message}) + b"\n"
-                )
-        await response.write_eof()
-        return response
+        return await send_lines(request, events, self._headers)
 
     def __repr__(self) -> str:
         return f"<ToolPages {self._tools!r}>"
@@ -145,11 +122,6 @@ def _preview_document(event: PreviewEvent) -> dict[str, Any]:
 
 def _test_document(event: TestEvent) -> dict[str, Any]:
     name = "step" if isinstance(event, TestStep) else "verdict"
-    return {"event": name, **event.document()}
-
-
-def _tap_document(event: TapEvent) -> dict[str, Any]:
-    name = "end" if isinstance(event, TapEnd) else "point"
     return {"event": name, **event.document()}
 
 

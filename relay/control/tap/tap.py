@@ -45,6 +45,13 @@ TAPS_MAX: Final = 4
 NOT_ALLOWED: Final = "admin.tap: is false: the operator does not allow taps of live points"
 
 
+class TapForbiddenError(ConfigError):
+    """Report that the operator does not allow taps."""
+
+    def __init__(self) -> None:
+        super().__init__([Fault("", NOT_ALLOWED)])
+
+
 class TappedSink(Protocol):
     """The part of a sink's worker that taps use; ``tap`` gets each batch before it is queued.
 
@@ -79,6 +86,12 @@ class TapEnd:
 
 
 TapEvent = TappedPoint | TapEnd
+
+
+def tap_document(event: TapEvent) -> dict[str, Any]:
+    """Return the form of an event in JSON, with its name."""
+    name = "end" if isinstance(event, TapEnd) else "point"
+    return {"event": name, **event.document()}
 
 
 class BatchTap:
@@ -145,11 +158,11 @@ class TapService:
     def open(self, query: TapQuery) -> AsyncIterator[TapEvent]:
         """Return the events of a tap, to be read to the end or closed.
 
-        Raises ConfigError where taps are not allowed or the sink does not run, OverloadedError
-        where there are too many.
+        Raises TapForbiddenError where taps are not allowed, ConfigError where the sink does not
+        run, OverloadedError where there are too many.
         """
         if not self._allowed:
-            raise ConfigError([Fault("", NOT_ALLOWED)])
+            raise TapForbiddenError
         if not 0 < query.seconds <= SECONDS_MAX:
             raise ConfigError([Fault("seconds", f"must be from 1 to {SECONDS_MAX:g}")])
         if not 0 < query.points <= POINTS_MAX:
