@@ -105,7 +105,7 @@ class Relay:
         self._reconciler: SinkReconciler | None = None
         access = ToolAccess(self._running, self._secrets_of, self._worker)
         tools = make_tools(settings, self._engine, self._turns, access)
-        self._api = self.own_api = make_api(settings)
+        self._api = self.own_api = make_api(settings, tools)
         self._sources = make_sources(settings, self._api.source if self._api else None)
         self._reloader: Reloader | None = None
         self._statuses: Statuses | None = None

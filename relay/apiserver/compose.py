@@ -11,6 +11,7 @@ from typing import Any, Final
 from relay.apiserver.access.oidc import OidcAuthentication, OidcOptions, key_source
 from relay.apiserver.access.token_file import TokenFile
 from relay.apiserver.access.tokens import NoAuthentication, UserAuthentication
+from relay.apiserver.actions.build import make_actions, make_tap
 from relay.apiserver.file_follower import FileFollower
 from relay.apiserver.http.changes import Changer
 from relay.apiserver.http.service import ApiHooks, allow_every_request
@@ -28,6 +29,7 @@ from relay.config.settings.api import ApiAuthentication, ApiSettings
 from relay.config.settings.settings import ServerTls, Settings
 from relay.control.cluster.relays import RELEASE_MARGIN_S
 from relay.control.status.board import StatusBoard
+from relay.control.tools import ExporterTools
 from relay.runtime.errors import ConfigError, Fault
 from relay.telemetry.snapshot import ApiFigures
 
@@ -38,7 +40,14 @@ AUTHENTICATION: Final = "api.authentication"
 class OwnApi:
     """The API of one relay. Lives on the event loop, from :meth:`start` to :meth:`stop`."""
 
-    def __init__(self, settings: ApiSettings, *, tenancy: bool, drain_timeout_s: float) -> None:
+    def __init__(
+        self,
+        settings: ApiSettings,
+        tools: ExporterTools,
+        *,
+        tenancy: bool,
+        drain_timeout_s: float,
+    ) -> None:
         self._settings = settings
         self._release_s = drain_timeout_s + RELEASE_MARGIN_S
         self._tenancy = tenancy
@@ -53,13 +62,16 @@ class OwnApi:
                 tls=None if tls is None else ServerTls(tls.cert_file, tls.key_file),
                 hostnames=settings.hostnames,
                 tenancy=tenancy,
-            ),
-            hooks=ApiHooks(
-                allows_request=refuse_foreign_pages if is_open else allow_every_request,
-                computed=self._computed,
-            ),
+            )
         )
         objects = self._server.objects
+        hooks = ApiHooks(
+            allows_request=refuse_foreign_pages if is_open else allow_every_request,
+            actions=make_actions(objects, tools),
+            computed=self._computed,
+            tap=make_tap(objects, tools),
+        )
+        self._server.use(hooks)
         self._statuses = ObjectStatuses(objects, self._changer)
         self.source: Final = ApiResources(objects)
         self._tokens: TokenFile | None = None
@@ -162,12 +174,13 @@ class OwnApi:
         return f"<OwnApi {self._server!r}>"
 
 
-def make_api(settings: Settings) -> OwnApi | None:
+def make_api(settings: Settings, tools: ExporterTools) -> OwnApi | None:
     """Return the API that the settings name, None without."""
     if settings.api is None:
         return None
     return OwnApi(
         settings.api,
+        tools,
         tenancy=settings.tenancy is not None,
         drain_timeout_s=settings.shutdown.drain_timeout_s,
     )

@@ -86,6 +86,10 @@ class ApiServer:
         self._authentication = authentication
         self._database.use(cipher)
 
+    def use(self, hooks: ApiHooks) -> None:
+        """Set what the rest of the relay gives the API, before :meth:`start`."""
+        self._hooks = hooks
+
     async def start(self) -> None:
         """Open the database, load the objects, and listen."""
         options, authentication = self._options, self._authentication

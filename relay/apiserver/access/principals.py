@@ -1,8 +1,8 @@
 """Users of the API: their projects, their roles, and what a role may do.
 
 Roles: a viewer reads, previews and explains; an editor also tests sinks, and writes Exporters,
-policies and Secrets; an admin also writes namespaces, status, Events and Leases. A user of every
-project may read them all at once.
+policies and Secrets; an admin also taps, and writes namespaces, status, Events and Leases. A user
+of every project may read them all at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from relay.apiserver.objects.failures import ApiRefusalError, forbidden
-from relay.apiserver.objects.kinds import ResourceKind
+from relay.apiserver.objects.kinds import TAP, ResourceKind
 
 Role = Literal["viewer", "editor", "admin"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -42,7 +42,11 @@ class Principal:
 
     def may(self, verb: str, kind: ResourceKind, subresource: str) -> bool:
         """Return True if the user's role allows a verb on a kind."""
-        if verb in READING or self.role == "admin":
+        if self.role == "admin":
+            return True
+        if subresource == TAP:
+            return False  # it shows live data, not objects
+        if verb in READING:
             return True
         if kind.plural in _ASKED:
             return True

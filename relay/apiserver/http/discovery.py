@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from relay import __version__
 from relay.apiserver.merging.managed_fields import JsonObject
-from relay.apiserver.objects.kinds import ResourceKind
+from relay.apiserver.objects.kinds import TAP, ResourceKind
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _STATUS_VERBS: Final = ["get", "patch", "update"]
@@ -90,6 +90,16 @@ def _resources(group: str, version: str, kinds: Kinds) -> JsonObject:
                     "verbs": _STATUS_VERBS,
                 }
             )
+        if kind.has_tap:
+            resources.append(
+                {
+                    "name": f"{kind.plural}/{TAP}",
+                    "singularName": "",
+                    "namespaced": kind.namespaced,
+                    "kind": kind.kind,
+                    "verbs": ["get"],
+                }
+            )
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -135,4 +145,7 @@ def _aggregated_resource(kind: ResourceKind) -> JsonObject:
         made["subresources"] = [
             {"subresource": "status", "responseKind": gvk, "verbs": _STATUS_VERBS}
         ]
+    if kind.has_tap:
+        tap = {"subresource": TAP, "responseKind": gvk, "verbs": ["get"]}
+        made["subresources"] = [*made.get("subresources", ()), tap]
     return made

@@ -22,13 +22,15 @@ from relay.apiserver.http.discovery import Kinds, groups
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.merging.value_types import REF_PREFIX, Node
 from relay.apiserver.objects.failures import no_such_resource
-from relay.apiserver.objects.kinds import META, ResourceKind
+from relay.apiserver.objects.kinds import META, TAP, ResourceKind
+from relay.apiserver.objects.openapi_protobuf import ACCEPTED, MEDIA_TYPE, openapi_protobuf
 from relay.apiserver.objects.writes import (
     APPLY_PATCH,
     JSON_PATCH,
     MERGE_PATCH,
     STRATEGIC_PATCH,
 )
+from relay.receiver.http.json_lines import MEDIA_TYPE as LINES
 
 _JSON: Final = "application/json"
 _TITLE: Final = {"title": "relay", "version": "v1"}
@@ -74,7 +76,10 @@ def document_answer(
     if request.method not in ("GET", "HEAD"):
         raise no_such_resource()
     if path == "/openapi/v2":
-        return _cacheable(request, encoded_v2(kinds), "v2")
+        if ACCEPTED in request.headers.get("Accept", ""):
+            packed = encoded_v2_protobuf(kinds)
+            return _cacheable(request, packed, _hash(packed), MEDIA_TYPE)
+        return _cacheable(request, encoded_v2(kinds), _hash(encoded_v2(kinds)))
     if path == "/openapi/v3":
         # Addresses are absolute on the server.
         listed = index(kinds)["paths"].items()
@@ -96,15 +101,17 @@ def document_answer(
     return json_answer(found)
 
 
-def _cacheable(request: web.BaseRequest, body: bytes, tag: str) -> web.StreamResponse:
+def _cacheable(
+    request: web.BaseRequest, body: bytes, tag: str, content_type: str = _JSON
+) -> web.StreamResponse:
     quoted = f'"{tag}"'
     if request.headers.get("If-None-Match") == quoted:
         return web.Response(status=304, headers={**HEADERS, "ETag": quoted})
     packs = "gzip" in request.headers.get("Accept-Encoding", "")
-    response = json_answer(_packed(body) if packs else body)
+    response = json_answer(_packed(body) if packs else body, content_type=content_type)
     if packs:
         response.headers["Content-Encoding"] = "gzip"
-    response.headers["Vary"] = "Accept-Encoding"
+    response.headers["Vary"] = "Accept, Accept-Encoding"
     response.headers["ETag"] = quoted
     return response
 
@@ -128,7 +135,12 @@ def index(kinds: Kinds) -> JsonObject:
 @cache
 def etag(path: str, kinds: Kinds) -> str:
     """Return the hash of a document."""
-    return hashlib.sha256(encoded(path, kinds) or b"").hexdigest().upper()
+    return _hash(encoded(path, kinds) or b"")
+
+
+@lru_cache(maxsize=16)
+def _hash(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest().upper()
 
 
 @cache
@@ -155,6 +167,16 @@ def encoded(path: str, served: Kinds) -> bytes | None:
 @cache
 def encoded_v2(served: Kinds) -> bytes:
     """Return ``/openapi/v2``."""
+    return msgspec.json.encode(_document_v2(served))
+
+
+@cache
+def encoded_v2_protobuf(served: Kinds) -> bytes:
+    """Return the definitions of ``/openapi/v2`` as protobuf."""
+    return openapi_protobuf(_document_v2(served))
+
+
+def _document_v2(served: Kinds) -> JsonObject:
     kinds = list(served)
     schemas: dict[str, Node] = {}
     for name in (*_roots(kinds), f"{META}Status", f"{META}DeleteOptions", f"{META}Patch"):
@@ -165,13 +187,12 @@ def encoded_v2(served: Kinds) -> bytes:
             paths[path] = {
                 key: _operation_v2(key, own) for key, own in item.items() if key != "parameters"
             }
-    document = {
+    return {
         "swagger": "2.0",
         "info": _TITLE,
         "paths": paths,
         "definitions": {name: _node_v2(node) for name, node in sorted(schemas.items())},
     }
-    return msgspec.json.encode(document)
 
 
 def _operation_v2(method: str, operation: JsonObject) -> JsonObject:
@@ -255,6 +276,8 @@ def _paths(kind: ResourceKind) -> dict[str, Any]:
         return _with_path_parameters(found)
     if kind.namespaced:
         found[f"{kind.path}/{kind.plural}"] = {"get": _operation(kind, "get", "list", many=True)}
+    if kind.has_tap:
+        found[f"{one}/{TAP}"] = {"get": _tap_operation(kind)}
     found[many] = {
         "get": _operation(kind, "get", "list", many=True),
         "post": _operation(kind, "post", "post"),
@@ -310,6 +333,18 @@ def _operation(
     elif method == "delete":
         schema = {"$ref": f"{REF_PREFIX}{META}DeleteOptions"}
         made["requestBody"] = {"content": {_JSON: {"schema": schema}}}
+    return made
+
+
+def _tap_operation(kind: ResourceKind) -> JsonObject:
+    made = _operation(kind, "get", "get", suffix="Tap")
+    types = {"sink": "string", "seconds": "integer", "points": "integer"}
+    made["parameters"] = [
+        {"name": name, "in": "query", "schema": {"type": own}} for name, own in types.items()
+    ]
+    content = {LINES: {"schema": {"type": "string"}}}
+    made["responses"] = {"200": {"description": "OK", "content": content}}
+    made["x-kubernetes-action"] = "connect"
     return made
 
 

@@ -21,7 +21,13 @@ from relay.apiserver.access.principals import (
 )
 from relay.apiserver.access.revocation import while_admitted
 from relay.apiserver.access.tokens import UserAuthentication
-from relay.apiserver.http.actions import ActionRequest, Actions, acted
+from relay.apiserver.http.actions import (
+    ACTION_BYTES_MAX,
+    ActionRunner,
+    Actions,
+    Tap,
+    TapRequest,
+)
 from relay.apiserver.http.answers import (
     HEADERS,
     AnswerForm,
@@ -64,19 +70,18 @@ from relay.apiserver.objects.failures import (
     no_such_resource,
     unauthorized,
 )
-from relay.apiserver.objects.kinds import action_kinds, served_kinds
+from relay.apiserver.objects.kinds import TAP, action_kinds, served_kinds
 from relay.apiserver.objects.writes import (
     APPLY_PATCH,
     JSON_PATCH,
     MERGE_PATCH,
-    STATUS,
     STRATEGIC_PATCH,
     Stamp,
     WriteOptions,
-    check_type,
 )
 from relay.apiserver.store.errors import StoreUnusableError
 from relay.apiserver.store.served_objects import SECRETS, ObjectsStatistics, ServedObjects
+from relay.receiver.http.json_lines import send_lines
 
 _log: Final = logging.getLogger("relay.api")
 _OPEN_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
@@ -109,13 +114,15 @@ class ApiHooks:
     """Parts that the rest of the relay gives the API.
 
     ``allows_request`` returns why a request is refused whatever its token, "" otherwise;
-    ``actions`` are the kinds that can only be created and are served; ``computed`` returns what is
-    added to a status when it is read.
+    ``actions`` are the kinds that can only be created and are served; ``tap`` answers the
+    subresource of that name, which is not served without; ``computed`` returns what is added to a
+    status when it is read.
     """
 
     allows_request: Callable[[web.BaseRequest], str] = allow_every_request
     actions: Actions = field(default_factory=dict)
     computed: ComputedStatus = nothing_computed
+    tap: Tap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +150,11 @@ class ApiService:
         hooks: ApiHooks,
     ) -> None:
         self._hooks = hooks
-        self._actions: Actions = hooks.actions
-        acting = (kind for kind in action_kinds() if kind.plural in self._actions)
-        self._kinds = (*served_kinds(), *acting)
+        acting = (kind for kind in action_kinds() if kind.plural in hooks.actions)
+        kinds = (*served_kinds(), *acting)
+        if hooks.tap is None:
+            kinds = tuple(replace(kind, has_tap=False) for kind in kinds)
+        self._kinds = kinds
         self._objects = objects
         self._authentication = authentication
         self._tenancy = tenancy
@@ -155,6 +164,7 @@ class ApiService:
         self._computed = ComputedStatuses(hooks.computed)
         self._watcher = Watcher(objects, clock, self._closing)
         self.changer: Final = Changer(objects, limits, stamp)
+        self._actions = ActionRunner(hooks.actions, self.changer)
         self.files: Final = FileObjects(objects, self.changer)
         self.sweeper: Final = EventSweeper(objects, self.changer, clock)
         self._clock = clock
@@ -240,7 +250,9 @@ class ApiService:
 
     async def _resource(self, call: _Call) -> web.StreamResponse:
         target = call.target
-        if target.subresource and not (target.subresource == STATUS and target.kind.has_status):
+        if target.subresource not in target.kind.subresources:
+            raise no_such_resource()
+        if target.kind.is_action and (target.name or not target.namespace):
             raise no_such_resource()
         verb = self._verb(call)
         if not call.principal.may(verb, target.kind, target.subresource):
@@ -254,12 +266,14 @@ class ApiService:
                 target.name,
             )
         if call.project == EVERY_PROJECT:
-            if verb not in READING:
+            if verb not in READING or target.subresource == TAP:
                 message = "all projects at once can only be read"
                 raise forbidden(target.kind.names, target.name, message)
         elif verb not in READING or call.project in call.principal.projects:
             # A user of every project does not make one by reading it.
             await self._ensure_project(call.project)
+        if target.subresource == TAP:
+            return await self._tap(call)
         if verb == "watch":
             return await self._watch(call)
         with self._usage.request(call.principal.user, call.project):
@@ -283,6 +297,8 @@ class ApiService:
         if verb not in target.kind.verbs or (target.subresource and method == "DELETE"):
             raise method_not_allowed()
         if verb not in READING and target.kind.namespaced and not target.namespace:
+            raise method_not_allowed()
+        if target.subresource == TAP and method != "GET":
             raise method_not_allowed()
         return verb
 
@@ -320,6 +336,23 @@ class ApiService:
             self._note(call, "watch", "", 200)
         with self._usage.watch(call.principal.user, call.project):
             work = self._watcher.watch(call.request, wanted, parameters, form)
+            return await while_admitted(call.request, call.principal, self._authentication, work)
+
+    async def _tap(self, call: _Call) -> web.StreamResponse:
+        """Answer with lines of JSON as points come; it counts as a watch."""
+        target, tap = call.target, self._hooks.tap
+        assert tap is not None, "the subresource is not served without"
+        asked = TapRequest(
+            target.kind, call.project, target.namespace, target.name, dict(call.query)
+        )
+        with self._usage.watch(call.principal.user, call.project):
+            try:
+                events = tap(asked)
+            except ApiRefusalError as refusal:
+                self._note(call, "get", target.name, refusal.code, refusal.reason)
+                raise
+            self._note(call, "get", target.name, 200)
+            work = send_lines(call.request, events, HEADERS, self._closing)
             return await while_admitted(call.request, call.principal, self._authentication, work)
 
     async def _change(self, call: _Call, verb: str) -> web.StreamResponse:
@@ -376,21 +409,17 @@ class ApiService:
         return self._usage.limits.body_bytes_max
 
     async def _create(self, call: _Call) -> ChangeOutcome:
-        body = await read_body(call.request, self._body_bytes_max, _OBJECTS)
+        target = call.target
+        most = self._body_bytes_max
+        if target.kind.is_action:
+            most = min(most, ACTION_BYTES_MAX)
+        body = await read_body(call.request, most, _OBJECTS)
         options, dry_run = self._options(call, "CreateOptions", body.duplicates)
-        if call.target.kind.is_action:
-            return await self._act(call, body.value)
-        return await self.changer.create(
-            call.target, call.project, body.value, options, dry_run=dry_run
-        )
-
-    async def _act(self, call: _Call, body: Any) -> ChangeOutcome:
-        kind, namespace = call.target.kind, call.target.namespace
-        check_type(kind, body)
-        self.changer.check_namespace(call.target, call.project, "")
-        request = ActionRequest(kind, call.project, namespace, call.principal, body.get("spec"))
-        status = await self._actions[kind.plural](request)
-        return ChangeOutcome(acted(kind, body, namespace, status), 201)
+        if target.kind.is_action:
+            return await self._actions.act(
+                target, call.project, call.principal, body, options, dry_run=dry_run
+            )
+        return await self.changer.create(target, call.project, body.value, options, dry_run=dry_run)
 
     async def _update(self, call: _Call) -> ChangeOutcome:
         body = await read_body(call.request, self._body_bytes_max, _OBJECTS)

@@ -58,6 +58,17 @@ def unsupported(field: str, value: object, known: Iterable[str]) -> Cause:
     return Cause(field, "FieldValueNotSupported", said)
 
 
+def wrong_type(field: str, message: str) -> Cause:
+    """Return the cause for a value of another type; ``message`` begins with ``must be``."""
+    return Cause(field, "FieldValueTypeInvalid", f"Invalid value: {message}")
+
+
+def unknown_reference(field: str, value: str) -> Cause:
+    """Return the cause for the name of an object that does not exist."""
+    shown = json.dumps(value[:_VALUE_CHARS_MAX], ensure_ascii=False)
+    return Cause(field, "FieldValueNotFound", f"Not found: {shown}")
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceName:
     """Names of a kind as refusals have them."""

@@ -1,7 +1,7 @@
 """The kinds that the API serves, with their schemas.
 
 Custom kinds come from the sources of the CRDs (:mod:`relay.config.schema.generate`), the core kinds
-from ``core.yaml`` beside this module.
+from ``core.yaml`` and those that can only be created from ``actions.yaml`` beside this module.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from relay.config.schema.source import load
 
 META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
 CORE: Final = "io.k8s.api.core.v1."
+TAP: Final = "tap"
 COORDINATION: Final = "io.k8s.api.coordination.v1."
 _VERBS: Final = (
     "create",
@@ -70,6 +71,14 @@ class ResourceKind:
     verbs: tuple[str, ...] = _VERBS
     is_action: bool = False
     """True for a kind that can only be created, and is not stored."""
+    has_tap: bool = False
+    """True for a kind with the subresource ``tap``."""
+
+    @property
+    def subresources(self) -> tuple[str, ...]:
+        """Names of its subresources, and "" for the object itself."""
+        status, tap = ("status",) * self.has_status, (TAP,) * self.has_tap
+        return ("", *status, *tap)
 
     @property
     def api_version(self) -> str:
@@ -179,6 +188,7 @@ def _custom(source_name: str, schema: Any, group: str) -> ResourceKind:
         short_names=tuple(names.get("shortNames", ())),
         has_status=True,
         is_custom=True,
+        has_tap=kind == "Exporter",
     )
 
 
@@ -228,29 +238,35 @@ def _core(
     )
 
 
-_ACTIONS: Final = (
-    ("ExporterPreview", "exporterpreviews", "What an Exporter would match now."),
-    ("SinkTest", "sinktests", "One synthetic point, sent to one sink."),
-    ("SeriesExplanation", "seriesexplanations", "Which exporters take a series, and why."),
-)
+@cache
+def _action_sources() -> dict[str, Any]:
+    with (Path(__file__).parent / "actions.yaml").open("rb") as file:
+        content: dict[str, Any] = yaml.safe_load(file)
+    return content
 
 
-def _action(kind: str, plural: str, description: str) -> ResourceKind:
+_PLURALS: Final = {
+    "ExporterPreview": "exporterpreviews",
+    "SinkTest": "sinktests",
+    "SeriesExplanation": "seriesexplanations",
+}
+
+
+def _action(kind: str, plural: str) -> ResourceKind:
     group, version = load("exporter")["groups"][0], load("exporter")["version"]
-    core = core_definitions()
+    source, core = _action_sources()[kind], core_definitions()
     secret = core[f"{CORE}Secret"]["properties"]
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     definition = _definition_name(group, version, kind)
     root = {
-        "description": description,
+        "description": source["description"],
         "type": "object",
         "required": ["spec"],
         "properties": {
             "apiVersion": secret["apiVersion"],
             "kind": secret["kind"],
             "metadata": {"allOf": [_reference(f"{META}ObjectMeta")]},
-            "spec": {"description": "What is asked.", **anything},
-            "status": {"description": "The answer.", **anything},
+            "spec": source["spec"],
+            "status": source["status"],
         },
         "x-kubernetes-group-version-kind": [{"group": group, "version": version, "kind": kind}],
     }
@@ -315,4 +331,4 @@ def served_kinds() -> tuple[ResourceKind, ...]:
 @cache
 def action_kinds() -> tuple[ResourceKind, ...]:
     """Return the kinds that can only be created; each is served if somebody can answer it."""
-    return tuple(_action(*one) for one in _ACTIONS)
+    return tuple(_action(*one) for one in _PLURALS.items())

@@ -17,9 +17,11 @@ from yarl import URL
 from relay.apiserver.access.certificates import CA_FILE
 from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.access.tokens import UserAuthentication, read_tokens
+from relay.apiserver.actions.build import make_actions, make_tap
 from relay.apiserver.http.service import ApiHooks
 from relay.apiserver.server import ApiOptions, ApiServer
 from relay.config.settings.settings import ListenAddress
+from relay.control.tools import ExporterTools
 from tests.kit.processes import Process, eventually, free_port, started
 
 ADMIN = "token-of-the-admin"
@@ -151,11 +153,13 @@ async def local_api(
     tenancy: bool = False,
     limits: ApiLimits | None = None,
     authentication: UserAuthentication | None = None,
+    tools: ExporterTools | None = None,
     **hooks: Any,
 ) -> AsyncIterator[LocalApi]:
     """Serve the API for the duration of the block; the folder keeps its objects.
 
-    Users are those of ``authentication``, or some with tokens.
+    Users are those of ``authentication``, or some with tokens. ``tools`` answer the kinds that can
+    only be created.
     """
     file = folder / "tokens.yaml"
     file.write_text(yaml.safe_dump(users or tokens()))
@@ -169,6 +173,10 @@ async def local_api(
     if authentication is None:
         authentication = read_tokens(file, "api.authentication.file", tenancy=tenancy)
     server = ApiServer(options, authentication, hooks=ApiHooks(**hooks))
+    if tools is not None:
+        objects = server.objects
+        actions = make_actions(objects, tools)
+        server.use(ApiHooks(actions=actions, tap=make_tap(objects, tools), **hooks))
     await server.start()
     try:
         async with aiohttp.ClientSession() as session:

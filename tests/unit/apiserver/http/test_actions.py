@@ -35,8 +35,8 @@ async def test_an_action_is_answered_and_not_stored(tmp_path: Path) -> None:
 
     async def answer(request: ActionRequest) -> dict[str, Any]:
         asked.append(request)
-        if not request.spec:
-            raise bad_request("spec.exporter is required")
+        if request.spec["exporter"] == "none":
+            raise bad_request("there is none")
         return {"sources": []}
 
     async with local_api(tmp_path, actions={"exporterpreviews": answer}) as api:
@@ -44,14 +44,14 @@ async def test_an_action_is_answered_and_not_stored(tmp_path: Path) -> None:
         code, made = await viewer.ask("POST", PREVIEWS, preview(exporter={"a": 1}))
         assert code == 201
         assert made["status"] == {"sources": []}
-        assert made["spec"] == {"exporter": {"a": 1}}
+        assert made["spec"] == {"exporter": {"a": 1}, "measureSeconds": 10}
         assert (asked[0].project, asked[0].namespace, asked[0].principal.user) == (
             "",
             "default",
             "viewer",
         )
-        code, status = await viewer.ask("POST", PREVIEWS, preview())
-        assert (code, status["message"]) == (400, "spec.exporter is required")
+        code, status = await viewer.ask("POST", PREVIEWS, preview(exporter="none"))
+        assert (code, status["message"]) == (400, "there is none")
         code, _ = await viewer.ask("POST", PREVIEWS, {**preview(), "kind": "Other"})
         assert code == 400
         code, _ = await viewer.ask("POST", PREVIEWS.replace("default", "none"), preview(a=1))
@@ -72,7 +72,7 @@ async def test_a_viewer_tests_no_sinks(tmp_path: Path) -> None:
     async def answer(_request: ActionRequest) -> dict[str, Any]:
         return {"steps": []}
 
-    body = {**preview(), "kind": "SinkTest"}
+    body = {**preview(exporter="a"), "kind": "SinkTest"}
     async with local_api(tmp_path, actions={"sinktests": answer}) as api:
         assert (await api.user(VIEWER).ask("POST", TESTS, body))[0] == 403
         assert (await api.user(EDITOR).ask("POST", TESTS, body))[0] == 201

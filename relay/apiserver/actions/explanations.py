@@ -1,0 +1,94 @@
+"""Answer SeriesExplanations: the exporters of the project that take a series, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from relay.apiserver.actions.subjects import (
+    Subjects,
+    causes_of,
+    overloaded,
+    refusal,
+)
+from relay.apiserver.http.actions import ActionRequest
+from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.objects.failures import (
+    Cause,
+    forbidden_field,
+    required,
+)
+from relay.control.explain import read_series
+from relay.control.explain_service import ExplainService, ProjectQuestion
+from relay.runtime.errors import ConfigError, OverloadedError
+from relay.selector.matchers import NAME
+
+SERIES_CHARS_MAX: Final = 64 * 1024
+"""Longest text of a series; labels count with their names."""
+LABELS_MAX: Final = 1000
+
+
+class ExplainAction:
+    """Explains series of a project by the relay's own service."""
+
+    def __init__(self, subjects: Subjects, explanations: ExplainService) -> None:
+        self._subjects = subjects
+        self._explanations = explanations
+
+    def __repr__(self) -> str:
+        return f"<ExplainAction {self._explanations!r}>"
+
+    async def __call__(self, request: ActionRequest) -> JsonObject:
+        """Return the status of an explanation; raise ApiRefusalError."""
+        spec = request.spec
+        labels = await self._labels(request)
+        exporter = spec.get("exporter", "")
+        ident = (await self._subjects.named(request, exporter))[0] if exporter else ""
+        question = ProjectQuestion(
+            request.project, labels, ident, every=bool(spec.get("all", False))
+        )
+        try:
+            answer = await self._explanations.answer_project(question)
+        except OverloadedError as error:
+            raise overloaded(error) from error
+        except ConfigError as error:
+            raise refusal(request, *causes_of(error, "spec")) from error
+        return {
+            "series": answer.series,
+            "takenBy": [{"exporter": one, "source": source} for one, source in answer.takers],
+            "lines": list(answer.lines),
+        }
+
+    async def _labels(self, request: ActionRequest) -> dict[str, str]:
+        series, labels = request.spec.get("series", ""), request.spec.get("labels", {})
+        if series and labels:
+            message = "it does not go with spec.labels"
+            raise refusal(request, forbidden_field("spec.series", message))
+        if not series:
+            causes = list(_label_causes(labels))
+            if causes:
+                raise refusal(request, *causes)
+            return {name: text for name, text in labels.items() if text}
+        if len(series) > SERIES_CHARS_MAX:
+            raise refusal(request, _too_long("spec.series"))
+        try:
+            return await read_series(series)
+        except ConfigError as error:
+            raise refusal(request, *causes_of(error, "spec")) from error
+
+
+def _label_causes(labels: dict[str, str]) -> Iterator[Cause]:
+    if not labels:
+        yield required("spec.series", "or the labels of the series in spec.labels")
+    elif not labels.get(NAME):
+        yield required(f"spec.labels[{NAME}]", "the name of the metric")
+    elif len(labels) > LABELS_MAX:
+        said = f"Too many: {len(labels)}: must have at most {LABELS_MAX} items"
+        yield Cause("spec.labels", "FieldValueTooMany", said)
+    elif sum(len(name) + len(text) for name, text in labels.items()) > SERIES_CHARS_MAX:
+        yield _too_long("spec.labels")
+
+
+def _too_long(field: str) -> Cause:
+    said = f"Too long: may not be more than {SERIES_CHARS_MAX} characters"
+    return Cause(field, "FieldValueTooLong", said)
