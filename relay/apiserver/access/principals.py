@@ -18,7 +18,15 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 EVERY_PROJECT: Final = "*"
 READING: Final = frozenset({"get", "list", "watch"})
 _EDITED: Final = frozenset({"exporters", "exportpolicies", "secrets", "sinktests"})
-_ASKED: Final = frozenset({"exporterpreviews", "seriesexplanations"})
+_ASKED: Final = frozenset(
+    {
+        "exporterpreviews",
+        "seriesexplanations",
+        "selfsubjectreviews",
+        "selfsubjectaccessreviews",
+        "selfsubjectrulesreviews",
+    }
+)
 """Kinds whose creation only asks."""
 
 

@@ -26,6 +26,8 @@ from relay.runtime.event_loop import run_in_thread
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
+OBJECT_TYPES: Final = (JSON, YAML, PROTOBUF)
+"""Media types of bodies that hold an object; protobuf for a few kinds."""
 BODY_TIMEOUT_S: Final = 30.0
 """Time for which a body may be on its way."""
 _LARGE_BYTES: Final = 128 * 1024

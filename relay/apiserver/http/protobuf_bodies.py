@@ -1,7 +1,8 @@
-"""Read bodies of protobuf for the kinds that ``kubectl create`` sends so: Secret and Namespace.
+"""Read bodies of protobuf for the kinds that kubectl sends so.
 
-Every other body is JSON. The envelope is ``k8s\\0`` and a ``runtime.Unknown``; field numbers are
-those of ``generated.proto``. Fields that only a server sets are not read.
+These are Secret and Namespace (``kubectl create``), and the reviews of ``kubectl auth``. Every
+other body is JSON. The envelope is ``k8s\\0`` and a ``runtime.Unknown``; field numbers are those of
+``generated.proto``. Fields that only a server sets are not read.
 """
 
 from __future__ import annotations
@@ -59,10 +60,42 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, Any, bool]]]] = {
     },
     "NamespaceSpec": {"finalizers": (1, _STRING, True)},
     "Namespace": {"metadata": (1, "ObjectMeta", False), "spec": (2, "NamespaceSpec", False)},
+    "ResourceAttributes": {
+        "namespace": (1, _STRING, False),
+        "verb": (2, _STRING, False),
+        "group": (3, _STRING, False),
+        "version": (4, _STRING, False),
+        "resource": (5, _STRING, False),
+        "subresource": (6, _STRING, False),
+        "name": (7, _STRING, False),
+    },
+    "NonResourceAttributes": {"path": (1, _STRING, False), "verb": (2, _STRING, False)},
+    "AccessReviewSpec": {
+        "resourceAttributes": (1, "ResourceAttributes", False),
+        "nonResourceAttributes": (2, "NonResourceAttributes", False),
+    },
+    "SelfSubjectAccessReview": {
+        "metadata": (1, "ObjectMeta", False),
+        "spec": (2, "AccessReviewSpec", False),
+    },
+    "RulesReviewSpec": {"namespace": (1, _STRING, False)},
+    "SelfSubjectRulesReview": {
+        "metadata": (1, "ObjectMeta", False),
+        "spec": (2, "RulesReviewSpec", False),
+    },
+    "SelfSubjectReview": {"metadata": (1, "ObjectMeta", False)},
 }
 """Fields of each message: number, type or name of a message, and whether it is repeated."""
 
-READABLE_KINDS: Final = frozenset({"Secret", "Namespace"})
+READABLE_KINDS: Final = frozenset(
+    {
+        "Secret",
+        "Namespace",
+        "SelfSubjectAccessReview",
+        "SelfSubjectRulesReview",
+        "SelfSubjectReview",
+    }
+)
 
 
 class UnreadableProtobufError(ValueError):

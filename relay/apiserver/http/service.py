@@ -20,6 +20,7 @@ from relay.apiserver.access.principals import (
     forbidden_verb,
 )
 from relay.apiserver.access.revocation import while_admitted
+from relay.apiserver.access.self_reviews import review_kinds
 from relay.apiserver.access.tokens import UserAuthentication
 from relay.apiserver.http.actions import (
     ACTION_BYTES_MAX,
@@ -37,12 +38,11 @@ from relay.apiserver.http.answers import (
     success_status,
 )
 from relay.apiserver.http.audit import note_change
-from relay.apiserver.http.bodies import JSON, YAML, media_type_of, read_body, read_options
+from relay.apiserver.http.bodies import OBJECT_TYPES, media_type_of, read_body, read_options
 from relay.apiserver.http.changes import ChangeOutcome, Changer
 from relay.apiserver.http.event_sweeper import EventSweeper
 from relay.apiserver.http.file_objects import FileObjects
 from relay.apiserver.http.openapi import document_answer
-from relay.apiserver.http.protobuf_bodies import PROTOBUF
 from relay.apiserver.http.reads import (
     Clock,
     ComputedStatus,
@@ -60,6 +60,7 @@ from relay.apiserver.http.request_target import (
     read_parameters,
     write_parameters,
 )
+from relay.apiserver.http.reviews import answer_review
 from relay.apiserver.http.watches import Watcher
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import (
@@ -88,8 +89,6 @@ _OPEN_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 _QUERY_FIELDS_MAX: Final = 64
-_OBJECTS: Final = (JSON, YAML, PROTOBUF)
-"""Media types of bodies that hold an object; protobuf for a few kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ class ApiService:
     ) -> None:
         self._hooks = hooks
         acting = (kind for kind in action_kinds() if kind.plural in hooks.actions)
-        kinds = (*served_kinds(), *acting)
+        kinds = (*served_kinds(), *review_kinds(), *acting)
         if hooks.tap is None:
             kinds = tuple(replace(kind, has_tap=False) for kind in kinds)
         self._kinds = kinds
@@ -252,7 +251,8 @@ class ApiService:
         target = call.target
         if target.subresource not in target.kind.subresources:
             raise no_such_resource()
-        if target.kind.is_action and (target.name or not target.namespace):
+        kind = target.kind
+        if kind.is_action and (target.name or (kind.namespaced and not target.namespace)):
             raise no_such_resource()
         verb = self._verb(call)
         if not call.principal.may(verb, target.kind, target.subresource):
@@ -272,6 +272,9 @@ class ApiService:
         elif verb not in READING or call.project in call.principal.projects:
             # A user of every project does not make one by reading it.
             await self._ensure_project(call.project)
+        if kind in review_kinds():
+            with self._usage.request(call.principal.user, call.project):
+                return await answer_review(call.request, kind, call.principal, self._kinds)
         if target.subresource == TAP:
             return await self._tap(call)
         if verb == "watch":
@@ -413,7 +416,7 @@ class ApiService:
         most = self._body_bytes_max
         if target.kind.is_action:
             most = min(most, ACTION_BYTES_MAX)
-        body = await read_body(call.request, most, _OBJECTS)
+        body = await read_body(call.request, most, OBJECT_TYPES)
         options, dry_run = self._options(call, "CreateOptions", body.duplicates)
         if target.kind.is_action:
             return await self._actions.act(
@@ -422,7 +425,7 @@ class ApiService:
         return await self.changer.create(target, call.project, body.value, options, dry_run=dry_run)
 
     async def _update(self, call: _Call) -> ChangeOutcome:
-        body = await read_body(call.request, self._body_bytes_max, _OBJECTS)
+        body = await read_body(call.request, self._body_bytes_max, OBJECT_TYPES)
         options, dry_run = self._options(call, "UpdateOptions", body.duplicates)
         return await self.changer.update(
             call.target, call.project, body.value, options, dry_run=dry_run

@@ -148,6 +148,12 @@ def _definition_name(group: str, version: str, kind: str) -> str:
     return ".".join([*reversed(group.split(".")), version, kind])
 
 
+_METADATA: Final = (
+    "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/"
+    "sig-architecture/api-conventions.md#metadata"
+)
+
+
 def _custom(source_name: str, schema: Any, group: str) -> ResourceKind:
     crd = crd_of(load(source_name), schema, group)["spec"]
     names, (version,) = crd["names"], crd["versions"]
@@ -161,7 +167,7 @@ def _custom(source_name: str, schema: Any, group: str) -> ResourceKind:
         **root["properties"],
         "apiVersion": secret["apiVersion"],
         "kind": secret["kind"],
-        "metadata": {"allOf": [_reference(f"{META}ObjectMeta")]},
+        "metadata": {"description": _METADATA, "allOf": [_reference(f"{META}ObjectMeta")]},
     }
     root["x-kubernetes-group-version-kind"] = [gvk]
     listed = {

@@ -49,7 +49,13 @@ STRANGER = {"token": "token-of-a-stranger", "user": "stranger", "projects": ["el
 OPS = {"token": "token-of-everybody", "user": "ops", "projects": ["*"]}
 PARALLEL = 90
 EDITED = ("exporters", "exportpolicies", "secrets")
-ASKED = ("exporterpreviews", "seriesexplanations")
+ASKED = (
+    "exporterpreviews",
+    "seriesexplanations",
+    "selfsubjectreviews",
+    "selfsubjectaccessreviews",
+    "selfsubjectrulesreviews",
+)
 ROLES = {VIEWER: "viewer", EDITOR: "editor", ADMIN: "admin"}
 WRONG_HEADERS = {
     "none": None,

@@ -211,7 +211,7 @@ async def test_openapi_documents_are_whole(tmp_path: Path) -> None:
     async with local_api(tmp_path) as api:
         user = api.user(ADMIN)
         _, index = await user.ask("GET", "/openapi/v3")
-        assert len(index["paths"]) == 4
+        assert len(index["paths"]) == 6
         documents = []
         for one in index["paths"].values():
             code, document, headers = await user.ask_all("GET", one["serverRelativeURL"])
