@@ -39,7 +39,7 @@ class SinkAudit:
     """One sink's points by outcome, as the relay counts them, and the checks on them.
 
     ``own`` compares the relay with itself, ``across`` with the endpoint. ``endpoint`` is None for a
-    sink that cannot be compared with one of the demo's; ``packaged`` is False for one of the API.
+    sink that cannot be compared with one of the demo's.
     """
 
     exporter: str
@@ -51,7 +51,6 @@ class SinkAudit:
     dropped: int
     queued: int
     endpoint: ReceiverStatistics | None
-    packaged: bool
     own: tuple[Check, ...]
     across: tuple[Check, ...]
 
@@ -127,7 +126,6 @@ def _audit_sink(
         dropped=dropped,
         queued=queued,
         endpoint=endpoint,
-        packaged=packaged,
         own=(
             check("matched, accounted for", report.matched, accounted),
             *([check("still queued, none", queued, 0)] if packaged else []),

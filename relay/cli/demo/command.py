@@ -87,8 +87,9 @@ def run_demo(
     )
     screen = Screen(sys.stdout, live=_is_live(sys.stdout))
     outcome = run_on_uvloop(Demo(options, screen, misbehave=misbehave).run())
-    screen.print(story.farewell(good=outcome.good))
-    for check in outcome.audit.faults():
+    faults = outcome.audit.faults()
+    screen.print(story.farewell(balanced=not faults))
+    for check in faults:
         print(f"relay demo: does not balance: {check}", file=sys.stderr)
     for line in outcome.errors:
         print(f"relay demo: the relay logged an error: {line}", file=sys.stderr)

@@ -14,7 +14,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,9 @@ CYCLE_S_MAX = 30.0
 """Longest cycle of the outage; s. Shorter demos have one cycle."""
 
 DRAW_LIVE_S, DRAW_BLOCK_S = 1.0, 5.0
+
+_FAULT_OF_API = "faulty: api: "
+"""Begins lines of the log about faults of objects that came by the API: its writer's, no bug."""
 
 ERRORS_MAX = 20
 """Most log lines of level ERROR shown at the end: each is a bug."""
@@ -146,8 +150,8 @@ class Demo:
                 by_api=by_api,
             )
         self._screen.print(display.render_ledger(result))
-        left = sum(sink.queued for sink in result.sinks if not sink.packaged)
-        return Outcome(result, tuple(one.line for one in errors if one.points != left))
+        packaged = {part.key[0] for part in parts if not part.by_api}
+        return Outcome(result, _unexpected(errors, packaged))
 
     async def _perform(self, relay: Relay, access: ApiAccess) -> None:
         """Let the agents send until the end, then end the outages before the drain."""
@@ -249,13 +253,21 @@ def _give_access(
 
 
 class _LoggedError(NamedTuple):
-    """A line, and of that at the end of the relay the points that were given up.
-
-    Where these are what sinks of the API had queued, the ledger says so, and it is no bug.
-    """
+    """A line, and what it says of points that were given up; ``exporter`` "" for all together."""
 
     line: str
-    points: int | None
+    exporter: str
+    points: int
+
+
+def _unexpected(errors: Iterable[_LoggedError], packaged: AbstractSet[str]) -> tuple[str, ...]:
+    """Return the lines but those of points that exporters of the API could not deliver.
+
+    These may be faulty, and the ledger shows the points as dropped.
+    """
+    others = [one for one in errors if not one.exporter or one.exporter in packaged]
+    given_up = sum(one.points for one in errors if one not in others)
+    return tuple(one.line for one in others if not one.points or one.points != given_up)
 
 
 class _ErrorLog(logging.Handler):
@@ -267,10 +279,12 @@ class _ErrorLog(logging.Handler):
         self.errors: list[_LoggedError] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Collect one record."""
+        """Collect one record, unless it is of an Exporter that somebody wrote by the API."""
+        if record.getMessage().startswith(_FAULT_OF_API):
+            return
         if len(self.errors) < ERRORS_MAX:
-            points = getattr(record, "points", None)
-            self.errors.append(_LoggedError(self.format(record), points))
+            exporter, points = getattr(record, "exporter", ""), getattr(record, "points", 0)
+            self.errors.append(_LoggedError(self.format(record), exporter, points))
 
 
 @contextmanager

@@ -139,10 +139,10 @@ def draining() -> list[str]:
     return _DRAINING.splitlines()
 
 
-def farewell(*, good: bool) -> list[str]:
+def farewell(*, balanced: bool) -> list[str]:
     """Return the verdict, and what to try next."""
     return _FAREWELL.format(
-        verdict=_BALANCED if good else _NOT_BALANCED,
+        verdict=_BALANCED if balanced else _NOT_BALANCED,
         relay=command(),
         settings=shlex.quote(str(shown(CONFIG / SETTINGS_NAME))),
         manifests=shlex.quote(str(shown(CONFIG / CUSTOMERS[0]))),

@@ -100,7 +100,7 @@ class SecretStore:
         self._faulty.add((project, namespace, name))
 
     def note_cluster(self, project: str, namespace: str) -> None:
-        """Note that Exporters of a namespace are objects of Kubernetes, where its Secrets are."""
+        """Note that Exporters of a namespace are objects of an API server, as its Secrets are."""
         self._clusters.add((project, namespace))
 
     def of(self, exporter: Exporter) -> Callable[[SecretRef, str], str]:
@@ -165,7 +165,7 @@ class SecretStore:
     def _elsewhere(self, project: str, namespace: str, name: str, create: str) -> str:
         """Return why there is no such Secret, if the manifests tell, or else how to add it.
 
-        ``create`` is the command for an object of Kubernetes.
+        ``create`` is the command for an object of an API server.
         """
         if (project, namespace, name) in self._faulty:
             return "; the manifests have one of that name, which has a fault itself"

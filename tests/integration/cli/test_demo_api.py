@@ -159,6 +159,56 @@ async def delivers(place: Path, path: str, script: str) -> None:
                 return
 
 
+async def edited(place: Path, path: str, old: str, new: str) -> str:
+    """Apply hooli's Exporter with another line; return what kubectl says, refusals as well."""
+    script = f"sed 's|{old}.*|{new}|' hooli/exporter.yaml | kubectl apply -f - 2>&1 || true"
+    return await shell(place, path, f"export KUBECONFIG=hooli.kubeconfig\n{script}")
+
+
+async def shows(place: Path, path: str, script: str, text: str) -> None:
+    """Run a script until it writes a text."""
+    said = ""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while text not in said:
+                said = await shell(place, path, f"export KUBECONFIG=hooli.kubeconfig\n{script}")
+    except TimeoutError:
+        raise AssertionError(f"{text!r} is not in {said}") from None
+
+
+@pytest.mark.real
+@pytest.mark.newest
+async def test_what_a_reader_breaks_is_told_and_does_not_spoil_the_ledger(tmp_path: Path) -> None:
+    path = programs(tmp_path / "bin", {"kubectl": str(newest.binary(VERSIONS[-1]))})
+    command = (sys.executable, "-m", "relay", "demo", "--directory", ".")
+    describe = "kubectl describe exporter gateways"
+    async with running(tmp_path, path, *command, python_path=str(ROOT)) as (_, lines):
+        said = await edited(tmp_path, path, "metricsql:", 'metricsql: "{a=}"')
+        assert 'metricsql: unexpected "}"; expected a quoted value at offset 3' in said
+        said = await edited(tmp_path, path, "sinks:", "sinkz:")
+        assert 'unknown field "spec.sinkz"' in said
+        said = await edited(tmp_path, path, "endpoint:", "endpoint: nothing")
+        assert "write https://nothing" in said
+        await edited(tmp_path, path, "metricsql:", 'metricsql: "there_is_no_such_metric"')
+        missing = "there is no such secret; create it: kubectl -n default create secret generic"
+        await shows(tmp_path, path, describe, missing)
+        await shows(tmp_path, path, "kubectl apply -f hooli/secret.yaml", "secret/observatory")
+        await shows(tmp_path, path, "kubectl get exporters", "NoData")
+        await shows(tmp_path, path, "kubectl apply -f hooli", "configured")
+        await shows(tmp_path, path, "kubectl get exporters", "Delivering")
+        await shows(tmp_path, path, "kubectl delete secret observatory", "deleted")
+        await shows(tmp_path, path, describe, missing)
+        wrong = "kubectl create secret generic observatory --from-literal=token=wrong"
+        await shows(tmp_path, path, wrong, "created")
+        await shows(tmp_path, path, describe, "HTTP 401 Unauthorized")
+        acme = "kubectl --kubeconfig acme.kubeconfig delete exporter gateway-exporter 2>&1 || true"
+        await shows(tmp_path, path, acme, "acme/gateway-exporter.yaml: change that")
+    out = "".join(lines)
+    assert "Balanced." in out, out
+    assert "logged an error" not in out, out
+    assert re.search(r"\n ok observatory .* [1-9]\d* +0\n", out), "what is dropped is shown"
+
+
 async def test_tokens_are_new_at_each_start_and_for_their_owner_alone(tmp_path: Path) -> None:
     seen = []
     (tmp_path / "hooli.kubeconfig").write_text("of somebody else")

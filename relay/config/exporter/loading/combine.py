@@ -172,7 +172,7 @@ class Combiner:
         """
         good: list[ManifestResource] = []
         for one in _yielding(resources):
-            if one.key is not None and one.key.source == "kubernetes" and not one.has_good_secrets:
+            if one.key is not None and one.key.source != "files" and not one.has_good_secrets:
                 self._store.note_cluster(one.key.project, one.key.namespace)
             if one.draft is not None and one.draft.namespace and self._need_secrets:
                 report = surroundings.setdefault(id(one), one.report.another())

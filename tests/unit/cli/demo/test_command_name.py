@@ -25,7 +25,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_relay_beside_the_interpreter_is_named_by_its_path(here: Path) -> None:
     assert story.command() == ".venv/bin/relay"
-    lines = [line for line in story.farewell(good=True) if "demo --show-config" in line]
+    lines = [line for line in story.farewell(balanced=True) if "demo --show-config" in line]
     assert lines[0].startswith("  .venv/bin/relay demo")
 
 

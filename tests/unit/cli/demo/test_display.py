@@ -97,7 +97,6 @@ def test_the_ledger_marks_what_does_not_balance() -> None:
         dropped=0,
         queued=0,
         endpoint=ReceiverStatistics(6, 3, 1, 0),
-        packaged=True,
         own=(Check("own", 10, 10),),
         across=(Check("delivered", 7, 6), Check("rejected", 3, 3)),
     )
@@ -124,7 +123,7 @@ def test_what_is_said_around_the_table_fits_too() -> None:
         lines = invitation(access, with_kubectl=with_kubectl)
         assert max(len(line) for line in lines if '"$API' not in line) <= COLUMNS + 10
     # The commands at the end are there to be copied whole, however long.
-    texts = [line for line in farewell(good=True) if not line.startswith("  ")]
+    texts = [line for line in farewell(balanced=True) if not line.startswith("  ")]
     assert max(map(len, texts)) <= COLUMNS
 
 
