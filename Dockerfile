@@ -1,5 +1,6 @@
 # The relay in a container: docker build -t telemetry-relay:0.2.0 .
-# Mount the settings at /etc/relay/relay.yaml (config/kubernetes shows how).
+# Mount the settings at /etc/relay/relay.yaml (config/kubernetes shows how), and a volume at /var/lib/relay
+# where they have storage or api.
 
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
@@ -25,14 +26,17 @@ LABEL org.opencontainers.image.title="telemetry-relay" \
       org.opencontainers.image.licenses="Apache-2.0"
 # A number, so that Kubernetes can tell that it is not root without reading /etc/passwd.
 RUN useradd --uid 65532 --user-group --no-create-home --home-dir /nonexistent \
-    --shell /usr/sbin/nologin relay
+    --shell /usr/sbin/nologin relay \
+    && install -d -m 0700 -o relay -g relay /var/lib/relay
 COPY --from=build /opt/relay /opt/relay
 ENV PATH=/opt/relay/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
+VOLUME /var/lib/relay
 USER 65532:65532
 WORKDIR /etc/relay
-EXPOSE 9490 9491
+# Remote write, admin, and the relay's own API where the settings have one.
+EXPOSE 9490 9491 9492
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9491/healthz', timeout=2)"]

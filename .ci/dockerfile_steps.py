@@ -4,8 +4,8 @@
 
 Every RUN and every COPY of the Dockerfile is carried out as it stands, in order, as root. PYTHON
 stands in for the base image's ``python``. It happens in a mount namespace of its own, where what
-the commands write to (/src, /opt, /etc) is laid over with empty or throw-away file systems: nothing
-but installed Debian packages is left afterwards.
+the commands write to (/src, /opt, /var/lib/relay, /etc) is laid over with empty or throw-away file
+systems: nothing but installed Debian packages is left afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 INSIDE = "--inside"
-LAID_OVER = ("/src", "/opt")
+LAID_OVER = ("/src", "/opt", "/var/lib/relay")
 
 
 def instructions() -> Iterator[tuple[str, str]]:

@@ -143,7 +143,7 @@ def test_everything_selects_the_pods() -> None:
     assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} <= ports
     for path in (ROOT / COMPONENTS).rglob("*.yaml"):
         for document in documents(path):
-            if document["kind"] in ("PodMonitor", "VMPodScrape"):
+            if document.get("kind") in ("PodMonitor", "VMPodScrape"):
                 assert document["spec"]["selector"]["matchLabels"] == LABELS
                 (endpoint,) = document["spec"]["podMetricsEndpoints"]
                 assert endpoint["port"] in ports
@@ -259,6 +259,27 @@ def test_mounted_settings_pass_the_check_and_fit_the_pod(tmp_path: Path) -> None
     memory = parse_bytes(CONTAINER["resources"]["limits"]["memory"] + "B")
     assert memory >= 2 * settings.memory.bytes_max
     assert CONTAINER["args"] == ["run", "--config", "/etc/relay/relay.yaml"]
+
+
+def test_the_settings_with_an_api_are_those_of_the_base_and_it() -> None:
+    base = yaml.safe_load((ROOT / BASE / "relay.yaml").read_text())
+    more = yaml.safe_load((ROOT / COMPONENTS / "own-api/relay.yaml").read_text())
+    values = yaml.safe_load((ROOT / CHART / "values.yaml").read_text())
+    api = more.pop("api")
+    assert more == base
+    host = "relay-api.relay-system"
+    assert api.pop("hostnames") == [host, f"{host}.svc", f"{host}.svc.cluster.local"]
+    assert values["api"] == {
+        "enabled": False,
+        "settings": api,
+        "secret": "relay-api",
+        "secretKeys": ["tokens.yaml"],
+    }
+    (service,) = documents(ROOT / COMPONENTS / "own-api/service.yaml")
+    assert service["metadata"]["name"] == host.partition(".")[0]
+    assert service["spec"]["selector"] == LABELS
+    port = int(api["listen"].rpartition(":")[2])
+    assert f"EXPOSE 9490 9491 {port}\n" in (ROOT / "Dockerfile").read_text()
 
 
 def test_probes_ask_what_they_mean() -> None:

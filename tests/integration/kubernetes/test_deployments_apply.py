@@ -91,6 +91,14 @@ VALUES: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "api": {
+        "api": {
+            "enabled": True,
+            "secretKeys": ["tokens.yaml", "keys"],
+            "settings": {"encryptionKeyFile": "secrets/api/keys"},
+        },
+        "kubernetes": {"enabled": False},
+    },
     "bare": {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
 }
 
@@ -122,7 +130,7 @@ async def test_an_api_server_takes_every_object(cluster: Cluster) -> None:
         "sidecar": kustomized("kubernetes/overlays/sidecar"),
         "components": kustomized(
             "kubernetes/base",
-            *("secrets-by-get", "prometheus-operator", "victoriametrics-operator"),
+            *("secrets-by-get", "prometheus-operator", "victoriametrics-operator", "own-api"),
         ),
         **{name: templated(values) for name, values in VALUES.items()},
     }
@@ -252,6 +260,9 @@ def test_the_chart_passes_helms_own_checks() -> None:
         ("replicas=three", "replicas"),
         ("settings.kubernetes.inCluster=true", "settings"),
         ("settings.listen=127.0.0.1:1", "settings.listen"),
+        ("settings.api.listen=127.0.0.1:1", "settings"),
+        ("api.settings.listen=127.0.0.1:1", "api.settings.listen"),
+        ("api.enabled=true,replicas=2", "api.enabled needs replicas: 1"),
         ("rbac.secrets=all", "rbac.secrets"),
         ("files.note=text", "note"),  # Helm names another place
     ],
@@ -302,6 +313,9 @@ def test_kustomize_and_helm_make_the_same() -> None:
     assert held != get
     right = {"rbac": {"secrets": "get", "finalizer": True}}
     assert comparable(templated(right)) == held
+    api = comparable(kustomized("kubernetes/base", "own-api"))
+    assert comparable(templated({"api": {"enabled": True}})) == api
+    assert len(api) == len(base) + 1
     on = comparable(templated({"kubernetes": {"settings": {"finalizer": True}}}))
     role = ("ClusterRole", "telemetry-relay")
     assert on[role] == comparable(templated({"rbac": {"finalizer": True}}))[role] != base[role]
@@ -321,6 +335,7 @@ def test_the_settings_of_the_chart_load(name: str, tmp_path: Path) -> None:
         else:
             items = source["secret"]["items"]
             data = dict.fromkeys((item["key"] for item in items), "a-token")
+            data["tokens.yaml"] = "- {token: a-token-of-an-admin, user: jane, role: admin}\n"
         for item in items:
             path = tmp_path / item["path"]
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.kubernetes.enabled -}}
 {{- $_ := set $settings "kubernetes" .Values.kubernetes.settings -}}
 {{- end -}}
+{{- if .Values.api.enabled -}}
+{{- if gt (int .Values.replicas) 1 -}}
+{{- fail "api.enabled needs replicas: 1, since each relay would have objects of its own" -}}
+{{- end -}}
+{{- $api := deepCopy .Values.api.settings -}}
+{{- if not (hasKey $api "hostnames") -}}
+{{- $host := printf "%s-api.%s" (include "relay.name" .) .Release.Namespace -}}
+{{- $_ := set $api "hostnames" (list $host (printf "%s.svc" $host) (printf "%s.svc.cluster.local" $host)) -}}
+{{- end -}}
+{{- $_ := set $settings "api" $api -}}
+{{- end -}}
 {{- if and .Values.files (not (hasKey $settings "exporters")) -}}
 {{- $_ := set $settings "exporters" (list (dict "path" "exporters/")) -}}
 {{- end -}}
