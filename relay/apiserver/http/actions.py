@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from aiohttp import web
+
 from relay.apiserver.access.principals import Principal
-from relay.apiserver.http.bodies import RequestBody
+from relay.apiserver.access.self_reviews import Kinds, reviewed
+from relay.apiserver.http.answers import json_answer
+from relay.apiserver.http.bodies import OBJECT_TYPES, RequestBody, read_body
 from relay.apiserver.http.changes import ChangeOutcome, Changer
 from relay.apiserver.http.request_target import ResourceTarget
 from relay.apiserver.merging.managed_fields import JsonObject
@@ -25,6 +29,7 @@ from relay.runtime.event_loop import run_in_thread
 
 ACTION_BYTES_MAX: Final = 512 * 1024
 """Largest body of an object that can only be created."""
+REVIEW_BYTES_MAX: Final = 64 * 1024
 _KEPT: Final = ("name", "generateName", "namespace", "labels", "annotations")
 """Metadata that the answer repeats."""
 
@@ -138,3 +143,17 @@ def _metadata(kind: ResourceKind, given: JsonObject, namespace: str, suffix: str
         raise invalid(kind.names, given.get("name", ""), causes)
     kept: JsonObject = {key: given[key] for key in _KEPT if key in given}
     return {**kept, "creationTimestamp": None}
+
+
+async def answer_review(
+    request: web.BaseRequest, kind: ResourceKind, principal: Principal, kinds: Kinds
+) -> web.StreamResponse:
+    """Answer a review; it changes nothing, and is not on record. Raise ApiRefusalError."""
+    body = await read_body(request, REVIEW_BYTES_MAX, OBJECT_TYPES)
+    check_type(kind, body.value)
+    spec = body.value.get("spec") or {}
+    if not isinstance(spec, dict):
+        raise bad_request("spec must be an object")
+    status = reviewed(kind, principal, kinds, spec)
+    answer = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": {}}
+    return json_answer({**answer, "spec": spec, "status": status}, code=201)

@@ -28,6 +28,7 @@ from relay.apiserver.http.actions import (
     Actions,
     Tap,
     TapRequest,
+    answer_review,
 )
 from relay.apiserver.http.answers import (
     HEADERS,
@@ -60,7 +61,6 @@ from relay.apiserver.http.request_target import (
     read_parameters,
     write_parameters,
 )
-from relay.apiserver.http.reviews import answer_review
 from relay.apiserver.http.watches import Watcher
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import (

@@ -114,4 +114,4 @@ async def test_questions_that_are_none(tmp_path: Path, spec: Any, code: int, sai
         assert found[0] == code
         assert said in found[1]["message"]
         assert (await user.ask("GET", ACCESS))[0] == 405
-        assert (await user.ask("POST", f"{ACCESS}/x", review(ACCESS)))[0] == 405
+        assert (await user.ask("POST", f"{ACCESS}/x", review(ACCESS)))[0] == 404
