@@ -19,7 +19,13 @@ from relay.apiserver.objects.failures import (
     too_large,
     unsupported_media_type,
 )
-from relay.apiserver.objects.field_checks import UnreadableBodyError, read_json
+from relay.apiserver.objects.field_checks import (
+    BODY_VALUES_MAX,
+    TooManyValuesError,
+    UnreadableBodyError,
+    read_json,
+    shape_of,
+)
 from relay.apiserver.objects.writes import APPLY_PATCH
 from relay.config.yaml.document import dotted, parse_documents
 from relay.runtime.event_loop import run_in_thread
@@ -32,6 +38,9 @@ BODY_TIMEOUT_S: Final = 30.0
 """Time for which a body may be on its way."""
 _LARGE_BYTES: Final = 128 * 1024
 """Bodies above this size are read in a thread: it takes milliseconds."""
+YAML_BYTES_MAX: Final = 256 * 1024
+"""YAML takes fifty times as long as JSON."""
+_LARGE_YAML_BYTES: Final = 4 * 1024
 _MAY_BE_YAML: Final = frozenset({YAML, APPLY_PATCH})
 
 
@@ -83,15 +92,21 @@ async def read_body(request: web.BaseRequest, limit: int, accepted: tuple[str, .
         except UnreadableProtobufError as error:
             raise bad_request(str(error)) from error
     try:
-        if len(content) > _LARGE_BYTES:
-            value, duplicates = await run_in_thread(lambda: read_json(content))
-        else:
-            value, duplicates = read_json(content)
+        value, duplicates = await _json(content)
     except UnreadableBodyError as error:
         if media_type in _MAY_BE_YAML:
-            return RequestBody(media_type, _yaml(content))
+            return RequestBody(media_type, await _read_yaml(content))
         raise bad_request(f"the body of the request is not valid JSON: {error}") from error
     return RequestBody(media_type, value, tuple(duplicates))
+
+
+async def _json(content: bytes) -> tuple[Any, list[str]]:
+    try:
+        if len(content) > _LARGE_BYTES:
+            return await run_in_thread(lambda: read_json(content))
+        return read_json(content)
+    except TooManyValuesError as error:
+        raise too_large(f"the body of the request {error}") from error
 
 
 async def read_options(request: web.BaseRequest, limit: int) -> dict[str, Any]:
@@ -102,12 +117,21 @@ async def read_options(request: web.BaseRequest, limit: int) -> dict[str, Any]:
     if media_type_of(request) != JSON:
         raise unsupported_media_type((JSON,))
     try:
-        value, _ = read_json(content)
+        value, _ = await _json(content)
     except UnreadableBodyError as error:
         raise bad_request(f"the body of the request is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise bad_request("the options must be an object")
     return value
+
+
+async def _read_yaml(content: bytes) -> Any:
+    if len(content) > YAML_BYTES_MAX:
+        message = f"Request entity too large: limit of YAML is {YAML_BYTES_MAX}; send JSON"
+        raise too_large(message)
+    if len(content) > _LARGE_YAML_BYTES:
+        return await run_in_thread(lambda: _yaml(content))
+    return _yaml(content)
 
 
 def _yaml(content: bytes) -> Any:
@@ -124,4 +148,8 @@ def _yaml(content: bytes) -> Any:
         raise bad_request(f"error decoding YAML: {subject}{message}")
     if len(documents) != 1:
         raise bad_request("error decoding YAML: the body must be one document")
-    return documents[0].value
+    value = documents[0].value
+    size = shape_of(value)
+    if size is None or size > BODY_VALUES_MAX:
+        raise too_large(f"the body of the request has too many values: limit is {BODY_VALUES_MAX}")
+    return value

@@ -1,7 +1,7 @@
 """Apply JSON patches (RFC 6902) and JSON merge patches (RFC 7386).
 
-Bounds: :data:`OPERATIONS_MAX`, and :data:`COPIED_CHARS_MAX` for what ``copy`` adds. The value given
-is never changed.
+Bounds: :data:`OPERATIONS_MAX`, :data:`COPIED_CHARS_MAX` for what ``copy`` adds, and
+:data:`PATH_CHARS_MAX`. The value given is never changed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from relay.apiserver.merging.typed_values import equal
 
 OPERATIONS_MAX: Final = 10_000
 COPIED_CHARS_MAX: Final = 3 * 1024 * 1024
+PATH_CHARS_MAX: Final = 4096
 
 
 class PatchError(ValueError):
@@ -52,7 +53,10 @@ def json_patched(value: Any, operations: Any) -> Any:
     made = copy.deepcopy(value)
     copied = 0
     for operation in operations:
-        made, size = _applied(made, operation)
+        try:
+            made, size = _applied(made, operation)
+        except RecursionError:
+            raise PatchNotApplicableError("the object would be nested too deeply") from None
         copied += size
         if copied > COPIED_CHARS_MAX:
             raise PatchNotApplicableError(
@@ -101,6 +105,8 @@ def _steps(operation: dict[str, Any], name: str) -> list[str]:
     text = operation.get(name)
     if not isinstance(text, str):
         raise PatchError(f"an operation of a JSON patch needs {name}")
+    if len(text) > PATH_CHARS_MAX:
+        raise PatchError(f"{name} must have at most {PATH_CHARS_MAX} characters")
     if text and not text.startswith("/"):
         raise PatchError(f"{name} must be empty or begin with /")
     return [step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:]]

@@ -7,9 +7,11 @@ it is merged. Directives: ``$patch: replace | delete | merge``, ``$setElementOrd
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from relay.apiserver.merging.field_set import canonical
 from relay.apiserver.merging.json_patch import PatchError
 from relay.apiserver.merging.value_types import Node, reference
 
@@ -55,12 +57,14 @@ class _Merge:
         if retained is not None:
             if not isinstance(retained, list):
                 raise PatchError(f"{_RETAIN} must be a list of fields")
-            made = {key: own for key, own in made.items() if key in retained}
+            kept = {key for key in retained if isinstance(key, str)}
+            made = {key: own for key, own in made.items() if key in kept}
         orders = _taken(patch, _ORDER)
         deletions = _taken(patch, _DELETE)
         for name, gone in deletions.items():
             if isinstance(made.get(name), list):
-                made[name] = [item for item in made[name] if item not in gone]
+                left = {canonical(item) for item in gone}
+                made[name] = [item for item in made[name] if canonical(item) not in left]
         for name, own in patch.items():
             if own is None:
                 made.pop(name, None)
@@ -98,29 +102,35 @@ class _Merge:
             return patch
         items = value if isinstance(value, list) else []
         if key == "":
-            merged = [*items, *(item for item in dict.fromkeys(patch) if item not in items)]
+            known = {canonical(item) for item in items}
+            new = {canonical(item): item for item in patch}
+            merged = [*items, *(item for text, item in new.items() if text not in known)]
             return _in_order(merged, patch, items, key)
         merged = self._items(items, patch, key, node.get("items", {}))
         return _in_order(merged, patch, items, key)
 
     def _items(self, items: list[Any], patch: list[Any], key: str, node: Node) -> list[Any]:
-        made = list(items)
         for own in patch:
             if not isinstance(own, dict):
                 raise PatchError(f"items of a list that is merged by {key} must be objects")
-            if own.get(_DIRECTIVE) == "replace":
-                return [item for item in patch if _DIRECTIVE not in item]
+        if any(own.get(_DIRECTIVE) == "replace" for own in patch):
+            return [item for item in patch if _DIRECTIVE not in item]
+        # By what tells items apart; those of the stored list that it does not are kept as they are.
+        made: dict[str, list[Any]] = {}
+        for item in items:
+            name = canonical(item.get(key) if isinstance(item, dict) else None)
+            made.setdefault(name, []).append(item)
         for own in patch:
             if key not in own:
                 raise PatchError(f"map does not contain declared merge key: {key}")
-            same = [i for i, item in enumerate(made) if item.get(key) == own[key]]
+            name = canonical(own[key])
             if own.get(_DIRECTIVE) == "delete":
-                made = [item for i, item in enumerate(made) if i not in same]
-            elif same:
-                made[same[0]] = self.object(made[same[0]], own, node)
+                made.pop(name, None)
+            elif name in made:
+                made[name][0] = self.object(made[name][0], own, node)
             else:
-                made.append(_added(own))
-        return made
+                made[name] = [_added(own)]
+        return [item for same in made.values() for item in same]
 
 
 def _taken(patch: dict[str, Any], prefix: str) -> dict[str, list[Any]]:
@@ -158,20 +168,29 @@ def _without_directives(patch: dict[str, Any]) -> dict[str, Any]:
 def _in_order(items: list[Any], patched: list[Any], was: list[Any], key: str | None) -> list[Any]:
     """Return merged items in the order of the patch; others find their place by the old order."""
 
-    def identity(item: Any) -> Any:
-        return item.get(key) if key and isinstance(item, dict) else item
+    def identity(item: Any) -> str:
+        return canonical(item.get(key) if key and isinstance(item, dict) else item)
 
-    wanted = [identity(one) for one in patched]
-    old = [identity(one) for one in was]
-    right = sorted(
-        (item for item in items if identity(item) in wanted),
-        key=lambda item: wanted.index(identity(item)),
-    )
-    left = [item for item in items if identity(item) not in wanted]
-    left.sort(key=lambda item: old.index(identity(item)) if identity(item) in old else len(old))
+    wanted = _places(identity(one) for one in patched)
+    old = _places(identity(one) for one in was)
+    right: deque[tuple[str, Any]] = deque()
+    left: deque[tuple[str, Any]] = deque()
+    for item in items:
+        name = identity(item)
+        (right if name in wanted else left).append((name, item))
+    right = deque(sorted(right, key=lambda one: wanted[one[0]]))
+    left = deque(sorted(left, key=lambda one: old.get(one[0], len(old))))
     made: list[Any] = []
     while left and right:
-        first, second = identity(left[0]), identity(right[0])
-        is_before = first in old and second in old and old.index(first) < old.index(second)
-        made.append(left.pop(0) if is_before else right.pop(0))
-    return made + left + right
+        first, second = old.get(left[0][0]), old.get(right[0][0])
+        is_before = first is not None and second is not None and first < second
+        made.append((left if is_before else right).popleft()[1])
+    return [*made, *(item for _, item in (*left, *right))]
+
+
+def _places(names: Iterable[str]) -> dict[str, int]:
+    """Return the first place of each name."""
+    found: dict[str, int] = {}
+    for place, name in enumerate(names):
+        found.setdefault(name, place)
+    return found

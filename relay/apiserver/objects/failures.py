@@ -15,6 +15,10 @@ MODIFIED: Final = (
     "the object has been modified; please apply your changes to the latest version and try again"
 )
 _VALUE_CHARS_MAX: Final = 200
+MESSAGE_CHARS_MAX: Final = 4096
+"""Longest message; a refusal may repeat what a client sent, and is not to grow with it."""
+_CAUSES_MAX: Final = 50
+_CAUSE_CHARS_MAX: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +118,30 @@ class ApiRefusalError(Exception):
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
-            "message": self.message,
+            "message": clipped(self.message, MESSAGE_CHARS_MAX),
             "reason": self.reason,
-            "details": self.details,
+            "details": None if self.details is None else _short(self.details),
             "code": self.code,
         }
         return {key: value for key, value in found.items() if value is not None and value != ""}
+
+
+def clipped(text: str, most: int) -> str:
+    """Return a text with at most some characters, with a sign where it was cut."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _short(details: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        key: clipped(own, _CAUSE_CHARS_MAX) if isinstance(own, str) else own
+        for key, own in details.items()
+    }
+    if "causes" in found:
+        found["causes"] = [
+            {key: clipped(own, _CAUSE_CHARS_MAX) for key, own in cause.items()}
+            for cause in found["causes"][:_CAUSES_MAX]
+        ]
+    return found
 
 
 def _details(

@@ -10,7 +10,9 @@ import binascii
 import copy
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -19,11 +21,20 @@ from relay.apiserver.merging.value_types import Node, reference
 
 DEPTH_MAX: Final = 200
 """Deepest nesting of a body."""
+BODY_VALUES_MAX: Final = 25_000
+"""Values in a body: texts, numbers, lists and objects; deciding on as many takes some 0.1 s."""
+OBJECT_VALUES_MAX: Final = 10_000
+"""Values in an object, without its managedFields: a write of as many takes some 50 ms."""
+_DUPLICATES_MAX: Final = 100
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 
 
 class UnreadableBodyError(ValueError):
     """A body is not JSON."""
+
+
+class TooManyValuesError(ValueError):
+    """A body holds more values than are taken."""
 
 
 class _Repeated(dict[str, Any]):
@@ -33,14 +44,15 @@ class _Repeated(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        keys = [key for key, _ in pairs]
-        self.names = [key for index, key in enumerate(keys) if key in keys[:index]]
+        counts = Counter(key for key, _ in pairs)
+        self.names = [key for key, count in counts.items() if count > 1]
 
 
 def read_json(body: bytes) -> tuple[Any, list[str]]:
     """Return the value of a body, and the paths of fields that are given twice.
 
-    Raise UnreadableBodyError for a body that is not JSON, or is nested too deeply.
+    Raise UnreadableBodyError for a body that is not JSON, or is nested too deeply,
+    TooManyValuesError for one with more than :data:`BODY_VALUES_MAX`.
     """
     has_repeated = False
 
@@ -65,9 +77,12 @@ def read_json(body: bytes) -> tuple[Any, list[str]]:
         raise UnreadableBodyError(f"is nested more than {DEPTH_MAX} levels") from None
     except (ValueError, OverflowError) as error:
         raise UnreadableBodyError(str(error)) from error
-    if _is_too_deep(value):
+    if (size := shape_of(value)) is None:
         raise UnreadableBodyError(f"is nested more than {DEPTH_MAX} levels")
-    return value, list(_repeated(value, "")) if has_repeated else []
+    if size > BODY_VALUES_MAX:
+        raise TooManyValuesError(f"has {size} values: limit is {BODY_VALUES_MAX}")
+    repeated = _repeated(value, "") if has_repeated else iter(())
+    return value, list(islice(repeated, _DUPLICATES_MAX))
 
 
 def _refuse_constant(text: str) -> None:
@@ -81,8 +96,10 @@ def _finite(text: str) -> float:
     return number
 
 
-def _is_too_deep(value: Any) -> bool:
+def shape_of(value: Any) -> int | None:
+    """Return how many values there are in one, itself included; None for one nested too deeply."""
     level = [value]
+    size = 1
     for _ in range(DEPTH_MAX):
         below: list[Any] = []
         for one in level:
@@ -90,10 +107,26 @@ def _is_too_deep(value: Any) -> bool:
                 below += one.values()
             elif isinstance(one, list):
                 below += one
+        size += len(below)
         level = [one for one in below if isinstance(one, dict | list)]
         if not level:
-            return False
-    return True
+            return size
+    return None
+
+
+def size_problem(body: dict[str, Any]) -> str:
+    """Return why an object is too large to be decided on, "" for one that is not."""
+    metadata = body.get("metadata")
+    counted = body
+    if isinstance(metadata, dict) and "managedFields" in metadata:
+        rest = {key: own for key, own in metadata.items() if key != "managedFields"}
+        counted = {**body, "metadata": rest}
+    size = shape_of(counted)
+    if size is None:
+        return f"is nested more than {DEPTH_MAX} levels"
+    if size > OBJECT_VALUES_MAX:
+        return f"has {size} values: limit is {OBJECT_VALUES_MAX}"
+    return ""
 
 
 def _repeated(value: Any, path: str) -> Iterator[str]:

@@ -32,9 +32,10 @@ from relay.apiserver.objects.failures import (
     conflict,
     invalid,
     invalid_value,
+    too_large,
     unprocessable,
 )
-from relay.apiserver.objects.field_checks import Fitting
+from relay.apiserver.objects.field_checks import Fitting, size_problem
 from relay.apiserver.objects.kinds import ResourceKind
 from relay.apiserver.objects.masking import (
     masked,
@@ -247,6 +248,7 @@ def apply(request: WriteRequest, live: JsonObject | None, config: Any) -> WriteR
     if options.duplicates and options.field_validation == "Strict":
         said = ", ".join(f'duplicate field "{path}"' for path in options.duplicates)
         raise bad_request(f"error strict decoding patch: {said}")
+    _check_size(config)
     base: JsonObject = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {}}
     before = base if live is None else live
     if request.is_secret:
@@ -337,6 +339,7 @@ def _fitted(
 ) -> tuple[JsonObject, list[str]]:
     """Return an object with known fields only and with defaults, and warnings."""
     kind, options = request.kind, request.options
+    _check_size(body)
     fitting = Fitting(kind.definitions, defaults=kind.is_custom, strict_types=not kind.is_custom)
     # Metadata is read as Go reads it, whatever the kind.
     of_metadata = Fitting(kind.definitions, defaults=False, strict_types=True)
@@ -356,6 +359,12 @@ def _fitted(
         said = "strict decoding error: " + ", ".join(found)
         raise _undecodable(kind, said, is_patch=is_patch)
     return value, found if options.field_validation == "Warn" else []
+
+
+def _check_size(body: JsonObject) -> None:
+    problem = size_problem(body)
+    if problem:
+        raise too_large(f"the object {problem}")
 
 
 def _undecodable(kind: ResourceKind, message: str, *, is_patch: bool) -> ApiRefusalError:
