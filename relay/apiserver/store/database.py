@@ -7,6 +7,8 @@ Rules:
   ``<path>.lock`` that the kernel drops however the process ends.
 * ``application_id`` says whose file it is, ``user_version`` its format; a newer one is refused.
 * Secrets are sealed by :class:`~relay.apiserver.store.encryption.ValueCipher` where there is one.
+* SQLite goes on writing into files that were deleted: their names are looked at before each
+  transaction. What was deleted is written anew; what was replaced is left alone, and refused.
 
 Methods block and belong into threads; one thread at a time may call them.
 """
@@ -14,6 +16,7 @@ Methods block and belong into threads; one thread at a time may call them.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -25,6 +28,7 @@ from typing import Final
 from relay.apiserver.store.encryption import SealedValueError, ValueCipher
 from relay.apiserver.store.errors import StoreFullError, StoreUnusableError
 
+_log: Final = logging.getLogger("relay.api")
 FORMAT: Final = 1
 APPLICATION_ID: Final = 0x72656C61
 _SEALED: Final = 1
@@ -50,6 +54,14 @@ _PUT: Final = (
 )
 _DELETE: Final = "DELETE FROM objects WHERE kind = ? AND project = ? AND namespace = ? AND name = ?"
 _SECRETS: Final = "secrets"
+_UNCLEAN: Final = "unclean"
+"""Counter that is there from the sealing of Secrets until nothing is left of them in the file."""
+WAL_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Size to which the WAL is cut after a reader has kept it from being written back."""
+_WAL_PAGES: Final = 1000
+_MIB: Final = 1024 * 1024
+_Identity = tuple[int, int]
+"""Device and inode of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,10 @@ class ObjectDatabase:
         self._cipher = cipher
         self._lock = -1
         self._connection: sqlite3.Connection | None = None
+        self._wal = path.with_name(f"{path.name}-wal")
+        self._draft = path.with_name(f"{path.name}.new")
+        self._files: tuple[_Identity | None, _Identity | None] = (None, None)
+        """Database and WAL as they were opened."""
 
     def __repr__(self) -> str:
         return f"<ObjectDatabase {self._path}>"
@@ -95,8 +111,10 @@ class ObjectDatabase:
             # SQLite gives the files beside it the mode of the database.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
             self._path.chmod(0o600)
+            self._draft.unlink(missing_ok=True)
             self._connection = self._connected()
             self._check_format()
+            self._files = self._present_files()
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise StoreUnusableError(f"{self._path}: cannot be opened: {error}") from error
@@ -120,8 +138,52 @@ class ObjectDatabase:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA wal_autocheckpoint = 1000")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
         return connection
+
+    def _present_files(self) -> tuple[_Identity | None, _Identity | None]:
+        return _identity(self._path), _identity(self._wal)
+
+    def _keep_files(self) -> None:
+        """Write the database anew if a file of it was deleted; raise StoreUnusableError."""
+        found = self._present_files()
+        if found == self._files:
+            return
+        if found[0] not in (None, self._files[0]):
+            raise StoreUnusableError(
+                f"{self._path}: was replaced while the relay runs: put the file back that it had, "
+                "or restart the relay to use this one"
+            )
+        try:
+            with closing(sqlite3.connect(self._new_draft())) as copy:
+                self._opened.backup(copy)
+            # The pages are the same: a WAL that is still there would make no difference.
+            self._take_over_draft()
+        except (sqlite3.Error, OSError) as error:
+            self._draft.unlink(missing_ok=True)
+            raise StoreUnusableError(
+                f"{self._path}: was deleted while the relay runs, and cannot be written anew: "
+                f"{error}"
+            ) from error
+        _log.error("%s was deleted while the relay runs, and is written anew", self._path)
+
+    def _new_draft(self) -> Path:
+        self._draft.unlink(missing_ok=True)
+        os.close(os.open(self._draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        return self._draft
+
+    def _take_over_draft(self) -> None:
+        """Go on with a whole copy of the database in its place."""
+        _sync(self._draft)
+        self._draft.rename(self._path)
+        _sync(self._path.parent)
+        for name in ("-wal", "-shm"):
+            self._path.with_name(f"{self._path.name}{name}").unlink(missing_ok=True)
+        self._opened.close()
+        self._connection = self._connected()
+        self._check_format()
+        self._files = self._present_files()
 
     def _check_format(self) -> None:
         connection = self._opened
@@ -193,16 +255,15 @@ class ObjectDatabase:
                 for *place, sealed, value in connection.execute(query, (_SECRETS,))
                 if sealed == _PLAIN or not self._cipher.is_current(value)
             ]
-            connection.execute("BEGIN IMMEDIATE")
-            for key, sealed, value in stale:
-                fresh = self._cipher.seal(self._unsealed(key, sealed, value), key.place)
-                place = (key.kind, key.project, key.namespace, key.name)
-                connection.execute(update, (_SEALED, fresh, *place))
-            connection.execute("COMMIT")
             if stale:
-                # What was overwritten is gone from the WAL and the free pages, too.
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                connection.execute("VACUUM")
+                connection.execute("BEGIN IMMEDIATE")
+                for key, sealed, value in stale:
+                    fresh = self._cipher.seal(self._unsealed(key, sealed, value), key.place)
+                    place = (key.kind, key.project, key.namespace, key.name)
+                    connection.execute(update, (_SEALED, fresh, *place))
+                connection.execute("INSERT OR REPLACE INTO counters VALUES (?, 1)", (_UNCLEAN,))
+                connection.execute("COMMIT")
+            self._clean()
         except sqlite3.Error as error:
             self._roll_back()
             raise StoreUnusableError(f"{self._path}: cannot be written: {error}") from error
@@ -211,11 +272,31 @@ class ObjectDatabase:
             raise
         return len(stale)
 
+    def _clean(self) -> None:
+        """Remove what was overwritten from the WAL and the free pages, too, if that is due."""
+        query = "SELECT count(*) FROM counters WHERE name = ?"
+        if not self._opened.execute(query, (_UNCLEAN,)).fetchone()[0]:
+            return
+        try:
+            self._opened.execute("VACUUM INTO ?", (str(self._new_draft()),))
+            # The pages are others: nothing of the WAL may be read into them.
+            self._opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._take_over_draft()
+            self._opened.execute("DELETE FROM counters WHERE name = ?", (_UNCLEAN,))
+        except (sqlite3.Error, OSError) as error:
+            self._draft.unlink(missing_ok=True)
+            needed = self._path.stat().st_size // _MIB + 1
+            raise StoreUnusableError(
+                f"{self._path}: what was not encrypted cannot be removed, which needs {needed} MiB "
+                f"of room: {error}"
+            ) from error
+
     def write(self, changes: Sequence[Change]) -> None:
         """Make changes durable, all or none; versions must rise.
 
         Raise StoreFullError where the disk is full, StoreUnusableError for any other reason.
         """
+        self._keep_files()
         connection = self._opened
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -258,17 +339,14 @@ class ObjectDatabase:
             os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
             if target.exists():
                 raise StoreUnusableError(f"{target}: exists already")
+            address = f"{self._path.absolute().as_uri()}?mode=rw"  # it is not made anew
             with (
-                closing(sqlite3.connect(self._path)) as source,
+                closing(sqlite3.connect(address, uri=True)) as source,
                 closing(sqlite3.connect(draft)) as copy,
             ):
                 source.backup(copy)
                 copy.execute("PRAGMA journal_mode = DELETE")
-            descriptor = os.open(draft, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _sync(draft)
             draft.rename(target)
         except (sqlite3.Error, OSError) as error:
             raise StoreUnusableError(f"{target}: the copy failed: {error}") from error
@@ -288,3 +366,21 @@ class ObjectDatabase:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _identity(path: Path) -> _Identity | None:
+    """Return device and inode of a file, None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a directory, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

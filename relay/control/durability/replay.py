@@ -184,15 +184,14 @@ class Replay:
     def raised(self, lows: dict[SinkKey, tuple[int, ...]]) -> dict[SinkKey, tuple[int, ...]]:
         """Raise the low positions of sinks by what they had finished before the start."""
         gate = self._replay_gate
-        raised = {}
+        raised = dict(lows)
         highest = max(self._highest_known, self._checkpoint.next)
-        for (exporter, sink), found in lows.items():
+        for key, found in lows.items():
             if gate is None and min(found) >= highest:
-                raised[exporter, sink] = found  # as almost all of ten thousand
-                continue
-            known = self._known(exporter, sink, len(found))
+                continue  # as almost all of ten thousand
+            known = self._known(*key, len(found))
             limits = map(gate.low_max, known) if gate is not None else found
-            raised[exporter, sink] = tuple(map(max, map(min, found, limits), known))
+            raised[key] = tuple(map(max, map(min, found, limits), known))
         return raised
 
     def next_of(self, following: int) -> int:
