@@ -25,6 +25,7 @@ from relay.apiserver.store.encryption import ValueCipher
 from relay.apiserver.store.served_objects import ServedObjects
 from relay.config.settings.addresses import is_loopback
 from relay.config.settings.settings import ListenAddress, ServerTls
+from relay.receiver.http.connection_limit import connections_max
 from relay.receiver.http.listener import Listener
 from relay.receiver.http.tls import server_context
 from relay.runtime.errors import ConfigError, Fault
@@ -111,7 +112,7 @@ class ApiServer:
             self.objects,
             authentication,
             tenancy=options.tenancy,
-            limits=options.limits,
+            limits=options.limits.within(connections_max("api")),
             clock=time.time,
             stamp=new_stamp,
             hooks=self._hooks,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from relay.apiserver.objects.failures import too_many_requests
@@ -22,8 +22,24 @@ class ApiLimits:
     """Objects of one kind in one project."""
     requests_per_user_max: int = 100
     """Requests of one user in one project that are in progress; watches are apart."""
+    requests_per_project_max: int = 200
     watches_per_user_max: int = 100
     watches_per_project_max: int = 1000
+    bytes_per_project_max: int = 128 * 1024 * 1024
+    """Bodies and answers of one project that are on their way; one alone may be larger."""
+
+    def within(self, connections: int) -> ApiLimits:
+        """Return limits by which no project takes more than a quarter of some connections each."""
+        most = max(1, connections // 4)
+        return replace(
+            self,
+            requests_per_project_max=min(self.requests_per_project_max, most),
+            watches_per_project_max=min(self.watches_per_project_max, most),
+        )
+
+
+class TooMuchOnItsWayError(ConnectionError):
+    """A client does not read, and the project has too much on its way already."""
 
 
 class Usage:
@@ -33,7 +49,9 @@ class Usage:
         self.limits: Final = limits
         self._requests: dict[tuple[str, str], int] = {}
         self._watches: dict[tuple[str, str], int] = {}
+        self._requests_of_project: dict[str, int] = {}
         self._watches_of_project: dict[str, int] = {}
+        self._bytes: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return f"<Usage: {self.watches} watches>"
@@ -55,8 +73,31 @@ class Usage:
         key = (user, project)
         if self._requests.get(key, 0) >= most:
             raise too_many_requests(f"{most} requests of {user} are in progress already")
-        with _counted(self._requests, key):
+        most = self.limits.requests_per_project_max
+        if self._requests_of_project.get(project, 0) >= most:
+            raise too_many_requests(f"{most} requests of the project are in progress already")
+        with _counted(self._requests, key), _counted(self._requests_of_project, project):
             yield
+
+    @contextmanager
+    def carried(self, project: str, size: int) -> Iterator[None]:
+        """Count bytes for the duration of the block; raise ApiRefusalError above the limit."""
+        if not self._has_room(project, size):
+            raise too_many_requests("bodies and answers of the project wait for their clients", 5)
+        with _counted(self._bytes, project, size):
+            yield
+
+    @contextmanager
+    def sent(self, project: str, size: int) -> Iterator[None]:
+        """Count bytes of an open answer; raise TooMuchOnItsWayError above the limit."""
+        if not self._has_room(project, size):
+            raise TooMuchOnItsWayError("answers of the project wait for their clients")
+        with _counted(self._bytes, project, size):
+            yield
+
+    def _has_room(self, project: str, size: int) -> bool:
+        used = self._bytes.get(project, 0)
+        return not used or used + size <= self.limits.bytes_per_project_max
 
     @contextmanager
     def watch(self, user: str, project: str) -> Iterator[None]:
@@ -73,11 +114,11 @@ class Usage:
 
 
 @contextmanager
-def _counted(counts: dict[_Key, int], key: _Key) -> Iterator[None]:
-    counts[key] = counts.get(key, 0) + 1
+def _counted(counts: dict[_Key, int], key: _Key, number: int = 1) -> Iterator[None]:
+    counts[key] = counts.get(key, 0) + number
     try:
         yield
     finally:
-        counts[key] -= 1
+        counts[key] -= number
         if not counts[key]:
             del counts[key]

@@ -7,6 +7,7 @@ between. A token whose version is no longer in the ring of events is refused wit
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -18,6 +19,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from relay.apiserver.access.limits import Usage
 from relay.apiserver.access.principals import EVERY_PROJECT
 from relay.apiserver.http.answers import HEADERS, AnswerForm, encode, json_answer
 from relay.apiserver.http.request_target import ReadParameters, ResourceTarget
@@ -57,6 +59,8 @@ _WRITE_BYTES: Final = 1024 * 1024
 _WHOLE_BYTES_MAX: Final = 2 * 1024 * 1024
 """Largest list that is sent at once."""
 _PROJECTS_SHOWN: Final = 5
+WRITE_TIMEOUT_S: Final = 60.0
+"""Time that a client may take to read a mebibyte of a list."""
 
 Clock = Callable[[], float]
 ComputedStatus = Callable[[ResourceKind, StoredObject], bytes | None]
@@ -250,10 +254,15 @@ class Reader:
     """Answers get and list from the store; ``clock`` is Unix time."""
 
     def __init__(
-        self, objects: ServedObjects, clock: Clock, computed: ComputedStatus = nothing_computed
+        self,
+        objects: ServedObjects,
+        clock: Clock,
+        usage: Usage,
+        computed: ComputedStatus = nothing_computed,
     ) -> None:
         self._objects = objects
         self._clock = clock
+        self._usage = usage
         self._computed = computed
 
     def __repr__(self) -> str:
@@ -329,7 +338,8 @@ class Reader:
             metadata["continue"] = _token(version, (last.project, last.namespace, last.name))
             if not wanted.labels.requirements and not wanted.fields.terms:
                 metadata["remainingItemCount"] = left
-        return await self._answer(request, wanted, page, metadata, form, included)
+        with self._usage.carried(project, sum(len(one.shown) for one in page)):
+            return await self._answer(request, wanted, page, metadata, form, included)
 
     async def _page(
         self, wanted: Selection, start: tuple[str, str, str], limit: int
@@ -395,11 +405,19 @@ async def _stream(request: web.BaseRequest, pieces: list[bytes]) -> web.StreamRe
     response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/json"})
     response.content_length = sum(map(len, pieces))
     await response.prepare(request)
+    try:
+        await _write(response, pieces)
+    except TimeoutError:
+        raise ConnectionAbortedError("the client does not read its list") from None
+    return response
+
+
+async def _write(response: web.StreamResponse, pieces: list[bytes]) -> None:
     for piece in pieces:
         for index in range(0, len(piece), _WRITE_BYTES):
-            await response.write(piece[index : index + _WRITE_BYTES])
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await response.write(piece[index : index + _WRITE_BYTES])
     await response.write_eof()
-    return response
 
 
 def _token(version: int, place: tuple[str, str, str]) -> str:
@@ -413,7 +431,7 @@ def _read_token(text: str) -> tuple[int, tuple[str, str, str]]:
         value = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
         project, namespace, name = value["after"]
         version = value["v"]
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
         raise bad_request("invalid continue token: continue key is not valid") from error
     place = (project, namespace, name)
     if not isinstance(version, int) or not all(isinstance(one, str) for one in place):

@@ -159,9 +159,9 @@ class ApiService:
         self._tenancy = tenancy
         self._usage = Usage(limits)
         self._closing = asyncio.Event()
-        self._reader = Reader(objects, clock, hooks.computed)
+        self._reader = Reader(objects, clock, self._usage, hooks.computed)
         self._computed = ComputedStatuses(hooks.computed)
-        self._watcher = Watcher(objects, clock, self._closing)
+        self._watcher = Watcher(objects, clock, self._closing, self._usage)
         self.changer: Final = Changer(objects, limits, stamp)
         self._actions = ActionRunner(hooks.actions, self.changer)
         self.files: Final = FileObjects(objects, self.changer)
@@ -282,7 +282,10 @@ class ApiService:
         with self._usage.request(call.principal.user, call.project):
             if verb in READING:
                 return await self._read(call)
-            return await self._change(call, verb)
+            most = self._usage.limits.body_bytes_max
+            size = call.request.content_length
+            with self._usage.carried(call.project, most if size is None else min(size, most)):
+                return await self._change(call, verb)
 
     def _verb(self, call: _Call) -> str:
         """Return the verb of a request; raise ApiRefusalError for a method that is not served."""

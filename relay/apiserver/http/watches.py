@@ -13,6 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
+from relay.apiserver.access.limits import Usage
 from relay.apiserver.http.answers import HEADERS, AnswerForm, encode
 from relay.apiserver.http.reads import Clock, Selection, version_of
 from relay.apiserver.http.request_target import ReadParameters
@@ -32,13 +33,18 @@ _IDLE_CHECK_S: Final = 5.0
 """Time until a client that is gone is noticed while nothing happens."""
 _EVENTS: Final = 100
 """Events that are rendered before others run."""
+_WRITE_BYTES: Final = 256 * 1024
+"""Bytes that are rendered before they are sent; an event more at most."""
 
 
 class Watcher:
     """Answers watches; ``closing`` ends them all."""
 
-    def __init__(self, objects: ServedObjects, clock: Clock, closing: asyncio.Event) -> None:
+    def __init__(
+        self, objects: ServedObjects, clock: Clock, closing: asyncio.Event, usage: Usage
+    ) -> None:
         self._objects = objects
+        self._usage = usage
         self._clock = clock
         self._closing = closing
 
@@ -59,7 +65,7 @@ class Watcher:
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/json"})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        stream = _EventStream(request, response, wanted, form, self._clock)
+        stream = _EventStream(request, response, wanted, form, self._clock, self._usage)
         loop = asyncio.get_running_loop()
         asked = parameters.timeout_s or TIMEOUT_DEFAULT_S
         deadline = loop.time() + min(asked, TIMEOUT_MAX_S)
@@ -83,14 +89,14 @@ class Watcher:
         if not begins_with_state:
             return version or self._objects.version
         position = self._objects.version
-        found = [
+        stored = [
             one
             for project in self._projects(wanted)
             for one in self._objects.listed(
                 wanted.target.kind.storage_key, project, wanted.target.namespace
             )
-            if wanted.matches(one)
         ]
+        found = await wanted.selected(stored, self._objects.turns)
         for index in range(0, len(found), _EVENTS):
             await stream.send([("ADDED", one) for one in found[index : index + _EVENTS]])
         if parameters.initial_events and parameters.bookmarks:
@@ -171,8 +177,10 @@ class _EventStream:
         wanted: Selection,
         form: AnswerForm,
         clock: Clock,
+        usage: Usage,
     ) -> None:
         self._request = request
+        self._usage = usage
         self._response = response
         self._wanted = wanted
         self._form = form
@@ -186,11 +194,16 @@ class _EventStream:
         return transport is None or transport.is_closing()
 
     async def send(self, events: list[tuple[str, StoredObject]]) -> None:
-        """Send events at once."""
-        lines = [
-            b'{"type":"%b","object":%b}\n' % (kind.encode(), self._body(one))
-            for kind, one in events
-        ]
+        """Send events, as few at once as are large."""
+        lines: list[bytes] = []
+        size = 0
+        for kind, one in events:
+            line = b'{"type":"%b","object":%b}\n' % (kind.encode(), self._body(one))
+            lines.append(line)
+            size += len(line)
+            if size >= _WRITE_BYTES:
+                await self._write(b"".join(lines))
+                lines, size = [], 0
         await self._write(b"".join(lines))
 
     def _body(self, one: StoredObject) -> bytes:
@@ -223,5 +236,6 @@ class _EventStream:
     async def _write(self, data: bytes) -> None:
         if not data:
             return
-        async with asyncio.timeout(WRITE_TIMEOUT_S):
-            await self._response.write(data)
+        with self._usage.sent(self._wanted.project, len(data)):
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await self._response.write(data)
