@@ -94,10 +94,10 @@ class EventRing:
     def append(self, event: StoreEvent) -> None:
         """Add an event and wake those who wait."""
         self._events.append(event)
-        self._bytes += len(event.last.shown)
+        self._bytes += _size(event)
         while len(self._events) > self._events_max or self._bytes > self._bytes_max:
             gone = self._events.popleft()
-            self._bytes -= len(gone.last.shown)
+            self._bytes -= _size(gone)
             self._oldest = gone.version
         for project in (event.last.project, ANY_PROJECT):
             waited = self._waited.pop(project, None)
@@ -118,6 +118,12 @@ class EventRing:
     def changed(self, project: str) -> asyncio.Event:
         """Return the event that is set at the next change in a project; "*" stands for any."""
         return self._waited.setdefault(project, asyncio.Event())
+
+
+def _size(event: StoreEvent) -> int:
+    """Return the bytes that an event keeps: a Secret's values, too, which nobody is shown."""
+    last = event.last
+    return len(last.raw) + (0 if last.shown is last.raw else len(last.shown))
 
 
 class _Versions:

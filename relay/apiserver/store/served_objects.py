@@ -6,6 +6,8 @@ Rules:
 * Writes of one object happen one after the other; those of several share a transaction.
 * There is one counter of versions; events of a kind have rising ones.
 * A write that fails leaves nothing behind; its version is never given again.
+* An object, and all of a project, have a size that users cannot exceed; what the relay writes
+  itself, in the background, is not refused.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Final
 import msgspec
 
 from relay.apiserver.merging.managed_fields import JsonObject
+from relay.apiserver.objects.failures import too_large, too_many_requests
 from relay.apiserver.objects.masking import masked
 from relay.apiserver.store.commit_writer import CommitStatistics, CommitWriter
 from relay.apiserver.store.database import Change, ObjectDatabase, ObjectKeyInStore
@@ -27,6 +30,10 @@ from relay.runtime.turn_queue import TurnQueue
 
 _encoder: Final = msgspec.json.Encoder(order="sorted")
 SECRETS: Final = "secrets"
+OBJECT_BYTES_MAX: Final = 3 * 1024 * 1024
+"""One object as JSON: the largest body, and its managedFields."""
+PROJECT_BYTES_MAX: Final = 256 * 1024 * 1024
+"""All objects of a project: they are kept in memory."""
 
 Decide = Callable[[StoredObject | None], JsonObject | None]
 """Returns the new object, None for its deletion; an error it raises ends the write."""
@@ -59,8 +66,13 @@ class ServedObjects:
     ``turns`` are those of everything that the API does.
     """
 
-    def __init__(self, database: ObjectDatabase) -> None:
+    def __init__(
+        self, database: ObjectDatabase, *, project_bytes_max: int = PROJECT_BYTES_MAX
+    ) -> None:
         self._database = database
+        self._project_bytes_max = project_bytes_max
+        self._bytes: dict[str, int] = {}
+        """Bytes of objects by project."""
         self.turns: Final = TurnQueue()
         self._partitions: dict[tuple[str, str], _Partition] = {}
         self._projects: dict[str, set[str]] = {}
@@ -88,6 +100,7 @@ class ServedObjects:
             partition = self._partition(key.kind, key.project)
             place = (key.namespace, key.name)
             partition.objects[place] = _stored(key, version, raw)
+            self._bytes[key.project] = self._bytes.get(key.project, 0) + len(raw)
             keys.setdefault((key.kind, key.project), []).append(place)
         for where, places in keys.items():
             self._partitions[where].order = sorted(places)
@@ -182,6 +195,8 @@ class ServedObjects:
         else:
             made = _versioned(key, value, version)
             raw = made.raw
+            if not in_background:
+                self._check_room(key.project, len(raw), 0 if live is None else len(live.raw))
         done = self._writer.submit(Change(key, version, raw), can_wait=in_background)
         free = self._busy[key] = asyncio.get_running_loop().create_future()
         # The next write waits for this one, even if the request of this one is gone.
@@ -190,6 +205,18 @@ class ServedObjects:
         # Those of one transaction are answered one after the other.
         await self.turns.turn(in_background=in_background)
         return made
+
+    def _check_room(self, project: str, size: int, before: int) -> None:
+        """Raise ApiRefusalError for an object that has grown beyond a limit."""
+        if size <= before:
+            return
+        if size > OBJECT_BYTES_MAX:
+            raise too_large(
+                f"the object has {size} bytes with its managedFields: limit is {OBJECT_BYTES_MAX}"
+            )
+        if self._bytes.get(project, 0) + size - before > self._project_bytes_max:
+            most = self._project_bytes_max
+            raise too_many_requests(f"the objects of the project have {most} bytes already", 60)
 
     @staticmethod
     def unchanged() -> Exception:
@@ -216,6 +243,8 @@ class ServedObjects:
             elif before is not None:
                 del partition.objects[place]
                 del partition.order[bisect_left(partition.order, place)]
+            grown = (len(after.raw) if after else 0) - (len(before.raw) if before else 0)
+            self._bytes[key.project] = self._bytes.get(key.project, 0) + grown
             self._visible = change.version
             last = after
             if last is None:
