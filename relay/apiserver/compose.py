@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
 
+from aiohttp import web
+
+from relay.apiserver.access.foreign_pages import foreign_page
 from relay.apiserver.access.oidc import OidcAuthentication, OidcOptions, key_source
 from relay.apiserver.access.token_file import TokenFile
 from relay.apiserver.access.tokens import NoAuthentication, UserAuthentication
@@ -19,7 +22,7 @@ from relay.apiserver.object_finalizers import ObjectFinalizers
 from relay.apiserver.object_source import ApiResources
 from relay.apiserver.object_statuses import ObjectStatuses
 from relay.apiserver.objects.kinds import ResourceKind
-from relay.apiserver.server import ApiOptions, ApiServer, refuse_foreign_pages
+from relay.apiserver.server import ApiOptions, ApiServer
 from relay.apiserver.store.encryption import read_cipher
 from relay.apiserver.store.errors import StoreUnusableError
 from relay.apiserver.store.event_ring import StoredObject
@@ -172,6 +175,11 @@ class OwnApi:
 
     def __repr__(self) -> str:
         return f"<OwnApi {self._server!r}>"
+
+
+def refuse_foreign_pages(request: web.BaseRequest) -> str:
+    """Return why a request is not taken without authentication, "" for one that is."""
+    return foreign_page(request.headers)
 
 
 def make_api(settings: Settings, tools: ExporterTools) -> OwnApi | None:

@@ -32,7 +32,6 @@ from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
 
 _log: Final = logging.getLogger("relay.api")
-_LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,25 +168,3 @@ class ApiServer:
     def addresses(self) -> list[ListenAddress]:
         """Bound addresses: with TLS, and without where there is one."""
         return [listener.address for listener in self._listeners]
-
-
-def refuse_foreign_pages(request: web.BaseRequest) -> str:
-    """Return why a request may come from a web page of somebody else, "" if it cannot.
-
-    For an API without authentication: a browser sends ``Origin`` with what a page makes it send,
-    and the page's own name as ``Host`` if that name resolves to this machine.
-    """
-    host = _name_of(request.headers.get("Host", ""))
-    if host and host not in _LOCAL_HOSTS:
-        return f'the Host "{host[:80]}" is not a name of this machine'
-    origin = request.headers.get("Origin", "")
-    if origin and _name_of(origin.partition("://")[2]) not in _LOCAL_HOSTS:
-        return f'requests of pages of "{origin[:80]}" are not taken'
-    return ""
-
-
-def _name_of(authority: str) -> str:
-    """Return the host of ``host:port``."""
-    if authority.startswith("["):
-        return authority[1:].partition("]")[0].lower()
-    return authority.partition(":")[0].lower()

@@ -1,4 +1,4 @@
-"""Projects that do not see each other, all of them at once, Secrets, limits and foreign pages.
+"""Projects that do not see each other, all of them at once, Secrets and limits.
 
 Every verb on every resource by every wrong user: tests/integration/apiserver/test_every_verb.py.
 """
@@ -15,7 +15,6 @@ import pytest
 
 from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.objects.kinds import ResourceKind, served_kinds
-from relay.apiserver.server import refuse_foreign_pages
 from tests.kit.apiserver.running import (
     ADMIN,
     LocalApi,
@@ -188,18 +187,3 @@ async def test_limits_are_told(tmp_path: Path) -> None:
         async with admin.watch(path):
             code, status, headers = await admin.ask_all("GET", f"{path}?watch=1")
             assert (code, headers["Retry-After"]) == (429, "5")
-
-
-async def test_an_open_api_takes_nothing_from_foreign_pages(tmp_path: Path) -> None:
-    async with local_api(tmp_path, allows_request=refuse_foreign_pages) as api:
-        admin = api.user(ADMIN)
-        path = path_of("exporters")
-        for headers, code in (
-            ({}, 200),
-            ({"Origin": "http://localhost:3000"}, 200),
-            ({"Origin": "https://evil.example"}, 403),
-            ({"Origin": "null"}, 403),
-            ({"Host": "evil.example"}, 403),
-            ({"Host": "[::1]:9492"}, 200),
-        ):
-            assert (await admin.ask("GET", path, **headers))[0] == code, headers
