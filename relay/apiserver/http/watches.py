@@ -1,8 +1,9 @@
 """Answer watches: the events of a kind after a version, as lines of JSON.
 
 A watch reads the ring of events at its own pace; one that falls behind its oldest event gets an
-ERROR event with 410 and ends. A watch without a version, or with 0, or that asks for initial
-events, begins with every object as ADDED.
+ERROR event with 410 and ends. Changes of other projects neither wake a watch nor leave it behind.
+A watch without a version, or with 0, or that asks for initial events, begins with every object as
+ADDED.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from relay.apiserver.http.request_target import ReadParameters
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import expired, version_too_large
 from relay.apiserver.objects.table import partial_metadata, table
-from relay.apiserver.store.event_ring import StoredObject, StoreEvent, VersionExpiredError
+from relay.apiserver.store.event_ring import (
+    RingFollower,
+    StoredObject,
+    StoreEvent,
+    VersionExpiredError,
+)
 from relay.apiserver.store.served_objects import ServedObjects
 
 INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
@@ -29,10 +35,12 @@ TIMEOUT_DEFAULT_S: Final = 1800
 TIMEOUT_MAX_S: Final = 3600
 WRITE_TIMEOUT_S: Final = 60.0
 """Time that a client may take to read what is sent."""
-_IDLE_CHECK_S: Final = 5.0
+GONE_CHECK_S: Final = 5.0
 """Time until a client that is gone is noticed while nothing happens."""
 _EVENTS: Final = 100
-"""Events that are rendered before others run."""
+"""Events that are looked at before others run."""
+_EVENTS_IN_TURN: Final = 20
+"""Events that are rendered in one turn: a millisecond."""
 _WRITE_BYTES: Final = 256 * 1024
 """Bytes that are rendered before they are sent; an event more at most."""
 
@@ -47,9 +55,21 @@ class Watcher:
         self._usage = usage
         self._clock = clock
         self._closing = closing
+        self._open: dict[RingFollower, _EventStream] = {}
+        self._looking: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Watcher of {self._objects!r}>"
+        return f"<Watcher of {self._objects!r}: {len(self._open)} watches>"
+
+    async def _look_after(self) -> None:
+        """Wake watches whose clients are gone, and at the end all, as long as any is open."""
+        while self._open and not self._closing.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GONE_CHECK_S):
+                    await self._closing.wait()
+            for follower, stream in self._open.items():
+                if stream.is_gone or self._closing.is_set():
+                    follower.wake()
 
     async def watch(
         self,
@@ -69,10 +89,19 @@ class Watcher:
         loop = asyncio.get_running_loop()
         asked = parameters.timeout_s or TIMEOUT_DEFAULT_S
         deadline = loop.time() + min(asked, TIMEOUT_MAX_S)
-        with suppress(ConnectionError, TimeoutError):
-            position = await self._initial(stream, wanted, parameters, version)
-            await self._follow(stream, wanted, parameters, position, deadline)
-            await response.write_eof()
+        ring, follower = self._objects.ring(wanted.target.kind.storage_key), RingFollower()
+        ring.follow(wanted.project, follower)
+        self._open[follower] = stream
+        if self._looking is None or self._looking.done():
+            self._looking = loop.create_task(self._look_after())
+        try:
+            with suppress(ConnectionError, TimeoutError):
+                position = await self._initial(stream, wanted, parameters, version)
+                await self._follow(stream, wanted, parameters, follower, position, deadline)
+                await response.write_eof()
+        finally:
+            ring.leave(wanted.project, follower)
+            del self._open[follower]
         return response
 
     async def _initial(
@@ -98,7 +127,7 @@ class Watcher:
         ]
         found = await wanted.selected(stored, self._objects.turns)
         for index in range(0, len(found), _EVENTS):
-            await stream.send([("ADDED", one) for one in found[index : index + _EVENTS]])
+            await self._send(stream, [("ADDED", one) for one in found[index : index + _EVENTS]])
         if parameters.initial_events and parameters.bookmarks:
             await stream.bookmark(position, is_initial_end=True)
         return position
@@ -112,6 +141,7 @@ class Watcher:
         stream: _EventStream,
         wanted: Selection,
         parameters: ReadParameters,
+        follower: RingFollower,
         position: int,
         deadline: float,
     ) -> None:
@@ -119,7 +149,8 @@ class Watcher:
         ring = self._objects.ring(wanted.target.kind.storage_key)
         bookmark_at = loop.time() + BOOKMARK_S
         while not self._closing.is_set():
-            changed, current = ring.changed(wanted.project), self._objects.version
+            follower.begin()
+            current = self._objects.version
             try:
                 events = ring.after(position, _EVENTS)
             except VersionExpiredError:
@@ -127,9 +158,9 @@ class Watcher:
                 await stream.error(expired(message).status())
                 return
             if events:
-                found = [one for event in events if (one := _event(wanted, event)) is not None]
-                await stream.send(found)
                 position = events[-1].version
+                found = [one for event in events if (one := _event(wanted, event)) is not None]
+                await self._send(stream, found)
                 continue
             # Every event up to the visible version was sent.
             position = max(position, current)
@@ -140,18 +171,16 @@ class Watcher:
                 bookmark_at = now + BOOKMARK_S
                 if parameters.bookmarks:
                     await stream.bookmark(position)
-            pause = min(deadline - now, bookmark_at - now, _IDLE_CHECK_S)
-            await _first(pause, changed, self._closing)
+                    continue
+            first = await follower.wait(min(deadline, bookmark_at) - now)
+            # What has changed before in other projects is passed over, and may be forgotten.
+            position = max(position, first - 1 if first else self._objects.version)
 
-
-async def _first(timeout_s: float, *events: asyncio.Event) -> None:
-    """Wait until one of the events is set, or the time is over."""
-    tasks = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
+    async def _send(self, stream: _EventStream, events: list[tuple[str, StoredObject]]) -> None:
+        """Send events, in turns with others."""
+        for index in range(0, len(events), _EVENTS_IN_TURN):
+            await self._objects.turns.turn(in_background=True)
+            await stream.send(events[index : index + _EVENTS_IN_TURN])
 
 
 def _event(wanted: Selection, event: StoreEvent) -> tuple[str, StoredObject] | None:

@@ -82,6 +82,7 @@ class EventRing:
         self._oldest = version
         self._waited: dict[str, asyncio.Event] = {}
         """Events that are set at the next change of a project, "*" for any."""
+        self._followers: dict[str, dict[RingFollower, None]] = {}
 
     def __repr__(self) -> str:
         return f"<EventRing: {len(self._events)} events, {self._bytes} bytes>"
@@ -103,6 +104,8 @@ class EventRing:
             waited = self._waited.pop(project, None)
             if waited is not None:
                 waited.set()
+            for follower in self._followers.get(project, ()):
+                follower.notify(event.version)
 
     def after(self, version: int, limit: int) -> list[StoreEvent]:
         """Return at most ``limit`` events after a version; raise VersionExpiredError."""
@@ -118,6 +121,51 @@ class EventRing:
     def changed(self, project: str) -> asyncio.Event:
         """Return the event that is set at the next change in a project; "*" stands for any."""
         return self._waited.setdefault(project, asyncio.Event())
+
+    def follow(self, project: str, follower: RingFollower) -> None:
+        """Notify a follower of each change in a project, "*" for any, until :meth:`leave`."""
+        self._followers.setdefault(project, {})[follower] = None
+
+    def leave(self, project: str, follower: RingFollower) -> None:
+        """Notify a follower no more."""
+        followers = self._followers[project]
+        del followers[follower]
+        if not followers:
+            del self._followers[project]
+
+
+class RingFollower:
+    """Waits for changes of one project; those of others cost it nothing."""
+
+    __slots__ = ("_first", "_woken")
+
+    def __init__(self) -> None:
+        self._woken = asyncio.Event()
+        self._first = 0
+
+    def notify(self, version: int) -> None:
+        """Note a change."""
+        if not self._first:
+            self._first = version
+            self._woken.set()
+
+    def wake(self) -> None:
+        """End a wait although nothing has changed."""
+        self._woken.set()
+
+    def begin(self) -> None:
+        """Wait for changes from now on."""
+        self._first = 0
+        self._woken.clear()
+
+    async def wait(self, timeout_s: float) -> int:
+        """Return the version of the first change since :meth:`begin`, 0 for none."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+        return self._first
 
 
 def _size(event: StoreEvent) -> int:
