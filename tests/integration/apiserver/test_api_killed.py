@@ -2,78 +2,67 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from pathlib import Path
 from random import Random
+from typing import Any
 
-import aiohttp
 import pytest
 
-from tests.kit.apiserver.running import ADMIN, EXPORTERS, ApiProcess, exporter
+from tests.integration.apiserver.test_relay_with_api import configure
+from tests.kit.apiserver.killed import Written, listed
+from tests.kit.apiserver.running import ApiProcess
+from tests.kit.processes import eventually, free_port, relay
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROUNDS = 20
-WRITES = 1000
-WRITERS = 16
-HEADERS = {"Authorization": f"Bearer {ADMIN}"}
-
-
-async def write_until_killed(
-    api: ApiProcess, number: int, kill_after: int
-) -> tuple[set[str], set[str]]:
-    """Create objects, kill the server after so many; return names acknowledged, and sent."""
-    names = iter([f"r{number}-{index}" for index in range(WRITES)])
-    acknowledged: set[str] = set()
-    sent: set[str] = set()
-
-    async def writer(session: aiohttp.ClientSession) -> None:
-        for name in names:
-            sent.add(name)
-            body = exporter(name, annotations={"filler": name * 50})
-            try:
-                async with session.post(api.url + EXPORTERS, json=body, ssl=False) as response:
-                    assert response.status == 201, await response.text()
-                    acknowledged.add(name)
-            except aiohttp.ClientError:
-                return
-            if len(acknowledged) == kill_after:
-                process.send_signal(signal.SIGKILL)
-
-    async with api.running() as process, aiohttp.ClientSession(headers=HEADERS) as session:
-        await asyncio.gather(*(writer(session) for _ in range(WRITERS)))
-        assert await process.wait(timeout_s=10) == -signal.SIGKILL
-    return acknowledged, sent
 
 
 async def test_no_acknowledged_write_is_lost(tmp_path: Path) -> None:
     api = ApiProcess(tmp_path)
     api.prepare()
     random = Random(17)
-    acknowledged: set[str] = set()
-    sent: set[str] = set()
+    written = Written()
     for number in range(ROUNDS):
-        kill_after = random.randint(1, 60)
-        one, other = await write_until_killed(api, number, kill_after)
-        assert len(one) >= kill_after
-        acknowledged |= one
-        sent |= other
-    async with (
-        api.running(),
-        aiohttp.ClientSession(headers=HEADERS) as session,
-        session.get(api.url + EXPORTERS, ssl=False) as response,
-    ):
-        listed = (await response.json())["items"]
-    stored = {item["metadata"]["name"] for item in listed}
-    assert acknowledged <= stored
-    assert stored <= sent
-    versions = set()
-    for item in listed:
-        name = item["metadata"]["name"]
-        expected = exporter(name)
-        assert item["metadata"]["annotations"] == {"filler": name * 50}
-        assert item["spec"]["sources"] == expected["spec"]["sources"]
-        assert item["metadata"]["managedFields"]
-        versions.add(int(item["metadata"]["resourceVersion"]))
-    assert len(versions) == len(listed)
+        async with api.running() as process:
+            await written.write_until_killed(api.url, process, number, random.randint(1, 60))
+    async with api.running():
+        written.check(await listed(api.url))
+
+
+async def test_a_whole_relay_loses_none(tmp_path: Path) -> None:
+    """Statuses and Events are written meanwhile, and go on where they were."""
+    port = free_port()
+    api: dict[str, Any] = {"listen": f"127.0.0.1:{port}"}
+    api["authentication"] = {"type": "tokens", "file": "tokens.yaml"}
+    config = configure(tmp_path, api=api)
+    url = f"https://127.0.0.1:{port}"
+    random = Random(18)
+    written = Written()
+    for number in range(ROUNDS):
+        async with relay(tmp_path, "--config", str(config)) as (process, _, _):
+            await written.write_until_killed(url, process, number, random.randint(1, 60))
+    async with relay(tmp_path, "--config", str(config)) as (process, _, _):
+
+        async def all_run() -> bool:
+            found = await listed(url)
+            written.check(found)
+            return all(runs(one) for one in found)
+
+        await eventually("every Exporter runs", all_run, timeout_s=60)
+        uids = {one["metadata"]["uid"] for one in await listed(url)}
+        events = await listed(url, "/api/v1/namespaces/default/events")
+        assert events
+        for event in events:  # each of an object that is there: none has outlived a lost one
+            assert event["involvedObject"]["uid"] in uids
+            assert event["count"] >= 1
+        assert await process.stop() == 0
+
+
+def runs(one: dict[str, Any]) -> bool:
+    """Return whether the stored conditions say that the present version runs."""
+    generation = one["metadata"]["generation"]
+    return ("Programmed", "True", generation) in [
+        (each["type"], each["status"], each["observedGeneration"])
+        for each in one.get("status", {}).get("conditions", ())
+    ]
