@@ -19,7 +19,7 @@ from relay.apiserver.access.principals import (
     forbidden_project,
     forbidden_verb,
 )
-from relay.apiserver.access.revocation import while_admitted
+from relay.apiserver.access.revocation import Admissions
 from relay.apiserver.access.self_reviews import review_kinds
 from relay.apiserver.access.tokens import UserAuthentication
 from relay.apiserver.http.actions import (
@@ -156,6 +156,7 @@ class ApiService:
         self._kinds = kinds
         self._objects = objects
         self._authentication = authentication
+        self._admissions = Admissions(authentication)
         self._tenancy = tenancy
         self._usage = Usage(limits)
         self._closing = asyncio.Event()
@@ -342,7 +343,7 @@ class ApiService:
             self._note(call, "watch", "", 200)
         with self._usage.watch(call.principal.user, call.project):
             work = self._watcher.watch(call.request, wanted, parameters, form)
-            return await while_admitted(call.request, call.principal, self._authentication, work)
+            return await self._admissions.hold(call.request, call.principal, work)
 
     async def _tap(self, call: _Call) -> web.StreamResponse:
         """Answer with lines of JSON as points come; it counts as a watch."""
@@ -359,7 +360,7 @@ class ApiService:
                 raise
             self._note(call, "get", target.name, 200)
             work = send_lines(call.request, events, HEADERS, self._closing)
-            return await while_admitted(call.request, call.principal, self._authentication, work)
+            return await self._admissions.hold(call.request, call.principal, work)
 
     async def _change(self, call: _Call, verb: str) -> web.StreamResponse:
         target = call.target
