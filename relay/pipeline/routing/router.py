@@ -94,10 +94,21 @@ class _Source:
 class _Project(ProjectEpoch):
     """The sources of one project, its match sets, and its log of changes."""
 
-    __slots__ = ("by_route", "changes", "dependents", "index", "match_sets", "sources", "unmatched")
+    __slots__ = (
+        "by_route",
+        "changes",
+        "dependents",
+        "exporters",
+        "index",
+        "match_sets",
+        "sources",
+        "unmatched",
+    )
 
     def __init__(self, project: str) -> None:
         super().__init__(project)
+        self.exporters = 0
+        """Their number; some have no sources."""
         self.index: SelectorIndex[MatchedSource] = SelectorIndex()
         self.sources: dict[MatchedSource, Compiled] = {}
         self.dependents: dict[MatchedSource, None] = {}
@@ -166,6 +177,7 @@ class Router:
             self._without_exporters.version += 1
         routed: dict[str, _Source] = {}
         self._exporters[exporter] = (project, routed)
+        at.exporters += 1
         at.note([self._add_source(at, exporter, routed, *source) for source in sources])
 
     def replace(self, exporter: str, sources: Sources) -> None:
@@ -196,7 +208,8 @@ class Router:
         at = self._projects[project]
         for source in routed.values():
             self._remove_source(at, source)
-        if not at.sources:
+        at.exporters -= 1
+        if not at.exporters:
             del self._projects[project]
             at.unmatched.invalidate()
             self._retired.append(at.unmatched)

@@ -163,3 +163,16 @@ def test_what_people_see() -> None:
     assert series is not None
     assert repr(series) == "<Series 'up' -> 1 routes>"
     assert repr(series.match_set) == "<MatchSet 1 sources, 1 sinks>"
+
+
+@pytest.mark.parametrize("first", ["logs", "metrics", "traces"])
+def test_exporters_without_sources_of_metrics_come_and_go(first: str) -> None:
+    rig = Rig()
+    rig.export(RigSink("s", limit=10), exporter="metrics")
+    for name in ("logs", "traces"):  # policies of other signals
+        rig.engine.add_exporter(name, "", [])
+    rig.engine.remove_exporter(first)
+    for name in {"logs", "traces", "metrics"} - {first}:
+        rig.engine.replace_exporter(name, [])
+        rig.engine.remove_exporter(name)
+    assert not rig.engine.router.has_project("")
