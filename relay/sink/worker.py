@@ -93,8 +93,7 @@ class SinkWorker:
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: list[asyncio.Task[None]] = []
         self.tap: Callable[[SealedBatch], None] | None = None  # looks at batches; must not raise
-        self.deleted = False
-        self.removed = False
+        self.deleted = self.removed = False
         """True once :meth:`remove` has handed over the queue on disk."""
         self._internal_errors = 0
         self._throughput = Throughput()
@@ -305,13 +304,13 @@ class SinkWorker:
         await self._stop_tasks()
         self._encode_backlog.encode_all()
         left = stored = 0
-        if self._spooler is not None and not self.deleted:
-            await self._spooler.spill_rest()
+        if (spooler := self._spooler) is not None and not self.deleted:
+            await spooler.spill_rest()
         self.removed = True
-        if self._spooler is not None and self.deleted:
-            stored = await self._spooler.discard()
-        elif self._spooler is not None:
-            left = self._spooler.park()
+        if spooler is not None and self.deleted:
+            stored = await spooler.discard()
+        elif spooler is not None:
+            left = spooler.park()
         reason = "deleted" if self.deleted else "removed"
         while not left and (dropped := self._delivery.queue.drop_oldest(DROP_BYTES)):
             self._delivery.drop(dropped, reason, self.now())
@@ -328,11 +327,12 @@ class SinkWorker:
         """Have :meth:`remove` use all of its time, then drop the rest; ``secrets`` of before."""
         self.deleted = True
         self._client.keep_secrets(secrets)
+        self.reread_secrets()
 
     async def close(self, reason: str = "shutdown") -> None:
-        """Stop sending at once; what is left, or offered from now on, is dropped for that reason.
+        """Stop sending at once; drop what is left, or offered from now on, for that reason.
 
-        A request cut off half-way may have arrived: its points count as dropped all the same.
+        A request cut off half-way counts as dropped, although it may have arrived.
         """
         await self._stop_tasks()
         if self._spooler is not None:

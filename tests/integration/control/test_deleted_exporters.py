@@ -289,3 +289,32 @@ async def test_the_relays_finalizer_goes_when_the_sinks_have_drained(
         assert time.monotonic() - began > DRAIN_S - 0.2
         assert await relay.finalizers("acme") == (["example.com/other"] if other else None)
         assert relay.reconciler.removed_ledger().dropped == {"deleted": 10}
+
+
+async def test_a_pause_for_a_secret_that_is_gone_ends_with_the_deletion(
+    tmp_path: Path, stored: bool
+) -> None:
+    async with (
+        OtlpServer() as server,
+        served_relay(tmp_path, stored=stored, drain_timeout_s=20) as relay,
+    ):
+        await relay.put_secret("tok", token="s3cret")
+        await made(relay, "acme", server.url, secret="tok", backoff="30s")
+        await relay.send(10)
+        await eventually("sent", lambda: len(server.values) == 10, timeout_s=5)
+        await relay.delete_secret("tok")
+        await eventually(
+            "the Secret is missed",
+            lambda: bool(relay.relay.status()["faults"]),  # type: ignore[arg-type]
+            timeout_s=5,
+        )
+        await filled(relay, "acme")
+        await eventually(
+            "paused",
+            lambda: bool(relay.reconciler.reports_of("default/acme")["endpoint"].worker.paused),
+            timeout_s=5,
+        )
+        await relay.delete("acme")
+        await eventually("sent", lambda: len(server.values) == 20, timeout_s=5)
+        await ended(relay)
+        assert {one.headers["Authorization"] for one in server.received} == {"Bearer s3cret"}
