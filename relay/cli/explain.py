@@ -1,8 +1,8 @@
 """Implement ``relay explain``.
 
-Asks a running relay (``--relay``), or reads settings (``--config``), manifests (``--exporters``) or
-a Kubernetes API (``--kubernetes``) and answers for a relay just started with them that has received
-no info series.
+Asks a running relay (``--relay``, or its own API by ``--kubernetes``), or reads settings
+(``--config``), manifests (``--exporters``) or a Kubernetes API (``--kubernetes``) and answers for a
+relay just started with them that has received no info series.
 """
 
 from __future__ import annotations
@@ -11,10 +11,17 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from relay.cli.live.admin_client import ANSWER_BYTES_MAX, ask
-from relay.cli.live.kubernetes import access_of, add_kubernetes_arguments, fetch_all
+from relay.cli.live.kubernetes import (
+    access_of,
+    add_kubernetes_arguments,
+    fetch_all,
+    wants_kubernetes,
+)
+from relay.cli.live.own_api import EXPLANATIONS, answers, ask_api, named
+from relay.cli.usage import UsageError
 from relay.codec.compression import decompress
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.types import Exporter
@@ -23,6 +30,7 @@ from relay.config.settings.settings import ExporterPath, Settings, load_settings
 from relay.config.yaml.document import read_bounded
 from relay.control.build_pipeline import tenancy_of
 from relay.control.explain import Explainer, parse_series
+from relay.control.kubernetes.kubeconfig import ClusterAccess
 from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, IngestPath
 from relay.runtime.errors import ConfigError, DecodeError, Fault, SelectorError, WireError
 from relay.selector.inventory.info_series import InfoReader
@@ -35,7 +43,7 @@ _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
 def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--relay", metavar="URL", help="ask a running relay at its admin address")
     source.add_argument("--config", type=Path, metavar="FILE", help="settings (relay.yaml)")
     source.add_argument(
@@ -80,11 +88,19 @@ def run_explain(arguments: argparse.Namespace) -> int:
     """Print the answer and return the exit status. Raise ConfigError for an invalid question."""
     if arguments.inventory and not arguments.exporters:
         raise ConfigError([Fault("--inventory", "goes with --exporters only")])
+    ways = (arguments.relay, arguments.config, arguments.exporters)
+    if not any(ways) and not wants_kubernetes(arguments):
+        raise UsageError("--relay", "or --config, --exporters or --kubernetes is required")
+    if any(ways) and wants_kubernetes(arguments):
+        raise UsageError("--kubernetes", "does not go with --relay, --config or --exporters")
     if arguments.relay:
         return _ask_relay(arguments)
     settings = load_settings(arguments.config) if arguments.config else Settings()
-    if arguments.kubernetes:
-        found = fetch_all(access_of(arguments))
+    if wants_kubernetes(arguments):
+        access = access_of(arguments)
+        if arguments.body is None and not arguments.account and answers(access, EXPLANATIONS):
+            return _ask_own_api(access, arguments)
+        found = fetch_all(access)
         namespaces = ManifestIndex(found.namespaces)
         _print_answer(arguments, settings, found.exporters, namespaces, found.faults)
         return 0
@@ -196,6 +212,17 @@ def _read_body(path: Path) -> bytes:
             raise ConfigError([Fault("--from", f"{path}: {error}")]) from error
         # Probably decompressed already; the decoder will tell.
         return raw
+
+
+def _ask_own_api(access: ClusterAccess, arguments: argparse.Namespace) -> int:
+    """Ask a relay's own API, whose answer is of the series that it has now."""
+    spec: dict[str, Any] = {"series": arguments.question, "all": arguments.all}
+    namespace = access.namespace or "default"
+    if arguments.exporter:
+        namespace, spec["exporter"] = named(access, arguments.exporter)
+    for line in ask_api(access, EXPLANATIONS, namespace, spec)["lines"]:
+        print(line)
+    return 0
 
 
 def _ask_relay(arguments: argparse.Namespace) -> int:

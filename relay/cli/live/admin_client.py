@@ -28,9 +28,11 @@ TIMEOUT_S: Final = 30.0
 DEFAULT_URL: Final = f"http://{Settings().admin_listen}"
 
 
-def add_relay_argument(parser: argparse._ActionsContainer, *, default: str | None = None) -> None:
-    """Declare ``--relay``; ``default`` None: it has none."""
-    shown = f" ({default})" if default else ""
+def add_relay_argument(
+    parser: argparse._ActionsContainer, *, default: str | None = None, shown: str | None = None
+) -> None:
+    """Declare ``--relay``; ``default`` None: it has none. ``shown``: where it is asked without."""
+    shown = f" ({shown or default})" if shown or default else ""
     parser.add_argument(
         "--relay",
         metavar="URL",

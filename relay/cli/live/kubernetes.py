@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -28,6 +28,9 @@ from relay.control.preview.manifest import read_document
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_on_uvloop
 from relay.selector.inventory.store import Object
+
+MASKED: Final = b"****"
+"""A value of a Secret as a relay's own API shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,9 @@ async def _secrets(access: ClusterAccess, exporter: Exporter, names: Iterable[st
             try:
                 found = decoded(await client.request("GET", path), _Secret)
                 data = {key: base64.b64decode(text) for key, text in found.data.items()}
+                if MASKED in data.values():
+                    message = f"Secret {exporter.namespace}/{name}: its values are not shown"
+                    raise ConfigError([Fault("--kubernetes", message)])
             except AbsentError:
                 continue
             except (KubernetesError, binascii.Error) as error:

@@ -8,9 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from relay.cli.check import counted
 from relay.cli.live.admin_client import DEFAULT_URL, add_relay_argument, ask, events
-from relay.cli.live.kubernetes import add_kubernetes_arguments, wants_kubernetes
+from relay.cli.live.kubernetes import access_of, add_kubernetes_arguments, wants_kubernetes
+from relay.cli.live.own_api import MEASURE_S_MAX, PREVIEWS, answers, ask_api, named
 from relay.cli.live.subject import as_manifest, document_in_files, document_on_kubernetes
 from relay.cli.usage import UsageError
 from relay.runtime.errors import ConfigError, Fault
@@ -22,7 +25,7 @@ MEASURE_S = 40
 
 def add_preview_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    add_relay_argument(parser, default=DEFAULT_URL)
+    add_relay_argument(parser, shown=DEFAULT_URL)
     add_kubernetes_arguments(parser)
     parser.add_argument(
         "--exporter",
@@ -45,6 +48,34 @@ def add_preview_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_preview(arguments: argparse.Namespace) -> int:
     """Ask the relay and print what it counts. Raises ConfigError."""
+    result = _ask_own_api(arguments) if wants_kubernetes(arguments) else None
+    if result is None:
+        result = _ask_relay(arguments)
+    for line in render(result):
+        print(printable(line))
+    return 0
+
+
+def _ask_own_api(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the answer of a relay's own API, None where it is to be asked for the object alone."""
+    access = access_of(arguments)
+    if arguments.relay is not None or not answers(access, PREVIEWS):
+        return None
+    if arguments.path is not None:
+        document = document_in_files(arguments.path, arguments.exporter)
+        value = msgspec.json.decode(as_manifest(document, arguments.project), type=dict[str, Any])
+        namespace = value["metadata"].get("namespace") or access.namespace or "default"
+        exporter: Any = value
+    elif arguments.exporter:
+        namespace, exporter = named(access, arguments.exporter)
+    else:
+        raise UsageError("--exporter", "is required with --kubernetes")
+    spec = {"exporter": exporter, "measureSeconds": min(arguments.measure, MEASURE_S_MAX)}
+    return ask_api(access, PREVIEWS, namespace, spec)
+
+
+def _ask_relay(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the answer of the admin listener."""
     query = {"measure": str(arguments.measure)}
     body = b""
     if arguments.path is not None and wants_kubernetes(arguments):
@@ -63,8 +94,9 @@ def run_preview(arguments: argparse.Namespace) -> int:
         raise UsageError("PATH", "or --exporter is required")
     progress = _Progress()
     result: dict[str, Any] | None = None
+    relay = arguments.relay or DEFAULT_URL
     try:
-        with ask(arguments.relay, "preview", query, post=True, body=body) as answer:
+        with ask(relay, "preview", query, post=True, body=body) as answer:
             for event in events(answer):
                 if event["event"] == "progress":
                     progress.show(event)
@@ -76,9 +108,7 @@ def run_preview(arguments: argparse.Namespace) -> int:
     progress.clear()
     if result is None:
         raise ConfigError([Fault("--relay", "the answer ended before its result")])
-    for line in render(result):
-        print(printable(line))
-    return 0
+    return result
 
 
 class _Progress:
@@ -112,7 +142,7 @@ def render(result: Mapping[str, Any]) -> Iterator[str]:
         f"{_rate(total)}"
     )
     for name, title in (("added", "more"), ("removed", "fewer")):
-        change = result[name]
+        change = result.get(name)
         if change is not None:
             yield f"  {change['series']:,} {title} than its running version"
             yield from (f"    {series}" for series in change["firstSeries"])
@@ -130,5 +160,5 @@ def render(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rate(selected: Mapping[str, Any]) -> str:
-    rate = selected["samplesPerMinute"]
+    rate = selected.get("samplesPerMinute")
     return "" if rate is None else f", about {rate:,.0f} samples a minute"

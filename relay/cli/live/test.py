@@ -1,7 +1,7 @@
 """Implement ``relay test``: send one synthetic point to one sink, and tell each step.
 
-A running exporter is tested by the relay that runs it; one in files or behind a Kubernetes API by
-this process, with its own network.
+A running exporter is tested by the relay that runs it, one behind a relay's own API by that relay;
+one in files or on Kubernetes by this process, with its own network.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from relay.cli.live.kubernetes import (
     fetch_secrets,
     wants_kubernetes,
 )
+from relay.cli.live.own_api import TESTS, answers, ask_api, named
 from relay.cli.live.subject import as_exporter, document_in_files, document_on_kubernetes
 from relay.cli.usage import UsageError
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Exporter, ExporterPath, Sink
 from relay.config.settings.settings import Settings, load_settings
+from relay.control.kubernetes.kubeconfig import ClusterAccess
 from relay.control.sink_test.service import require_sink
 from relay.control.sink_test.trial import TestEvent, TestNetwork, try_sink
 from relay.control.sink_test.verdict import TestStep
@@ -60,6 +62,10 @@ def run_test(arguments: argparse.Namespace) -> int:
         raise UsageError("PATH", "or --relay or --kubernetes is required, one of them")
     if arguments.relay is not None:
         return _ask_relay(arguments)
+    if wants_kubernetes(arguments):
+        access = access_of(arguments)
+        if answers(access, TESTS):  # it shows nobody the Secrets that a test needs
+            return _ask_own_api(access, arguments)
     exporter, sink, secrets, settings = _subject(arguments)
     network = TestNetwork(settings.allow_private_endpoints, settings.proxy)
     print(f"{exporter.id}, sink {sink.name}: {sink.endpoint.url}")
@@ -104,6 +110,17 @@ def _ask_relay(arguments: argparse.Namespace) -> int:
                 ok = bool(event["ok"])
                 _print(_verdict_lines(event))
     return 0 if ok else 1
+
+
+def _ask_own_api(access: ClusterAccess, arguments: argparse.Namespace) -> int:
+    if not arguments.exporter:
+        raise UsageError("--exporter", "is required with --kubernetes")
+    namespace, name = named(access, arguments.exporter)
+    spec = {"exporter": name, **({"sink": arguments.sink} if arguments.sink else {})}
+    status = ask_api(access, TESTS, namespace, spec)
+    _print([_step_line(step) for step in status["steps"]])
+    _print(_verdict_lines(status))
+    return 0 if status["ok"] else 1
 
 
 def _step_line(step: Mapping[str, Any]) -> str:

@@ -67,7 +67,7 @@ async def test_an_api_that_refuses_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with FakeApi() as api:
-        api.faults.append(Fault(failing(403, "Forbidden")))
+        api.faults.append(Fault(failing(403, "Forbidden"), times=2))  # discovery as well
         status, out, err = await explained(api, tmp_path, capsys, "up")
     assert (status, out) == (1, "")
     assert f"relay: --kubernetes: {api.url}: exporters: " in err

@@ -267,6 +267,12 @@ async def test_one_of_kubernetes_with_its_secret(commands: Commands) -> None:
         status, out, err = await commands.run(*arguments, "--exporter", "shop/web")
         assert status == 0, out + err
         assert server.received[0].headers["Authorization"] == f"Bearer {TOKEN}"
+        masked = {"token": base64.b64encode(b"****").decode()}
+        api.put("/api/v1/secrets", {"metadata": metadata, "data": masked})
+        status, _, err = await commands.run(*arguments, "--exporter", "shop/web")
+        assert status == 1
+        assert "Secret shop/credentials: its values are not shown" in err
+        assert len(server.received) == 1
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,9 @@ class FakeApi(LoopbackServer):
             if fault.times > 0 and fault.matches(request):
                 fault.times -= 1
                 return await _answered(fault.answer(request))
+        if _is_group(request.path):
+            plurals = {path.rpartition("/")[2] for path in self.kinds if path.startswith("/apis/")}
+            return web.json_response({"resources": [{"name": one} for one in sorted(plurals)]})
         path, namespace, name, subresource = _split(request.path)
         if request.headers.get("Content-Type") == "application/json-patch+json":
             return self._patch(path, namespace, name, json.loads(await request.read()))
@@ -414,6 +417,11 @@ def bookmark(version: int, *, initial_end: bool = False) -> Document:
 def _within(kind: Kind, namespace: str) -> list[Document]:
     items = [one for (within, _), one in kind.objects.items() if namespace in ("", within)]
     return sorted(items, key=lambda one: json.dumps(one["metadata"]["name"]))
+
+
+def _is_group(path: str) -> bool:
+    """Whether a path is that of a group and version, without a prefix."""
+    return path.startswith("/apis/") and path.count("/") == 3
 
 
 def _split(path: str) -> tuple[str, str, str, str]:
