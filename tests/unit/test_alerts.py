@@ -261,6 +261,7 @@ QUIET = [
     promtool_series("relay_metadata_contradictions_total", "0x60"),
     promtool_series("relay_project_refused_samples_total", "0x60", project="acme"),
     promtool_series("relay_api_changes_total", "0x60", result="failed"),
+    promtool_series("relay_api_token_faults", "0x60"),
     promtool_series("relay_api_requests_total", "0+600x60", method="GET", code="403"),
     # A relay with its own API may have no exporter yet.
     promtool_series("relay_exporters", "0x60", instance="b"),
@@ -319,6 +320,7 @@ TROUBLE = {
     "RelayApiRefusesClients": [
         promtool_series("relay_api_requests_total", "0+30x60", method="GET", code="429")
     ],
+    "RelayApiTokensFaulty": [promtool_series("relay_api_token_faults", "1x60")],
     "RelaySinkRejected": sink_series(
         rejected="0+10x60", relay_sink_matched_points_total="500+1010x60"
     ),
