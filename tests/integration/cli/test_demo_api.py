@@ -184,7 +184,7 @@ async def test_what_a_reader_breaks_is_told_and_does_not_spoil_the_ledger(tmp_pa
     describe = "kubectl describe exporter gateways"
     async with running(tmp_path, path, *command, python_path=str(ROOT)) as (_, lines):
         said = await edited(tmp_path, path, "metricsql:", 'metricsql: "{a=}"')
-        assert 'metricsql: unexpected "}"; expected a quoted value at offset 3' in said
+        assert 'unexpected "}"; expected a quoted value at offset 3' in said
         said = await edited(tmp_path, path, "sinks:", "sinkz:")
         assert 'unknown field "spec.sinkz"' in said
         said = await edited(tmp_path, path, "endpoint:", "endpoint: nothing")

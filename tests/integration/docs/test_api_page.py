@@ -27,13 +27,14 @@ FILES = {
     if block.path == PAGE and (found := re.match(r"# (\S+)\n", block.text))
 }
 COMMANDS = [one for one in commands() if one.block.path == PAGE]
+WRITTEN = ("relay.yaml", "tokens.yaml", "exporter.yaml", "preview.yaml")
 RUN = "relay run --config relay.yaml"
 ADDRESS = re.compile(r"127\.0\.0\.1:(949\d)")
 TIMEOUT_S = 60.0
 
 
 def test_all_files_are_known() -> None:
-    assert FILES.keys() == {"relay.yaml", "tokens.yaml", "exporter.yaml", "oidc.yaml"}
+    assert FILES.keys() == {*WRITTEN, "oidc.yaml"}
     assert [one.text for one in COMMANDS].count(RUN) == 1
 
 
@@ -57,7 +58,7 @@ class Reader:
         relays = folder / "bin/relay"
         relays.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m relay "$@"\n')
         relays.chmod(0o755)
-        for name in ("relay.yaml", "tokens.yaml", "exporter.yaml"):
+        for name in WRITTEN:
             text = self.local(FILES[name]).replace("https://otlp.example.com", endpoint)
             if name == "relay.yaml":
                 text += "allowPrivateEndpoints: true\n"  # the endpoint of the test is here
