@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from pathlib import Path
 from typing import Final
 
 from relay.apiserver.access.certificates import CA_FILE
 from relay.apiserver.access.kubeconfig_document import kubeconfig_document
+from relay.apiserver.access.tokens import read_tokens
+from relay.apiserver.compose import AUTHENTICATION
 from relay.cli.usage import UsageError
 from relay.config.settings.api import ApiSettings
 from relay.config.settings.settings import ListenAddress, load_settings
@@ -40,12 +43,26 @@ def run_kubeconfig(arguments: argparse.Namespace) -> int:
     if api.authentication.type != "none" and not arguments.token:
         kind = api.authentication.type
         raise UsageError("--token", f"is required with api.authentication.type: {kind}")
+    if api.authentication.file is not None:
+        tenancy = settings.tenancy is not None
+        _check_user(api.authentication.file, str(arguments.token), project, tenancy=tenancy)
     if not api.listen.port:
         raise ConfigError([Fault("api.listen", "has port 0, which is chosen at each start")])
     # kubectl needs some user, also where the API does not ask for one.
     token = arguments.token or "none"
     print(kubeconfig_document(_url_of(api), _authority_of(api), token, project), end="")
     return 0
+
+
+def _check_user(file: Path, token: str, project: str, *, tenancy: bool) -> None:
+    """Raise UsageError for a token that nobody has, or a project that its user does not have."""
+    users = read_tokens(file, f"{AUTHENTICATION}.file", tenancy=tenancy)
+    user = asyncio.run(users.principal(f"Bearer {token}"))
+    if user is None:
+        raise UsageError("--token", f"is of nobody in {file}")
+    if project and not user.may_enter(project):
+        named = ", ".join(sorted(user.projects))
+        raise UsageError("--project", f"{user.user} of {file} has no {project}, but {named}")
 
 
 def _url_of(api: ApiSettings) -> str:

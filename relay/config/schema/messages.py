@@ -61,6 +61,8 @@ def message(keyword: str, node: Node, value: Any, where: Where) -> str:
 def missing(node: Node) -> str:
     """Return the message for a field that is required and absent."""
     words = node.get("enum", ())
+    if "x-relay-missing" in node:
+        return str(node["x-relay-missing"])
     return f"is required: one of {', '.join(words)}" if len(words) > 1 else "is required"
 
 

@@ -14,10 +14,12 @@ from relay.cli.main import main
 TOKENS = "api: {path: api.db, authentication: {type: tokens, file: tokens.yaml}}\n"
 OPEN = "api: {path: api.db, authentication: {type: none}}\n"
 TENANCY = "tenancy: {label: project}\n"
+TOKEN = "a-token-of-jane-of-acme"
 
 
 def config(folder: Path, text: str) -> str:
-    (folder / "tokens.yaml").touch()
+    users = [{"token": TOKEN, "user": "jane", "projects": ["acme", "beta"], "role": "editor"}]
+    (folder / "tokens.yaml").write_text(yaml.safe_dump(users))
     (folder / "relay.yaml").write_text(text)
     return str(folder / "relay.yaml")
 
@@ -25,12 +27,12 @@ def config(folder: Path, text: str) -> str:
 def test_it_leads_to_the_project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ca = ensure_certificates(tmp_path / "api-pki", ()).ca.read_bytes()
     file = config(tmp_path, TOKENS + TENANCY)
-    assert main(["kubeconfig", "--config", file, "--project", "acme", "--token", "s3cret"]) == 0
+    assert main(["kubeconfig", "--config", file, "--project", "acme", "--token", TOKEN]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     (cluster,), (user,) = printed["clusters"], printed["users"]
     assert cluster["cluster"]["server"] == "https://127.0.0.1:9492/projects/acme"
     assert base64.b64decode(cluster["cluster"]["certificate-authority-data"]) == ca
-    assert user["user"] == {"token": "s3cret"}
+    assert user["user"] == {"token": TOKEN}
 
 
 def test_an_address_of_every_interface_is_named(
@@ -38,7 +40,7 @@ def test_an_address_of_every_interface_is_named(
 ) -> None:
     text = TOKENS.replace("{path", '{listen: ":1", hostnames: [relay.example.com], path', 1)
     ensure_certificates(tmp_path / "api-pki", ("relay.example.com",))
-    assert main(["kubeconfig", "--config", config(tmp_path, text), "--token", "s3cret"]) == 0
+    assert main(["kubeconfig", "--config", config(tmp_path, text), "--token", TOKEN]) == 0
     (cluster,) = yaml.safe_load(capsys.readouterr().out)["clusters"]
     assert cluster["cluster"]["server"] == "https://relay.example.com:1"
 
@@ -49,6 +51,13 @@ def test_an_address_of_every_interface_is_named(
         ("", (), 1, "api: is required"),
         (TOKENS, (), 2, "--token: is required with api.authentication.type: tokens"),
         (TOKENS, ("--project", "acme"), 2, "--project: only has a meaning with tenancy"),
+        (TOKENS, ("--token", f"{TOKEN}."), 2, "--token: is of nobody in "),
+        (
+            TOKENS + TENANCY,
+            ("--token", TOKEN, "--project", "globex"),
+            2,
+            "tokens.yaml has no globex, but acme, beta",
+        ),
         (OPEN + TENANCY, (), 2, "--project: is required with tenancy"),
         (OPEN, (), 1, "the relay makes it when it starts"),
         (OPEN.replace("{path", "{listen: 127.0.0.1:0, path"), (), 1, "api.listen: has port 0"),
