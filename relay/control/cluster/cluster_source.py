@@ -130,12 +130,15 @@ class ClusterSource:
         """Return whether an object is no longer there, or only for finalizers."""
         plane = self._set.plane(owner.control_plane.partition(" ")[2])
         kind, _, namespace, name = names_of(owner.exporter)
-        if plane is None or not plane.is_synced:
-            return False
-        if self._namespaces and namespace not in self._namespaces:
+        if plane is None or (self._namespaces and namespace not in self._namespaces):
             return False  # nobody looks there
-        found = (plane.latest(one, (namespace, name)) for one in EXPORTING if one.kind == kind)
-        return all(one is None or one.uid != owner.uid or one.deleting for one in found)
+        for resource in EXPORTING:
+            if resource.kind == kind:
+                one = plane.latest(resource, (namespace, name))
+                is_there = one is not None and one.uid == owner.uid and not one.deleting
+                if is_there or not plane.is_synced(resource):
+                    return False
+        return True
 
     @property
     def revision(self) -> tuple[tuple[str, int], ...]:

@@ -171,13 +171,11 @@ class ControlPlane:
             if one.resource in _NEEDED
         )
 
-    @property
-    def is_synced(self) -> bool:
-        """True while every object is known as it is on the server, as far as a watch can tell."""
-        return all(
-            kind.is_absent or (kind.reflector is not None and kind.reflector.freshness == "synced")
-            for kind in map(self._kinds.__getitem__, EXPORTING)
-        )
+    def is_synced(self, resource: ApiResource) -> bool:
+        """Return whether the objects of a kind are those of the server, as its watch tells."""
+        kind = self._kinds[resource]
+        is_watched = kind.reflector is not None and kind.reflector.freshness == "synced"
+        return kind.is_absent or is_watched
 
     @property
     def trouble(self) -> str:
