@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from relay.control.cluster.finalizers import FINALIZER
 from tests.kit.apiserver.running import EXPORTERS
 from tests.kit.apiserver.served_relay import ServedRelay, served_relay
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
+from tests.kit.oracle.any_points import read_points
 from tests.kit.processes import eventually
 from tests.kit.queue_status import metric, orphans_of
+from tests.kit.remote_write.raw import snappy
+from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
 from tests.kit.sink_harness import unreachable
 from tests.kit.stored_relay import crash_image
 
@@ -57,6 +61,11 @@ def nothing_is_left(relay: ServedRelay, folder: Path) -> bool:
     queues = folder / "data" / "queues"
     left = list(queues.iterdir()) if queues.exists() else []
     return not left and relay.relay.snapshot().memory_bytes["queued"] == 0
+
+
+def points_of(request: Received) -> int:
+    """Return how many points a request has."""
+    return len(list(read_points(request.message.SerializeToString())))
 
 
 async def written_status(relay: ServedRelay, name: str) -> dict[str, Any]:
@@ -318,3 +327,41 @@ async def test_a_pause_for_a_secret_that_is_gone_ends_with_the_deletion(
         await eventually("sent", lambda: len(server.values) == 20, timeout_s=5)
         await ended(relay)
         assert {one.headers["Authorization"] for one in server.received} == {"Bearer s3cret"}
+
+
+async def test_a_histogram_belongs_to_the_object_that_is_there_when_it_is_whole(
+    tmp_path: Path, stored: bool
+) -> None:
+    lines = histogram("h", "", (("1", 2), ("+Inf", 3)), 4.5, 3)
+
+    def part(some: Sequence[str], at_ms: int) -> bytes:
+        return snappy(write(*some, at_ms=at_ms, types={"h": "histogram"}))
+
+    async with (
+        OtlpServer() as old,
+        OtlpServer() as new,
+        served_relay(tmp_path, stored=stored, drain_timeout_s=DRAIN_S) as relay,
+    ):
+        await made(relay, "acme", old.url)
+        assert await relay.post(part(lines, T0_MS)) == 204
+        await eventually("a whole one", lambda: len(old.taken) == 1, timeout_s=10)
+        assert await relay.post(part(lines[:2], T0_MS + 10_000)) == 204
+        await relay.delete("acme")
+        await made(relay, "acme", new.url)
+        assert await relay.post(part(lines[2:], T0_MS + 10_000)) == 204
+        assert await relay.post(part(lines, T0_MS + 20_000)) == 204
+        await eventually("both", lambda: sum(map(points_of, new.taken)) == 2, timeout_s=10)
+        await ended(relay)
+        points = [
+            point
+            for request in new.taken
+            for point in read_points(request.message.SerializeToString())
+        ]
+        assert {(point.data[0], *point.data[2:]) for point in points} == {(3, (1.0,), (2, 1))}
+        times = {point.time_ns // 1_000_000 - T0_MS for point in points}
+        assert times == {10_000, 20_000}
+        assert len(old.taken) == 1
+        for report in relay.reconciler.reports():
+            assert report.balanced
+        ledger = relay.reconciler.removed_ledger()
+        assert (ledger.offered, ledger.delivered) == (1, 1)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +117,13 @@ def exporter_object(
 
 @asynccontextmanager
 async def served_relay(
-    folder: Path, *, stored: bool, drain_timeout_s: float = 0.5
+    folder: Path, *, stored: bool, drain_timeout_s: float = 0.5, assembly_timeout_s: float = 1.0
 ) -> AsyncIterator[ServedRelay]:
     """Run a relay with its own API for the duration of the block; the folder keeps all."""
     port = free_port()
     storage = Storage(folder / "data") if stored else None
     settings = Settings(
-        translation=AT_ONCE,
+        translation=replace(AT_ONCE, assembly_timeout_s=assembly_timeout_s),
         listen=ListenAddress("127.0.0.1", 0),
         admin_listen=ListenAddress("127.0.0.1", 0),
         exporters=(),
