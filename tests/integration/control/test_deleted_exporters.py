@@ -365,3 +365,14 @@ async def test_a_histogram_belongs_to_the_object_that_is_there_when_it_is_whole(
             assert report.balanced
         ledger = relay.reconciler.removed_ledger()
         assert (ledger.offered, ledger.delivered) == (1, 1)
+
+
+async def test_a_stop_in_a_drain_is_no_loss_of_the_relays(tmp_path: Path, stored: bool) -> None:
+    async with served_relay(tmp_path, stored=stored, drain_timeout_s=DRAIN_S) as relay:
+        await made(relay, "acme", unreachable())
+        await filled(relay, "acme")
+        await relay.delete("acme")
+        await draining(relay)
+    assert relay.relay.given_up == 0
+    assert relay.reconciler.removed_ledger().dropped == {"deleted": 10}
+    assert nothing_is_left(relay, tmp_path)
