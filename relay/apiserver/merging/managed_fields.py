@@ -177,7 +177,13 @@ class ApplyConflictError(Exception):
 
 
 class NotApplicableError(Exception):
-    """A configuration cannot be applied, because it does not fit the schema."""
+    """A configuration does not fit the kind; ``without_values`` says so and shows none of it."""
+
+    def __init__(self, wrong: list[str], of_what: str = "") -> None:
+        super().__init__(of_what + _listed(wrong))
+        self.without_values: Final = of_what + _listed(
+            [one.partition(", got ")[0] for one in wrong]
+        )
 
 
 def conflict_message(conflicts: list[Conflict]) -> str:
@@ -255,10 +261,10 @@ class FieldManager:
         """
         wrong = list(mismatches(self.kind, config))
         if wrong:
-            raise NotApplicableError(_listed(wrong))
+            raise NotApplicableError(wrong)
         wrong = list(mismatches(self.kind, _plain(live), duplicates_allowed=True))
         if wrong:
-            raise NotApplicableError(f"the stored object does not fit the schema: {_listed(wrong)}")
+            raise NotApplicableError(wrong, "the stored object does not fit the schema: ")
         annotations = live.get("metadata", {}).get("annotations") or {}
         try:
             made, managed = self._apply(live, config, manager, time, force=force)
