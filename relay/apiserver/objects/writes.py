@@ -259,7 +259,7 @@ def apply(request: WriteRequest, live: JsonObject | None, config: Any) -> WriteR
         )
     except NotApplicableError as error:
         subject = f"{place.namespace}/{place.name}; {_type_text(config)}"
-        said = error.without_values if request.is_secret else error
+        said = error.without_values if request.is_secret else str(error)
         raise bad_request(f"failed to create typed patch object ({subject}): {said}") from error
     except ApplyConflictError as error:
         causes = [Cause(c.field, "FieldManagerConflict", c.message) for c in error.conflicts]
