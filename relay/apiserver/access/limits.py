@@ -119,6 +119,8 @@ def _counted(counts: dict[_Key, int], key: _Key, number: int = 1) -> Iterator[No
     try:
         yield
     finally:
-        counts[key] -= number
-        if not counts[key]:
-            del counts[key]
+        left = counts.get(key, 0) - number
+        if left:
+            counts[key] = left
+        else:
+            counts.pop(key, None)

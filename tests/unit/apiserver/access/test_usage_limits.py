@@ -54,6 +54,9 @@ def test_bytes_on_their_way_are_bounded() -> None:
             stack.enter_context(usage.sent("acme", 1))
     with usage.sent("acme", 100):
         pass
+    with usage.carried("acme", 0), usage.carried("acme", 0):
+        pass
+    assert not usage._bytes
 
 
 @pytest.mark.parametrize(
