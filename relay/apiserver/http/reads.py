@@ -314,7 +314,7 @@ class Reader:
         """Answer with a list; a large one is sent in parts."""
         wanted = selection(target, project, parameters, self._computed, with_values=with_values)
         kind = target.kind
-        ring = self._objects.ring(kind.storage_key)
+        ring = self._objects.ring(kind.storage_key, project)
         version = self._objects.version
         start = ("", "", "")
         if parameters.continue_token:

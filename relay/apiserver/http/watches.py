@@ -89,7 +89,8 @@ class Watcher:
         loop = asyncio.get_running_loop()
         asked = parameters.timeout_s or TIMEOUT_DEFAULT_S
         deadline = loop.time() + min(asked, TIMEOUT_MAX_S)
-        ring, follower = self._objects.ring(wanted.target.kind.storage_key), RingFollower()
+        ring = self._objects.ring(wanted.target.kind.storage_key, wanted.project)
+        follower = RingFollower()
         ring.follow(wanted.project, follower)
         self._open[follower] = stream
         if self._looking is None or self._looking.done():
@@ -146,7 +147,7 @@ class Watcher:
         deadline: float,
     ) -> None:
         loop = asyncio.get_running_loop()
-        ring = self._objects.ring(wanted.target.kind.storage_key)
+        ring = self._objects.ring(wanted.target.kind.storage_key, wanted.project)
         bookmark_at = loop.time() + BOOKMARK_S
         while not self._closing.is_set():
             follower.begin()

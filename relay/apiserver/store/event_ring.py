@@ -1,7 +1,9 @@
 """The last changes of one kind, for watches.
 
-The ring is bounded by events and bytes; the oldest go first. A watch that asks for a version before
-the oldest event that is kept must list anew.
+A ring is bounded by events and bytes; the oldest go first. A watch that asks for a version before
+the oldest event that is kept must list anew. Each project has a ring of its own, so that changes of
+one do not make another's watches and lists begin anew; together they are bounded, too, and the
+largest gives way.
 """
 
 from __future__ import annotations
@@ -88,6 +90,21 @@ class EventRing:
         return f"<EventRing: {len(self._events)} events, {self._bytes} bytes>"
 
     @property
+    def bytes(self) -> int:
+        """Bytes of its events."""
+        return self._bytes
+
+    def forget_half(self) -> None:
+        """Forget the older half of the events."""
+        for _ in range((len(self._events) + 1) // 2):
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        gone = self._events.popleft()
+        self._bytes -= _size(gone)
+        self._oldest = gone.version
+
+    @property
     def oldest(self) -> int:
         """The lowest version after which every event is known."""
         return self._oldest
@@ -97,9 +114,7 @@ class EventRing:
         self._events.append(event)
         self._bytes += _size(event)
         while len(self._events) > self._events_max or self._bytes > self._bytes_max:
-            gone = self._events.popleft()
-            self._bytes -= _size(gone)
-            self._oldest = gone.version
+            self._forget_oldest()
         for project in (event.last.project, ANY_PROJECT):
             waited = self._waited.pop(project, None)
             if waited is not None:
@@ -132,6 +147,42 @@ class EventRing:
         del followers[follower]
         if not followers:
             del self._followers[project]
+
+
+class EventRings:
+    """The rings of one kind: one of each project, and "*" of all."""
+
+    def __init__(self, version: int, *, bytes_max: int = EVENTS_BYTES_MAX) -> None:
+        self._version = version
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._every = EventRing(version, bytes_max=bytes_max)
+        self._rings: dict[str, EventRing] = {}
+
+    def __repr__(self) -> str:
+        return f"<EventRings of {len(self._rings)} projects, {self._bytes} bytes>"
+
+    def of(self, project: str) -> EventRing:
+        """Return the ring of a project, "*" for all."""
+        if project == ANY_PROJECT:
+            return self._every
+        found = self._rings.get(project)
+        if found is None:
+            found = self._rings[project] = EventRing(self._version)
+        return found
+
+    def append(self, event: StoreEvent) -> None:
+        """Add an event and wake those who wait."""
+        self._every.append(event)
+        own = self.of(event.last.project)
+        before = own.bytes
+        own.append(event)
+        self._bytes += own.bytes - before
+        while self._bytes > self._bytes_max:
+            largest = max(self._rings.values(), key=lambda ring: ring.bytes)
+            before = largest.bytes
+            largest.forget_half()
+            self._bytes += largest.bytes - before
 
 
 class RingFollower:

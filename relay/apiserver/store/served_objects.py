@@ -25,7 +25,13 @@ from relay.apiserver.objects.failures import too_large, too_many_requests
 from relay.apiserver.objects.masking import masked
 from relay.apiserver.store.commit_writer import CommitStatistics, CommitWriter
 from relay.apiserver.store.database import Change, ObjectDatabase, ObjectKeyInStore
-from relay.apiserver.store.event_ring import EventRing, StoredObject, StoreEvent
+from relay.apiserver.store.event_ring import (
+    ANY_PROJECT,
+    EventRing,
+    EventRings,
+    StoredObject,
+    StoreEvent,
+)
 from relay.runtime.turn_queue import TurnQueue
 
 _encoder: Final = msgspec.json.Encoder(order="sorted")
@@ -76,7 +82,7 @@ class ServedObjects:
         self.turns: Final = TurnQueue()
         self._partitions: dict[tuple[str, str], _Partition] = {}
         self._projects: dict[str, set[str]] = {}
-        self._rings: dict[str, EventRing] = {}
+        self._rings: dict[str, EventRings] = {}
         self._busy: dict[ObjectKeyInStore, asyncio.Future[None]] = {}
         self._writer = CommitWriter(database, self._committed)
         self._given = 0
@@ -159,11 +165,14 @@ class ServedObjects:
         for place in order[start:stop]:
             yield partition.objects[place]
 
-    def ring(self, kind: str) -> EventRing:
-        """Return the events of a kind."""
+    def ring(self, kind: str, project: str = ANY_PROJECT) -> EventRing:
+        """Return the events of a kind in a project, or in all."""
+        return self._events(kind).of(project)
+
+    def _events(self, kind: str) -> EventRings:
         found = self._rings.get(kind)
         if found is None:
-            found = self._rings[kind] = EventRing(self._began)
+            found = self._rings[kind] = EventRings(self._began)
         return found
 
     async def write(
@@ -251,7 +260,7 @@ class ServedObjects:
                 if before is None:
                     continue
                 last = _versioned(key, before.value(), change.version)
-            self.ring(key.kind).append(StoreEvent(change.version, before, after, last))
+            self._events(key.kind).append(StoreEvent(change.version, before, after, last))
 
 
 def _versioned(key: ObjectKeyInStore, value: JsonObject, version: int) -> StoredObject:
