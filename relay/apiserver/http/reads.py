@@ -114,7 +114,7 @@ class Selection:
                 if len(found) == most:
                     break
             if pace.is_over:
-                await turns.turn()
+                await turns.turn(self.project)
                 pace.begin()
         return found
 
@@ -393,7 +393,7 @@ class Reader:
             else:
                 parts.append(wanted.shown(one))
             if pace.is_over:
-                await self._objects.turns.turn()
+                await self._objects.turns.turn(wanted.project)
                 pace.begin()
         pieces = [head[:-1], f',"{field}":['.encode(), b",".join(parts), b"]}"]
         if sum(map(len, pieces)) <= _WHOLE_BYTES_MAX:

@@ -180,7 +180,7 @@ class Watcher:
     async def _send(self, stream: _EventStream, events: list[tuple[str, StoredObject]]) -> None:
         """Send events, in turns with others."""
         for index in range(0, len(events), _EVENTS_IN_TURN):
-            await self._objects.turns.turn(in_background=True)
+            await self._objects.turns.turn(stream.project, in_background=True)
             await stream.send(events[index : index + _EVENTS_IN_TURN])
 
 
@@ -216,6 +216,11 @@ class _EventStream:
         self._form = form
         self._clock = clock
         self._has_columns = False
+
+    @property
+    def project(self) -> str:
+        """Project of the watch, "*" for all."""
+        return self._wanted.project
 
     @property
     def is_gone(self) -> bool:

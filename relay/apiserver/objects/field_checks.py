@@ -21,10 +21,10 @@ from relay.apiserver.merging.value_types import Node, reference
 
 DEPTH_MAX: Final = 200
 """Deepest nesting of a body."""
-BODY_VALUES_MAX: Final = 25_000
-"""Values in a body: texts, numbers, lists and objects; deciding on as many takes some 0.1 s."""
-OBJECT_VALUES_MAX: Final = 10_000
-"""Values in an object, without its managedFields: a write of as many takes some 50 ms."""
+BODY_VALUES_MAX: Final = 15_000
+"""Values in a body: texts, numbers, lists and objects; deciding on as many takes some 60 ms."""
+OBJECT_VALUES_MAX: Final = 5_000
+"""Values in an object, without its managedFields: a write of as many takes some 40 ms."""
 _DUPLICATES_MAX: Final = 100
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 

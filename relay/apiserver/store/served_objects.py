@@ -184,12 +184,12 @@ class ServedObjects:
         :meth:`unchanged` to leave the object as it is. What is written ``in_background`` waits for
         others, to share a transaction. Raise StoreUnusableError for a failed write.
         """
-        await self.turns.turn(in_background=in_background)
+        await self.turns.turn(key.project, in_background=in_background)
         while key in self._busy:
             if not in_background:
                 self._writer.write_now()
             await asyncio.shield(self._busy[key])
-            await self.turns.turn(in_background=in_background)
+            await self.turns.turn(key.project, in_background=in_background)
         live = self.get(key)
         try:
             value = decide(live)
@@ -212,7 +212,7 @@ class ServedObjects:
         done.add_done_callback(lambda _done: self._release(key, free))
         await asyncio.shield(done)
         # Those of one transaction are answered one after the other.
-        await self.turns.turn(in_background=in_background)
+        await self.turns.turn(key.project, in_background=in_background)
         return made
 
     def _check_room(self, project: str, size: int, before: int) -> None:

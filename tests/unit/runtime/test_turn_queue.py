@@ -27,6 +27,21 @@ async def test_each_piece_has_a_turn_of_its_own_in_order() -> None:
         assert "other" in done[place + 1 : done.index(number + 1)]
 
 
+async def test_a_flood_of_one_owner_costs_another_one_turn() -> None:
+    queue = TurnQueue()
+    await queue.turn()
+    done: list[str] = []
+
+    async def work(owner: str, name: str) -> None:
+        await queue.turn(owner)
+        done.append(name)
+
+    flood = [work("loud", f"loud {number}") for number in range(20)]
+    await asyncio.gather(*flood, work("quiet", "quiet 0"), work("quiet", "quiet 1"), work("", "x"))
+    assert done[:6] == ["loud 0", "loud 1", "quiet 0", "x", "loud 2", "quiet 1"]
+    assert done[6:] == [f"loud {number}" for number in range(3, 20)]
+
+
 async def test_work_alone_does_not_wait() -> None:
     queue = TurnQueue()
     for _ in range(3):
