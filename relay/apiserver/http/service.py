@@ -464,7 +464,7 @@ class ApiService:
         target = call.target
         wanted = selection(target, call.project, read_parameters(call.query))
         listed = self._objects.listed(target.kind.storage_key, call.project, target.namespace)
-        found = [one for one in listed if wanted.matches(one)]
+        found = await wanted.selected(list(listed), self._objects.turns)
         deleted: list[Any] = []
         for one in found:
             named = replace(target, name=one.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from tests.kit.apiserver.running import EXPORTERS, exporter, tokens
-from tests.kit.processes import eventually, free_port, get_json, relay, started
+from tests.kit.processes import eventually, free_port, get_json, get_metrics, relay, started
 
 TENANCY = {"label": "project"}
 RUN = (sys.executable, "-m", "relay", "run")
@@ -45,6 +46,53 @@ async def test_faults_of_users_name_their_place(tmp_path: Path) -> None:
     assert "[0].role" in said
     assert "s3cret" not in said
     assert "Traceback" not in said
+
+
+async def read_to_the_end(session: aiohttp.ClientSession, url: str) -> bytes:
+    async with session.get(url) as response:
+        assert response.status == 200
+        return await response.read()
+
+
+async def test_a_token_counts_without_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.yaml"
+    file.write_text(yaml.safe_dump(tokens("acme")))
+    port = free_port()
+    config = configure(tmp_path, port, tenancy=TENANCY)
+    url = f"http://127.0.0.1:{port}/projects/initech/api/v1/namespaces/default"
+    new = {"token": "token-of-initech", "user": "ben", "role": "viewer", "projects": ["initech"]}
+    async with (
+        relay(tmp_path, "--config", str(config)) as (process, _, admin),
+        aiohttp.ClientSession(headers={"Authorization": "Bearer token-of-initech"}) as session,
+    ):
+
+        async def answers(code: int) -> bool:
+            async with session.get(url) as response:
+                return response.status == code
+
+        async def faults() -> float:
+            return (await get_metrics(f"{admin}/metrics"))["relay_api_token_faults"]
+
+        assert await answers(401)
+        file.write_text(yaml.safe_dump([*tokens("acme"), new]))
+        await eventually("the new token counts", lambda: answers(200), timeout_s=10)
+        watching = asyncio.create_task(
+            read_to_the_end(session, f"{url.rpartition('/')[0]}?watch=1")
+        )
+        file.write_text("- {token: s3cret, user: me}\n")
+
+        async def is_told() -> bool:
+            return await faults() > 0
+
+        await eventually("the fault is told", is_told, timeout_s=10)
+        assert await answers(200)
+        file.write_text(yaml.safe_dump(tokens("acme")))
+        await eventually("the token is gone", lambda: answers(401), timeout_s=10)
+        assert await faults() == 0
+        async with asyncio.timeout(10):
+            (ended,) = await asyncio.gather(watching, return_exceptions=True)
+        assert isinstance(ended, aiohttp.ClientError), "the watch is cut"
+        assert "s3cret" not in process.text()
 
 
 async def test_a_taken_port_is_named(tmp_path: Path) -> None:
