@@ -101,7 +101,7 @@ def new_session() -> aiohttp.ClientSession:
 
 
 async def send(url: str) -> None:
-    """Post requests of 100 series; each line of standard input asks for the latency since."""
+    """Post requests of 100 series; print a line, then the latency since for each line of input."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -113,6 +113,8 @@ async def send(url: str) -> None:
             took.clear()
 
     async with WriteClient(url) as client:
+        assert await client.send("up", labels={"code": "none"}) // 100 == 2
+        print("it is taken", flush=True)
         telling = asyncio.create_task(tell())
         while not telling.done():
             began = time.perf_counter()
@@ -240,6 +242,7 @@ async def measure(count: int, connections: int, folder: Path) -> None:
     url = f"https://{settings.api.listen}"
     ingest = relay.ingest_address
     sender = await child("send", f"http://{ingest.host}:{ingest.port}/api/v1/write")
+    await said(sender)
     await asyncio.sleep(QUIET_S)
     print(await said(sender, "sender alone"))
     loop.take()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 from relay.apiserver.merging.value_types import FieldType
@@ -19,6 +20,8 @@ Path = tuple[Element, ...]
 
 DEPTH_MAX: Final = 64
 """Deepest set that is read."""
+_SHORT_CHARS_MAX: Final = 256
+"""Most characters of elements whose forms are kept: the same few are asked for again and again."""
 _RANKS: Final = {"f": 0, "k": 1, "v": 2, "i": 3}
 # encoding/json escapes these, so that JSON may stand in HTML.
 _ESCAPES: Final = str.maketrans(
@@ -49,7 +52,17 @@ def field_element(name: str) -> Element:
 
 def key_element(keys: dict[str, Any]) -> Element:
     """Return the element of a list's item by its keys."""
+    if len(keys) == 1:
+        ((name, value),) = keys.items()
+        if isinstance(value, str) and len(value) <= _SHORT_CHARS_MAX:
+            return _named_element(name, value)
     return "k:" + canonical(dict(sorted(keys.items())))
+
+
+@lru_cache(maxsize=4096)
+def _named_element(name: str, value: str) -> Element:
+    """Return the element of an item that a text tells apart, as most are."""
+    return "k:" + canonical({name: value})
 
 
 def value_element(value: Any) -> Element:
@@ -83,6 +96,15 @@ def _go_quoted(value: Any) -> str:
 
 def element_text(element: Element) -> str:
     """Return an element as messages have it."""
+    return _short_text(element) if len(element) <= _SHORT_CHARS_MAX else _text(element)
+
+
+@lru_cache(maxsize=4096)
+def _short_text(element: Element) -> str:
+    return _text(element)
+
+
+def _text(element: Element) -> str:
     kind, rest = element[:2], element[2:]
     if kind == "f:":
         return f".{rest}"

@@ -50,13 +50,13 @@ class FieldType:
 
     def deduced(self, value: Any) -> FieldType:
         """Return the type narrowed to the shape of the value, unchanged if it has none."""
+        if value is None or (self.map is not None) + (self.list is not None) + self.scalar < 2:
+            return self
         if isinstance(value, dict):
             return self if self.map is None else FieldType(map=self.map)
         if isinstance(value, list):
             return self if self.list is None else FieldType(list=self.list)
-        if value is None or not self.scalar:
-            return self
-        return FieldType(scalar=True, name=self.name)
+        return FieldType(scalar=True, name=self.name) if self.scalar else self
 
 
 UNTYPED: Final = FieldType(scalar=True)
