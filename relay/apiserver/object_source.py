@@ -26,7 +26,7 @@ from relay.control.cluster.plane_objects import PlaneObjects
 from relay.control.cluster.resources import EXPORTING, NAMESPACES, SECRETS
 from relay.control.kubernetes.objects import ApiObject, ApiResource, ObjectKey, read_object
 from relay.control.reconcile.resource_source import SourceResources
-from relay.runtime.event_loop import run_in_thread, yield_to_loop
+from relay.runtime.event_loop import WorkSlice, run_in_thread, yield_to_loop
 from relay.selector.inventory.store import ManifestIndex
 from relay.sink.spill.owner import Owner
 
@@ -209,10 +209,13 @@ class ApiResources:
     async def _apply_secrets(self) -> bool:
         """Give every project the Secrets that it refers to, where they are others than before."""
         work = []
+        pace = WorkSlice()
         for name, project in self._projects.items():
             secrets: dict[ObjectKey, ApiObject | None] = {}
             wanted = project.objects.references
             for key in wanted:
+                if pace.is_over:
+                    await pace.rest()
                 stored = self._objects.get(ObjectKeyInStore("secrets", name, *key))
                 version = 0 if stored is None else stored.version
                 if project.secrets.get(key, -1) != version:

@@ -91,6 +91,7 @@ class ObjectStatuses:
         """Uid and status up to which Events were noted."""
         self._dirty: dict[ObjectKey, None] = {}
         self._woken = asyncio.Event()
+        self._pace = WorkSlice()
         self._shown: dict[ObjectKey, _Shown] = {}
         self._shown_bytes = 0
 
@@ -169,6 +170,11 @@ class ObjectStatuses:
     async def _store_some(self, due: deque[ObjectKey], failed: list[ObjectKey]) -> None:
         """Store statuses, one after the other, until none is due or one has failed."""
         while due and not failed:
+            if self._pace.is_over:  # many need no write, which would be a turn of their own
+                await self._objects.turns.turn(in_background=True)
+                self._pace.begin()
+                if not due:
+                    return
             key = due.popleft()
             try:
                 await self._write(key)

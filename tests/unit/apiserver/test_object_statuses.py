@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from relay.apiserver import object_statuses
 from relay.apiserver.lasting_failure import LOG_S
 from relay.apiserver.store.database import ObjectDatabase
+from relay.runtime import event_loop
 from tests.kit.apiserver.judged import FullDisk, JudgedApi, judged_api
 from tests.kit.apiserver.running import EXPORTERS, exporter
 from tests.kit.processes import eventually
@@ -169,6 +171,32 @@ async def told(api: JudgedApi, name: str) -> None:
         return await api.reasons(name) == {"Accepted": 1, "Programmed": 1}
 
     await eventually(f"Events of {name} are written", is_told, timeout_s=10)
+
+
+async def test_statuses_that_are_stored_already_are_looked_at_in_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_loop, "WORK_S", 0.0)  # each look is a turn
+    async with judged_api(tmp_path) as api:
+        for number in range(60):
+            await api.create(f"e{number}")
+        await api.start()
+        for number in range(60):
+            await api.until(f"e{number}", "Programmed", "True")
+        looked: list[int] = []
+        turn = 0
+        find = api.statuses._find
+
+        def counted(key: Any) -> Any:
+            looked.append(turn)
+            return find(key)
+
+        monkeypatch.setattr(api.statuses, "_find", counted)
+        api.statuses._changed(list(api.board.objects()))
+        while len(looked) < 60:
+            turn += 1
+            await asyncio.sleep(0)
+        assert len(set(looked)) == 60
 
 
 async def test_many_statuses_share_transactions(tmp_path: Path, disk: FullDisk) -> None:
