@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from ssl import SSLContext
 from typing import Final
 
@@ -27,12 +28,13 @@ from relay.control.sink_test.verdict import (
     failure_verdict,
 )
 from relay.runtime.errors import SecretError
+from relay.runtime.event_loop import run_in_thread
 from relay.sink.http.client import Transport
 from relay.sink.http.connector import ConnectStep
 from relay.sink.http.credentials import SecretLookup, credential_headers, redact
 from relay.sink.http.interface import HttpRequest
 from relay.sink.http.response import HttpFailure, HttpResponse, status_line
-from relay.sink.http.tls import TlsMaterial
+from relay.sink.http.tls import TlsMaterial, read_material
 from relay.sink.http_endpoint import secret_headers
 from relay.sink.interface import ClientDependencies
 from relay.sink.kinds import kind_of
@@ -118,6 +120,8 @@ async def try_sink(
             credentials = credential_headers(sink.endpoint.authentication, secrets)
             hidden = secret_headers(sink.endpoint, credentials)
             request = synthetic_request(exporter.id, sink, clock())
+            # Held until the end: the client finds it. Its authorities take 20 ms to read.
+            context = await _tls_context(recorder, sink, secrets)
         except SecretError as error:
             yield TestStep("credentials", False, tick() - began, str(error))
             yield failure_verdict("credentials", str(error), tick() - began)
@@ -134,8 +138,18 @@ async def try_sink(
             task.cancel()
         for event in _ended(task, recorder.answer, sink, steps, hidden, tick() - began):
             yield event
+        del context
     finally:
         await recorder.close()
+
+
+async def _tls_context(recorder: _Recorder, sink: Sink, secrets: SecretLookup) -> SSLContext | None:
+    """Return the context of an HTTPS endpoint, made in a thread. Raises SecretError."""
+    endpoint = sink.endpoint
+    if not endpoint.url.lower().startswith("https:"):
+        return None
+    material = read_material(endpoint.tls, secrets) if endpoint.tls else TlsMaterial()
+    return await run_in_thread(partial(recorder.context, material))
 
 
 def _ended(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+import threading
 from dataclasses import replace
 
 import pytest
@@ -19,6 +21,8 @@ from relay.control.sink_test.service import (
 from relay.control.sink_test.trial import TestNetwork
 from relay.control.sink_test.verdict import TestStep
 from relay.runtime.errors import OverloadedError
+from relay.sink.http import tls
+from relay.sink.http.tls import TlsMaterial, build_context
 from tests.kit.sink.running_sinks import exporter
 
 
@@ -90,3 +94,22 @@ def test_names_of_a_host_are_one(url: str) -> None:
     sink = exporter().sinks[0]
     one = replace(sink, endpoint=replace(sink.endpoint, url=url))
     assert service_module.host_of(one) == ("h.example", 443)
+
+
+async def test_authorities_are_read_once_and_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[threading.Thread] = []
+
+    def build(material: TlsMaterial) -> ssl.SSLContext:
+        made.append(threading.current_thread())
+        return build_context(material)
+
+    monkeypatch.setattr(tls, "build_context", build)
+    one = exporter()
+    endpoint = replace(one.sinks[0].endpoint, url="https://127.0.0.1:1/v1/metrics")
+    sink = replace(one.sinks[0], endpoint=endpoint)
+    service = SinkTestService(tuple, lambda _: no_secrets, TestNetwork(allow_private=True))
+    *_, failed, verdict = [event async for event in service.open_of(one, sink, no_secrets)]
+    assert isinstance(failed, TestStep)
+    assert (failed.name, verdict.ok) == ("connection", False)
+    (thread,) = made
+    assert thread is not threading.main_thread()
