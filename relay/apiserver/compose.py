@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import secrets
+import socket
 import time
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
@@ -22,6 +25,7 @@ from relay.apiserver.object_finalizers import ObjectFinalizers
 from relay.apiserver.object_source import ApiResources
 from relay.apiserver.object_statuses import ObjectStatuses
 from relay.apiserver.objects.kinds import ResourceKind
+from relay.apiserver.other_relays import OtherRelays, SharedBoard, held_by_all
 from relay.apiserver.server import ApiOptions, ApiServer
 from relay.apiserver.store.encryption import read_cipher
 from relay.apiserver.store.errors import StoreUnusableError
@@ -31,6 +35,7 @@ from relay.config.settings.addresses import ListenAddress
 from relay.config.settings.api import ApiAuthentication, ApiSettings
 from relay.config.settings.settings import ServerTls, Settings
 from relay.control.cluster.relays import RELEASE_MARGIN_S
+from relay.control.replicas.peer_access import PeerAccess
 from relay.control.status.board import StatusBoard
 from relay.control.tools import ExporterTools
 from relay.runtime.errors import ConfigError, Fault
@@ -50,6 +55,8 @@ class OwnApi:
         *,
         tenancy: bool,
         drain_timeout_s: float,
+        peers: PeerAccess,
+        name: str,
     ) -> None:
         self._settings = settings
         self._release_s = drain_timeout_s + RELEASE_MARGIN_S
@@ -76,6 +83,8 @@ class OwnApi:
         )
         self._server.use(hooks)
         self._statuses = ObjectStatuses(objects, self._changer)
+        mark = secrets.token_hex(4)
+        self._others = OtherRelays(objects, self._changer, peers, name, mark)
         self.source: Final = ApiResources(objects)
         self._tokens: TokenFile | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -131,10 +140,16 @@ class OwnApi:
         follower = FileFollower(
             files, lambda: self._server.service.files, self._statuses.files_stored
         )
-        await self._statuses.follow(board)
+        self._others.look()
+        await self._statuses.follow(SharedBoard(board, self._others))
+        self._run(self._others.run())
         self._run(self._statuses.run())
         self._run(follower.run())
-        self._run(ObjectFinalizers(self.source, self._changer, held, self._release_s).run())
+        self._run(
+            ObjectFinalizers(
+                self.source, self._changer, held_by_all(held, self._others), self._release_s
+            ).run()
+        )
 
     async def stop(self) -> None:
         """End all requests, and close the database."""
@@ -191,6 +206,8 @@ def make_api(settings: Settings, tools: ExporterTools) -> OwnApi | None:
         tools,
         tenancy=settings.tenancy is not None,
         drain_timeout_s=settings.shutdown.drain_timeout_s,
+        peers=PeerAccess(settings.admin),
+        name=os.environ.get("POD_NAME", "") or f"{socket.gethostname()}-api",
     )
 
 

@@ -12,10 +12,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -33,7 +33,7 @@ from relay.apiserver.store.database import ObjectKeyInStore
 from relay.apiserver.store.errors import StoreUnusableError
 from relay.apiserver.store.event_ring import StoredObject
 from relay.apiserver.store.served_objects import ServedObjects
-from relay.config.exporter.load_result import ObjectKey
+from relay.config.exporter.load_result import ObjectKey, ObjectResult
 from relay.config.exporter.types import ResourceKind as ObjectKind
 from relay.control.kubernetes.status_body import (
     FIELD_MANAGER,
@@ -43,7 +43,7 @@ from relay.control.kubernetes.status_body import (
 )
 from relay.control.replicas.transitions import happenings
 from relay.control.replicas.written_status import read_object_status
-from relay.control.status.board import StatusBoard
+from relay.control.status.conditions import StatusCondition
 from relay.control.status.object_status import ObjectStatus
 from relay.runtime.event_loop import WorkSlice
 
@@ -69,6 +69,37 @@ class _Shown:
     status: bytes
 
 
+class JudgedStatuses(Protocol):
+    """The statuses that this relay gives, or all relays together."""
+
+    def subscribe(self, listener: Callable[[Sequence[ObjectKey]], None]) -> None:
+        """Call ``listener`` with the objects whose conditions may have changed, and those gone."""
+
+    async def look(self) -> list[ObjectKey]:
+        """Judge what may have changed."""
+
+    def objects(self) -> Iterator[ObjectKey]:
+        """Return all objects."""
+
+    def result(self, key: ObjectKey) -> ObjectResult | None:
+        """Return what was loaded of an object; None: it is gone."""
+
+    def status(self, key: ObjectKey) -> ObjectStatus | None:
+        """Return the status of an object as of now; None if it is not judged, or gone."""
+
+    def seed(
+        self,
+        key: ObjectKey,
+        uid: str,
+        conditions: tuple[StatusCondition, ...],
+        sinks: Mapping[str, tuple[StatusCondition, ...]],
+    ) -> None:
+        """Go on from the conditions that an object's stored status has."""
+
+    def settled(self, key: ObjectKey) -> object | None:
+        """Return a mark that stays as long as the status does, None if it may change any time."""
+
+
 class ObjectStatuses:
     """The statuses of the objects that are served. Lives on the event loop.
 
@@ -85,7 +116,7 @@ class ObjectStatuses:
         self._objects = objects
         self._failure = LastingFailure(_log, "statuses", clock)
         self._changer = changer
-        self._board: StatusBoard | None = None
+        self._board: JudgedStatuses | None = None
         self._events = ObjectEvents(changer, self._find)
         self._told: dict[ObjectKey, tuple[str, ObjectStatus]] = {}
         """Uid and status up to which Events were noted."""
@@ -95,7 +126,7 @@ class ObjectStatuses:
         self._shown: dict[ObjectKey, _Shown] = {}
         self._shown_bytes = 0
 
-    async def follow(self, board: StatusBoard) -> None:
+    async def follow(self, board: JudgedStatuses) -> None:
         """Go on from the stored conditions, and note what changes from now on."""
         self._board = board
         pace = WorkSlice()

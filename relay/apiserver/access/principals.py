@@ -1,8 +1,8 @@
 """Users of the API: their projects, their roles, and what a role may do.
 
 Roles: a viewer reads, previews and explains; an editor also tests sinks, and writes Exporters,
-policies and Secrets; an admin also taps, and writes namespaces, status, Events and Leases. A user
-of every project may read them all at once.
+policies and Secrets; an admin also taps, and writes namespaces, status and Events. A user of every
+project may read them all at once. Leases are written with tokens of relays, which read Secrets.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ Role = Literal["viewer", "editor", "admin"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 EVERY_PROJECT: Final = "*"
 READING: Final = frozenset({"get", "list", "watch"})
+_LEASES: Final = "leases"
 _EDITED: Final = frozenset({"exporters", "exportpolicies", "secrets", "sinktests"})
 _ASKED: Final = frozenset(
     {
@@ -50,6 +51,8 @@ class Principal:
 
     def may(self, verb: str, kind: ResourceKind, subresource: str) -> bool:
         """Return True if the user's role allows a verb on a kind."""
+        if kind.plural == _LEASES and verb not in READING:
+            return self.reads_secrets  # they say where relays send their credential
         if self.role == "admin":
             return True
         if subresource == TAP:

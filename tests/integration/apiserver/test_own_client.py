@@ -18,7 +18,7 @@ from relay.control.kubernetes.leader import LEASES, LeaderElector
 from relay.control.kubernetes.lease import read_lease
 from relay.control.kubernetes.objects import ApiResource
 from relay.control.kubernetes.reflector import Reflector, ReflectorLimits
-from tests.kit.apiserver.running import ApiProcess, exporter, secret
+from tests.kit.apiserver.running import RELAY, ApiProcess, exporter, secret
 from tests.kit.processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -46,7 +46,7 @@ def names(reflector: Reflector) -> set[str]:
 @pytest.fixture
 def api(tmp_path: Path) -> ApiProcess:
     made = ApiProcess(tmp_path)
-    made.prepare()
+    made.prepare(RELAY)
     return made
 
 

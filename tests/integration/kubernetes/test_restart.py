@@ -10,13 +10,13 @@ import pytest
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.kubectl import Kubectl
 from tests.kit.kubernetes.relays import Load
-from tests.kit.kubernetes.servers import SERVERS, ObjectServer
+from tests.kit.kubernetes.servers import KUBERNETES, OWN, ObjectServer
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.real,
     pytest.mark.newest,
-    pytest.mark.parametrize("api", SERVERS, indirect=True),
+    pytest.mark.parametrize("api", [KUBERNETES, OWN], indirect=True),
 ]
 
 EXPORTER = """\

@@ -27,14 +27,16 @@ from tests.kit.processes import Process, eventually, free_port, started
 ADMIN = "token-of-the-admin"
 EDITOR = "token-of-the-editor"
 VIEWER = "token-of-the-viewer"
+RELAY = "token-of-another-relay"
 EXPORTERS = "/apis/telemetry.datumapis.com/v1alpha1/namespaces/default/exporters"
 SECRETS = "/api/v1/namespaces/default/secrets"
 
 
 def tokens(*projects: str) -> list[dict[str, Any]]:
-    """A user of each role, of some projects."""
+    """A user of each role, and another relay, of some projects."""
     named = {"projects": list(projects)} if projects else {}
     return [
+        {"token": RELAY, "user": "relay", "role": "admin", "secrets": "read", **named},
         {"token": ADMIN, "user": "admin", "role": "admin", **named},
         {"token": EDITOR, "user": "editor", "role": "editor", **named},
         {"token": VIEWER, "user": "viewer", "role": "viewer", **named},
@@ -186,7 +188,7 @@ async def local_api(
 
 
 class ApiProcess:
-    """The API as a process; ``kubeconfig`` leads to it as an admin."""
+    """The API as a process; ``kubeconfig`` leads to it as an admin, or another user."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -194,14 +196,14 @@ class ApiProcess:
         self.kubeconfig = folder / "kubeconfig"
         self.url = f"https://127.0.0.1:{self.port}"
 
-    def prepare(self) -> None:
+    def prepare(self, token: str = ADMIN) -> None:
         """Write tokens and kubeconfig."""
         (self.folder / "tokens.yaml").write_text(yaml.safe_dump(tokens()))
         document = {
             "clusters": [
                 {"name": "local", "cluster": {"server": self.url, "certificate-authority": CA_FILE}}
             ],
-            "users": [{"name": "admin", "user": {"token": ADMIN}}],
+            "users": [{"name": "admin", "user": {"token": token}}],
             "contexts": [{"name": "local", "context": {"cluster": "local", "user": "admin"}}],
             "current-context": "local",
         }

@@ -11,7 +11,7 @@ name               serves the objects                  runs them
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,7 +27,7 @@ from tests.kit.processes import free_port
 KUBERNETES = "kube-apiserver"
 OWN = "own API"
 OWN_READ = "own API of another relay"
-SERVERS = (KUBERNETES, OWN)
+SERVERS = (KUBERNETES, OWN, OWN_READ)
 
 
 class ObjectServer(Protocol):
@@ -84,28 +84,42 @@ class OwnServer:
 
     is_own = True
 
-    def __init__(self, folder: Path, *, is_read: bool) -> None:
+    def __init__(
+        self, folder: Path, *, is_read: bool, projects: Sequence[str] = (), **settings: Any
+    ) -> None:
+        """Take the projects that the user has, with tenancy, and more settings."""
         self.folder = folder
-        self.kubeconfig = folder / "kubeconfig"
         self._is_read = is_read
         self._port = free_port()
-        self._process = RelayProcess(folder, **self._settings())
-        user = {"token": TOKEN, "user": "admin", "role": "admin", "secrets": "read"}
+        self._more = settings
+        self.process = RelayProcess(folder, **self._settings())
+        user: dict[str, Any] = {"token": TOKEN, "user": "admin", "role": "admin"}
+        user["secrets"] = "read"
+        if projects:
+            user["projects"] = list(projects)
         (folder / "tokens.yaml").write_text(yaml.safe_dump([user]))
+        self.kubeconfig = self.kubeconfig_of("")
+
+    def kubeconfig_of(self, project: str) -> Path:
+        """Write a kubeconfig that leads to a project, "" for the whole server."""
+        place = f"{self.url}/projects/{project}" if project else self.url
         ca = f"data/api-pki/{CA_FILE}"
         document = {
             "clusters": [
-                {"name": "own", "cluster": {"server": self.url, "certificate-authority": ca}}
+                {"name": "own", "cluster": {"server": place, "certificate-authority": ca}}
             ],
             "users": [{"name": "admin", "user": {"token": TOKEN}}],
             "contexts": [{"name": "own", "context": {"cluster": "own", "user": "admin"}}],
             "current-context": "own",
         }
-        self.kubeconfig.write_text(yaml.safe_dump(document))
+        file = self.folder / f"kubeconfig{project and f'-{project}'}"
+        file.write_text(yaml.safe_dump(document))
+        return file
 
     def _settings(self) -> dict[str, Any]:
         authentication = {"type": "tokens", "file": "tokens.yaml"}
-        return {"api": {"listen": f"127.0.0.1:{self._port}", "authentication": authentication}}
+        api = {"listen": f"127.0.0.1:{self._port}", "authentication": authentication}
+        return {"api": api, **self._more}
 
     @property
     def url(self) -> str:
@@ -114,11 +128,11 @@ class OwnServer:
 
     async def start(self) -> None:
         """Start it, with the objects that it had."""
-        await self._process.start()
+        await self.process.start()
 
     async def stop(self) -> None:
         """Kill it."""
-        await self._process.close()
+        await self.process.close()
 
     @asynccontextmanager
     async def relay(self, folder: Path, **settings: Any) -> AsyncIterator[RelayProcess]:
@@ -127,7 +141,7 @@ class OwnServer:
             async with cluster_relay(folder, self.kubeconfig, **settings) as relay:
                 yield relay
             return
-        process = self._process
+        process = self.process
         assert await process.stop() == 0
         process.configure(**self._settings(), **settings)
         await process.start()
@@ -136,8 +150,8 @@ class OwnServer:
 
     async def close(self) -> None:
         """End it; it must not have found a bug in itself."""
-        await self._process.close()
-        self._process.check_log()
+        await self.process.close()
+        self.process.check_log()
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.objects.kinds import ResourceKind, served_kinds
 from tests.kit.apiserver.running import (
     ADMIN,
+    RELAY,
     LocalApi,
     exporter,
     local_api,
@@ -141,12 +142,10 @@ async def test_secrets_are_never_shown(tmp_path: Path) -> None:
 async def test_another_relay_reads_secrets(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    token = "token-of-another-relay"
-    user = {"token": token, "user": "relay-1", "role": "admin", "secrets": "read"}
     path = path_of("secrets")
     with caplog.at_level("INFO", logger="relay.api.audit"):
-        async with local_api(tmp_path, users=[*tokens(), user]) as api:
-            admin, reader = api.user(ADMIN), api.user(token)
+        async with local_api(tmp_path, users=tokens()) as api:
+            admin, reader = api.user(ADMIN), api.user(RELAY)
             await admin.ask("POST", path, secret(a="secret-value"))
             value = {"a": "c2VjcmV0LXZhbHVl"}
             masked = {"a": "KioqKg=="}
@@ -157,7 +156,7 @@ async def test_another_relay_reads_secrets(
             async with reader.watch(path, timeoutSeconds="1") as events:
                 assert (await anext(events))["object"]["data"] == value
             told = [(one.verb, one.resource, one.user) for one in caplog.records]
-            assert told == [(verb, "secrets", "relay-1") for verb in ("get", "list", "watch")]
+            assert told == [(verb, "secrets", "relay") for verb in ("get", "list", "watch")]
             caplog.clear()
             _, shown = await reader.ask("GET", f"{path}?includeObject=Object", Accept=TABLE)
             assert shown["rows"][0]["object"]["data"] == masked
