@@ -119,6 +119,7 @@ def _counted(counts: dict[_Key, int], key: _Key, number: int = 1) -> Iterator[No
     try:
         yield
     finally:
+        # A number may be 0: another one of 0 beside it has dropped the key already.
         left = counts.get(key, 0) - number
         if left:
             counts[key] = left
