@@ -24,7 +24,7 @@ from relay.apiserver.objects.failures import bad_request, invalid, required, wro
 from relay.apiserver.objects.field_checks import Fitting
 from relay.apiserver.objects.kinds import ResourceKind
 from relay.apiserver.objects.metadata import checked_namespace, generated_name, metadata_causes
-from relay.apiserver.objects.writes import WriteOptions, check_type
+from relay.apiserver.objects.writes import WriteOptions, with_type
 from relay.runtime.event_loop import run_in_thread
 
 ACTION_BYTES_MAX: Final = 512 * 1024
@@ -107,7 +107,7 @@ def _read(
     kind: ResourceKind, body: Any, namespace: str, options: WriteOptions, suffix: str
 ) -> tuple[JsonObject, list[str]]:
     """Return the object as it is answered, without a status, and warnings."""
-    check_type(kind, body)
+    body = with_type(kind, body)
     fitting = Fitting(kind.definitions, defaults=True, strict_types=True)
     given = {key: own for key, own in body.items() if key != "status"}
     read: JsonObject = fitting.fit(given, kind.node)
@@ -150,8 +150,7 @@ async def answer_review(
 ) -> web.StreamResponse:
     """Answer a review; it changes nothing, and is not on record. Raise ApiRefusalError."""
     body = await read_body(request, REVIEW_BYTES_MAX, OBJECT_TYPES)
-    check_type(kind, body.value)
-    spec = body.value.get("spec") or {}
+    spec = with_type(kind, body.value).get("spec") or {}
     if not isinstance(spec, dict):
         raise bad_request("spec must be an object")
     status = reviewed(kind, principal, kinds, spec)

@@ -114,10 +114,13 @@ async def read_options(request: web.BaseRequest, limit: int) -> dict[str, Any]:
     content = await read_bytes(request, limit)
     if not content.strip():
         return {}
-    if media_type_of(request) != JSON:
-        raise unsupported_media_type((JSON,))
+    media_type = media_type_of(request)
+    if media_type not in (JSON, PROTOBUF):
+        raise unsupported_media_type((JSON, PROTOBUF))
     try:
-        value, _ = await _json(content)
+        value, _ = (read_protobuf(content), []) if media_type == PROTOBUF else await _json(content)
+    except UnreadableProtobufError as error:
+        raise bad_request(str(error)) from error
     except UnreadableBodyError as error:
         raise bad_request(f"the body of the request is not valid JSON: {error}") from error
     if not isinstance(value, dict):

@@ -1,8 +1,9 @@
-"""Read bodies of protobuf for the kinds that kubectl sends so.
+"""Read bodies of protobuf for the kinds that kubectl and helm send so.
 
-These are Secret and Namespace (``kubectl create``), and the reviews of ``kubectl auth``. Every
-other body is JSON. The envelope is ``k8s\\0`` and a ``runtime.Unknown``; field numbers are those of
-``generated.proto``. Fields that only a server sets are not read.
+These are Secret and Namespace (``kubectl create``), the reviews of ``kubectl auth``, and the
+options of a deletion. Every other body is JSON. The envelope is ``k8s\\0`` and a
+``runtime.Unknown``; field numbers are those of ``generated.proto``. Fields that only a server sets
+are not read.
 """
 
 from __future__ import annotations
@@ -84,6 +85,12 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, Any, bool]]]] = {
         "spec": (2, "RulesReviewSpec", False),
     },
     "SelfSubjectReview": {"metadata": (1, "ObjectMeta", False)},
+    "Preconditions": {"uid": (1, _STRING, False), "resourceVersion": (2, _STRING, False)},
+    "DeleteOptions": {
+        "preconditions": (2, "Preconditions", False),
+        "propagationPolicy": (4, _STRING, False),
+        "dryRun": (5, _STRING, True),
+    },
 }
 """Fields of each message: number, type or name of a message, and whether it is repeated."""
 
@@ -94,6 +101,7 @@ READABLE_KINDS: Final = frozenset(
         "SelfSubjectAccessReview",
         "SelfSubjectRulesReview",
         "SelfSubjectReview",
+        "DeleteOptions",
     }
 )
 

@@ -144,7 +144,7 @@ class WriteResult:
 def create(request: WriteRequest, body: Any) -> WriteResult:
     """Return a new object."""
     kind, place, options = request.kind, request.place, request.options
-    check_type(kind, body)
+    body = with_type(kind, body)
     value, warnings = _fitted(request, body)
     metadata = value["metadata"]
     if metadata.get("resourceVersion"):
@@ -185,7 +185,7 @@ def _created(
 def check_update(request: WriteRequest, body: Any) -> tuple[JsonObject, list[str]]:
     """Return the object that a body describes, and warnings; raise ApiRefusalError."""
     kind, place = request.kind, request.place
-    check_type(kind, body)
+    body = with_type(kind, body)
     value, warnings = _fitted(request, body)
     checked_name(value["metadata"], place.name)
     checked_namespace(kind, value["metadata"], place.namespace)
@@ -310,12 +310,20 @@ def _type_text(value: JsonObject) -> str:
     return f"{group}, Kind={value.get('kind') or ''}"
 
 
-def check_type(kind: ResourceKind, body: Any) -> None:
-    """Raise ApiRefusalError if a body is not an object of this kind."""
+def with_type(kind: ResourceKind, body: Any) -> JsonObject:
+    """Return a body that names its kind; raise ApiRefusalError for one of another.
+
+    Objects of core kinds may leave out what they are: client libraries do.
+    """
     if not isinstance(body, dict):
         raise bad_request(
             f"the object provided is unrecognized (must be of type {kind.kind}): it is no object"
         )
+    if not kind.is_custom:
+        given = {
+            name: own for name, own in body.items() if own or name not in ("apiVersion", "kind")
+        }
+        body = {"apiVersion": kind.api_version, "kind": kind.kind, **given}
     for name in ("kind", "apiVersion"):
         if not isinstance(body.get(name), str) or not body[name]:
             word = name[0].upper() + name[1:]
@@ -333,6 +341,8 @@ def check_type(kind: ResourceKind, body: Any) -> None:
             f'{body["kind"]} in version "{kind.version}" cannot be handled as a {kind.kind}: '
             "converting is not supported"
         )
+    typed: JsonObject = body
+    return typed
 
 
 def _fitted(
@@ -487,10 +497,10 @@ __all__ = [
     "WriteOptions",
     "WriteResult",
     "apply",
-    "check_type",
     "check_update",
     "create",
     "delete",
     "patch",
     "update",
+    "with_type",
 ]

@@ -161,6 +161,46 @@ def test_protobuf_that_cannot_be_read(body: bytes) -> None:
         read_protobuf(body)
 
 
+async def test_a_core_kind_may_be_left_out(tmp_path: Path) -> None:
+    async with local_api(tmp_path) as api:
+        admin = api.user(ADMIN)
+        for number, given in enumerate(({}, {"kind": "Secret"}, {"apiVersion": "v1", "kind": ""})):
+            name = f"s{number}"
+            code, found = await admin.ask("POST", SECRETS, {**given, "metadata": {"name": name}})
+            assert (code, found["kind"], found["apiVersion"]) == (201, "Secret", "v1")
+            code, _ = await admin.ask("PUT", f"{SECRETS}/{name}", {"metadata": {"name": name}})
+            assert code == 200
+        other = {"kind": "Namespace", "metadata": {"name": "x"}}
+        assert (await admin.ask("POST", SECRETS, other))[0] == 400
+        _, refused = await admin.ask("POST", EXPORTERS, {"metadata": {"name": "x"}})
+        assert "Object 'Kind' is missing" in refused["message"]
+
+
+async def test_options_of_a_deletion_may_be_protobuf(tmp_path: Path) -> None:
+    # As helm sends them: Unknown{TypeMeta{v1, DeleteOptions}, raw}, with an uid and a dry run.
+    raw = bytes.fromhex("1205") + b"\n\x03bad" + bytes.fromhex("2a03") + b"All"
+    typed = b"\n\x02v1\x12\rDeleteOptions"
+    body = b"k8s\0\n" + bytes([len(typed)]) + typed + b"\x12" + bytes([len(raw)]) + raw
+    assert read_protobuf(body) == {
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "metadata": {},
+        "preconditions": {"uid": "bad"},
+        "dryRun": ["All"],
+    }
+    kind = "application/vnd.kubernetes.protobuf"
+    async with local_api(tmp_path) as api:
+        admin = api.user(ADMIN)
+        await admin.ask("POST", SECRETS, secret("tok"))
+        code, found = await admin.ask("DELETE", f"{SECRETS}/tok", body, Content_Type=kind)
+        assert (code, found["reason"]) == (409, "Conflict")
+        code, found = await admin.ask("DELETE", f"{SECRETS}/tok", b"k8s\0\xff", Content_Type=kind)
+        assert code == 400
+        empty = b"k8s\0\n" + bytes([len(typed)]) + typed
+        code, found = await admin.ask("DELETE", f"{SECRETS}/tok", empty, Content_Type=kind)
+        assert (code, found["status"]) == (200, "Success")
+
+
 async def test_methods_that_a_path_does_not_have(tmp_path: Path) -> None:
     async with local_api(tmp_path) as api:
         admin = api.user(ADMIN)
