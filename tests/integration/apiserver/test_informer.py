@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tests.kit.processes import eventually, started
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
 
 CHANGES = 500
+OBJECTS = 600
+"""More than client-go asks for in a page."""
 
 
 async def change(api: ApiProcess, first: int, last: int) -> None:
@@ -33,14 +36,24 @@ async def change(api: ApiProcess, first: int, last: int) -> None:
                 assert response.status == 200, await response.text()
 
 
-async def create(api: ApiProcess, name: str) -> None:
-    """Create an Exporter."""
+async def create(api: ApiProcess, *names: str) -> None:
+    """Create Exporters."""
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for name in names:
+            body = exporter(name)
+            async with session.post(api.url + EXPORTERS, json=body, ssl=False) as response:
+                assert response.status == 201
+
+
+async def delete(api: ApiProcess, name: str) -> None:
+    """Delete an Exporter."""
     headers = {"Authorization": f"Bearer {ADMIN}"}
     async with (
         aiohttp.ClientSession(headers=headers) as session,
-        session.post(api.url + EXPORTERS, json=exporter(name), ssl=False) as response,
+        session.delete(f"{api.url}{EXPORTERS}/{name}", ssl=False) as response,
     ):
-        assert response.status == 201
+        assert response.status == 200
 
 
 async def test_every_change_is_seen_in_order(tmp_path: Path) -> None:
@@ -56,8 +69,7 @@ async def test_every_change_is_seen_in_order(tmp_path: Path) -> None:
 
     async with AsyncExitStack() as informers:
         async with api.running():
-            await create(api, "acme")
-            await create(api, "other")
+            await create(api, "acme", "other")
             informer = await informers.enter_async_context(started(command, log=seen))
             await eventually(
                 "the informer has listed", lambda: "synced" in informer.text(), timeout_s=30
@@ -70,3 +82,42 @@ async def test_every_change_is_seen_in_order(tmp_path: Path) -> None:
     assert counts() == list(range(2 * CHANGES))
     types = [json.loads(line)["type"] for line in seen.read_text().splitlines() if line[:1] == "{"]
     assert types.count("add") == 2  # it went on where it was, and listed nothing anew
+
+
+@pytest.mark.parametrize("streaming", ["true", "false"])
+async def test_a_stale_version_is_listed_anew(tmp_path: Path, streaming: str) -> None:
+    api = ApiProcess(tmp_path)
+    api.prepare()
+    seen = tmp_path / "informer.log"
+    # With it an informer lists by a watch, without in pages.
+    command = ["env", f"KUBE_FEATURE_WatchListClient={streaming}", str(newest.binary("informer"))]
+    command += [str(api.kubeconfig), "telemetry.datumapis.com", "v1alpha1", "exporters"]
+
+    def known() -> dict[str, str]:
+        found: dict[str, str] = {}
+        for line in seen.read_text().splitlines():
+            event = json.loads(line) if line[:1] == "{" else {}
+            if event.get("type") in ("add", "update"):
+                found[event["name"]] = event["label"]
+            elif event.get("type") == "delete":
+                del found[event["name"]]
+        return found
+
+    async with AsyncExitStack() as informers:
+        async with api.running():
+            await create(api, "acme", *(f"e{number}" for number in range(OBJECTS)))
+            informer = await informers.enter_async_context(started(command, log=seen))
+            await eventually(
+                "the informer has listed", lambda: len(known()) == OBJECTS + 1, timeout_s=30
+            )
+            informer.send_signal(signal.SIGSTOP)
+        async with api.running():
+            await change(api, 0, 3)
+            await delete(api, "e0")
+        async with api.running():  # events of before are not known any more
+            await create(api, "late")
+            informer.send_signal(signal.SIGCONT)
+            await eventually("it sees what is there", lambda: "late" in known(), timeout_s=60)
+            assert known()["acme"] == "2"
+            assert "e0" not in known()
+            assert len(known()) == OBJECTS + 1
