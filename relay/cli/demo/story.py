@@ -60,13 +60,13 @@ _KUBECTL = """\
 
 _CURL = """\
   API={http_url}/projects/{customer}
-  USER="Authorization: Bearer {token}"
+  AUTH="Authorization: Bearer {token}"
   APPLY="Content-Type: application/apply-patch+yaml"
-  curl -sS -X PATCH -H "$USER" -H "$APPLY" --data-binary @{manifests}/secret.yaml \\
+  curl -sS -X PATCH -H "$AUTH" -H "$APPLY" --data-binary @{manifests}/secret.yaml \\
     "$API{needed_path}?fieldManager=curl"
-  curl -sS -X PATCH -H "$USER" -H "$APPLY" --data-binary @{manifests}/exporter.yaml \\
+  curl -sS -X PATCH -H "$AUTH" -H "$APPLY" --data-binary @{manifests}/exporter.yaml \\
     "$API{exporter_path}?fieldManager=curl"
-  curl -sS -H "$USER" \\
+  curl -sS -H "$AUTH" \\
     "$API{exporter_path}"    # its status
 
 kubectl does the same with less to type; it is not installed here."""
