@@ -14,6 +14,8 @@ from relay.apiserver.objects.kinds import ResourceKind
 from relay.apiserver.objects.metadata import key_problem, value_problem
 
 SELECTOR_CHARS_MAX: Final = 16 * 1024
+TERMS_MAX: Final = 50
+"""Parts of a selector, each of which is compared with every object."""
 _WORD: Final = re.compile(r"\s*(?:(==|!=|=|!|,|\(|\)|<|>)|([^\s=!,()<>]+))")
 _SYMBOLS: Final = frozenset({"=", "==", "!=", "!", ",", "(", ")", "<", ">"})
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
@@ -191,9 +193,12 @@ def parse_label_selector(text: str) -> LabelQuery:
     if len(text) > SELECTOR_CHARS_MAX:
         raise bad_request(f"labelSelector must have at most {SELECTOR_CHARS_MAX} characters")
     try:
-        return LabelQuery(_Parser(text).parse())
+        found = LabelQuery(_Parser(text).parse())
     except _SelectorError as error:
         raise bad_request(str(error)) from error
+    if len(found.requirements) > TERMS_MAX:
+        raise bad_request(f"labelSelector must have at most {TERMS_MAX} requirements")
+    return found
 
 
 _COMMON_FIELDS: Final = ("metadata.name", "metadata.namespace")
@@ -248,7 +253,10 @@ def parse_field_selector(text: str, kind: ResourceKind) -> FieldQuery:
     if len(text) > SELECTOR_CHARS_MAX:
         raise bad_request(f"fieldSelector must have at most {SELECTOR_CHARS_MAX} characters")
     terms: list[tuple[str, bool, str]] = []
-    for part in sorted(_TERM.findall(text)):
+    parts = sorted(_TERM.findall(text))
+    if len(parts) > TERMS_MAX:
+        raise bad_request(f"fieldSelector must have at most {TERMS_MAX} terms")
+    for part in parts:
         found = _FIELD_TERM.fullmatch(part)
         if found is None:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")

@@ -21,6 +21,7 @@ from relay.apiserver.objects.field_checks import (
     read_json,
 )
 from relay.apiserver.objects.kinds import served_kinds
+from relay.apiserver.objects.selectors import TERMS_MAX
 from tests.kit.apiserver.running import ADMIN, EXPORTERS, SECRETS, exporter, local_api, secret
 
 APPLY = "application/apply-patch+yaml"
@@ -190,3 +191,22 @@ def test_large_sets_are_merged_in_order() -> None:
     value = {"metadata": {"finalizers": old}}
     made = strategic_patched(value, {"metadata": patch}, kind.node, kind.definitions)
     assert sorted(made["metadata"]["finalizers"]) == sorted({*old, *new})
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("labelSelector=" + "%2C".join(f"!a{n}" for n in range(TERMS_MAX)), 200),
+        ("labelSelector=" + "%2C".join(f"!a{n}" for n in range(TERMS_MAX + 1)), 400),
+        ("fieldSelector=" + "%2C".join(["metadata.name!%3Dx"] * TERMS_MAX), 200),
+        ("fieldSelector=" + "%2C".join(["metadata.name!%3Dx"] * (TERMS_MAX + 1)), 400),
+    ],
+    ids=["labels", "many labels", "fields", "many fields"],
+)
+async def test_selectors_have_few_parts(tmp_path: Path, query: str, code: int) -> None:
+    async with local_api(tmp_path) as api:
+        admin = api.user(ADMIN)
+        response, _ = await admin.raw("GET", f"{EXPORTERS}?{query}", None, {})
+        assert response.status == code
+        response, _ = await admin.raw("DELETE", f"{EXPORTERS}?{query}", None, {})
+        assert response.status == code
