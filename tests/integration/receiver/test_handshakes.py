@@ -195,3 +195,9 @@ def test_stopping_waits_for_no_handshake(tmp_path: Path, run: Callable[..., None
         found[1].close()
 
     run(test())
+
+
+def test_a_connection_has_one_handshake(tmp_path: Path) -> None:
+    files = ensure_certificates(tmp_path, [])
+    context = server_context(ServerTls(files.certificate, files.key))
+    assert context.options & ssl.OP_NO_RENEGOTIATION
