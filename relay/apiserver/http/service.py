@@ -88,6 +88,7 @@ _log: Final = logging.getLogger("relay.api")
 _OPEN_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+_CHANGES: Final = {**_VERBS, "DELETE": "delete"}
 _QUERY_FIELDS_MAX: Final = 64
 
 
@@ -237,14 +238,18 @@ class ApiService:
             raise unauthorized()
         raw_path = request.rel_url.raw_path
         target = parse_target(raw_path, tenancy=self._tenancy, kinds=self._kinds)
+        query = request.rel_url.query
         if self._tenancy and not (target.project and principal.may_enter(target.project)):
+            verb = _CHANGES.get(request.method)
+            if verb and target.resource is not None:
+                call = _Call(request, principal, target.project, target.resource, query)
+                self._note(call, verb, target.resource.name, 403, "Forbidden")
             raise forbidden_project(principal, request.method.lower(), raw_path[:200])
-        if len(request.rel_url.query) > _QUERY_FIELDS_MAX:
+        if len(query) > _QUERY_FIELDS_MAX:
             raise bad_request(f"the query has more than {_QUERY_FIELDS_MAX} fields")
         if target.resource is None:
             prefix = f"/projects/{target.project}" if self._tenancy else ""
             return document_answer(request, target.path, prefix, self._kinds)
-        query = request.rel_url.query
         call = _Call(request, principal, target.project, target.resource, query)
         return await self._resource(call)
 

@@ -18,6 +18,7 @@ from relay.apiserver.objects.kinds import ResourceKind, served_kinds
 from tests.kit.apiserver.running import (
     ADMIN,
     RELAY,
+    VIEWER,
     LocalApi,
     exporter,
     local_api,
@@ -186,3 +187,24 @@ async def test_limits_are_told(tmp_path: Path) -> None:
         async with admin.watch(path):
             code, status, headers = await admin.ask_all("GET", f"{path}?watch=1")
             assert (code, headers["Retry-After"]) == (429, "5")
+
+
+async def test_refused_changes_are_on_record(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with two_projects(tmp_path) as api:
+        stranger, viewer = api.user(FOREIGN), api.user(VIEWER)
+        path = path_of("exporters")
+        with caplog.at_level("INFO", logger="relay.api.audit"):
+            for user in (stranger, viewer):
+                await user.ask("POST", f"/projects/acme{path}", exporter())
+                await user.ask("DELETE", f"/projects/acme{path}/{HIDDEN}")
+                await user.ask("GET", f"/projects/acme{path}/{HIDDEN}")
+        told = [(vars(one)["user"], vars(one)["verb"], vars(one)["code"]) for one in caplog.records]
+        assert told == [
+            ("stranger", "create", 403),
+            ("stranger", "delete", 403),
+            ("viewer", "create", 403),
+            ("viewer", "delete", 403),
+        ]
+        assert {vars(one)["project"] for one in caplog.records} == {"acme"}
