@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,11 +19,15 @@ from typing import Final
 
 from relay.apiserver.http.changes import Changer
 from relay.apiserver.http.request_target import ResourceTarget
+from relay.apiserver.lasting_failure import LastingFailure
+from relay.apiserver.objects.failures import ApiRefusalError
 from relay.apiserver.objects.kinds import served_kinds
 from relay.apiserver.objects.writes import WriteOptions
 from relay.apiserver.store.database import ObjectKeyInStore
+from relay.apiserver.store.errors import StoreUnusableError
 from relay.apiserver.store.served_objects import ServedObjects
 from relay.config.exporter.load_result import ObjectKey, ObjectResult
+from relay.control.kubernetes.errors import MalformedAnswerError
 from relay.control.kubernetes.lease import (
     RENEW_DEADLINE_S,
     LeaseRecord,
@@ -41,7 +46,10 @@ from relay.control.status.board import StatusBoard
 from relay.control.status.conditions import StatusCondition
 from relay.control.status.object_status import ObjectStatus, SinkStatus
 
+_log: Final = logging.getLogger("relay.api")
 LOOK_S: Final = 1.0
+RESTART_S: Final = 5.0
+"""Pause after a bug; s."""
 _LEASES: Final = next(kind for kind in served_kinds() if kind.plural == "leases")
 _OPTIONS: Final = WriteOptions(FIELD_MANAGER, force=True)
 
@@ -70,6 +78,7 @@ class OtherRelays:
         self._objects = objects
         self._changer = changer
         self._holder = f"{relay}_{mark}"
+        self._failure = LastingFailure(_log, "Leases of other relays", clock)
         self._clock = clock
         self._wall = wall
         self._places: dict[_Place, Membership] = {}
@@ -116,15 +125,25 @@ class OtherRelays:
         self._statuses.forget(_theirs(key))
 
     async def run(self) -> None:
-        """Look at the Leases and read reports, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.reports.run(), name="read reports")
-            group.create_task(self._follow(), name="look at Leases of relays")
+        """Look at the Leases and read reports, until cancelled; a bug costs a pause."""
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self.reports.run(), name="read reports")
+                    group.create_task(self._follow(), name="look at Leases of relays")
+            except Exception:
+                _log.exception("bug in the relay: reports of other relays are read anew")
+                await asyncio.sleep(RESTART_S)
 
     async def _follow(self) -> None:
         while True:
             self.look()
-            await self._lead()
+            try:
+                await self._lead()
+            except (ApiRefusalError, StoreUnusableError, MalformedAnswerError) as error:
+                self._failure.failed(error)
+            else:
+                self._failure.succeeded()
             overdue = self._statuses.overdue()
             if overdue:
                 self._tell([_ours(key) for key in overdue])
