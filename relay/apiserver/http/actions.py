@@ -23,8 +23,12 @@ from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import bad_request, invalid, required, wrong_type
 from relay.apiserver.objects.field_checks import Fitting
 from relay.apiserver.objects.kinds import ResourceKind
-from relay.apiserver.objects.metadata import checked_namespace, generated_name, metadata_causes
-from relay.apiserver.objects.object_type import with_type
+from relay.apiserver.objects.metadata import (
+    checked_namespace,
+    generated_name,
+    metadata_causes,
+    with_type,
+)
 from relay.apiserver.objects.writes import WriteOptions
 from relay.runtime.event_loop import run_in_thread
 

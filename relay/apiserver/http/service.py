@@ -90,6 +90,8 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 _CHANGES: Final = {**_VERBS, "DELETE": "delete"}
 _QUERY_FIELDS_MAX: Final = 64
+CLIENT_GONE: Final = 499
+"""Code under which a request is counted whose client does not wait for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,7 @@ class ApiService:
             message = f"the store cannot be written: {type(error).__name__}"
             return refusal_answer(ApiRefusalError(500, "InternalError", message))
         except ConnectionError:
-            raise  # the client is gone
+            return web.Response(status=CLIENT_GONE)  # which nobody reads
         except Exception:
             _log.exception("bug in the relay: a request cannot be answered")
             message = "the server has met a bug; its log says more"

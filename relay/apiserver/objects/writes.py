@@ -51,8 +51,8 @@ from relay.apiserver.objects.metadata import (
     generated_name,
     manager_of,
     metadata_causes,
+    with_type,
 )
-from relay.apiserver.objects.object_type import with_type
 from relay.apiserver.objects.validation import (
     changed_content_causes,
     completed,
@@ -468,5 +468,4 @@ __all__ = [
     "delete",
     "patch",
     "update",
-    "with_type",
 ]

@@ -12,7 +12,7 @@ from tests.integration.cli.test_test_command import relay_with
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.kubectl import Kubectl, object_text
-from tests.kit.kubernetes.servers import KUBERNETES, OWN, ObjectServer
+from tests.kit.kubernetes.servers import KUBERNETES, ObjectServer
 from tests.kit.remote_write.write_client import WriteClient
 
 pytestmark = [
@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.newest,
     pytest.mark.timeout(180),
-    pytest.mark.parametrize("api", [KUBERNETES, OWN], indirect=True),
+    pytest.mark.parametrize("api", [KUBERNETES], indirect=True),
 ]
 
 TOKEN = "t0p-secret-token"

@@ -59,6 +59,18 @@ def test_bytes_on_their_way_are_bounded() -> None:
     assert not usage._bytes
 
 
+def test_requests_without_a_body_do_not_disturb_each_other() -> None:
+    usage = Usage(ApiLimits())
+    with ExitStack() as first:
+        first.enter_context(usage.carried("acme", 0))
+        with usage.carried("acme", 0):
+            pass
+        with usage.carried("acme", 5), usage.carried("acme", 0):
+            pass
+    with usage.carried("acme", 7):
+        pass
+
+
 @pytest.mark.parametrize(
     ("connections", "expected"), [(10_000, (200, 1000)), (128, (32, 32)), (3, (1, 1))]
 )
