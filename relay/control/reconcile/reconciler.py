@@ -274,7 +274,10 @@ class SinkReconciler:
         found: dict[SinkKey, tuple[int, ...]] = {}
         for key, entry in self._entries.items():
             shards, low = entry.worker.shards, entry.worker.oldest_positions(most)
-            if max(low) > most or any(batch.count for batch in shards):
+            points = 0
+            for batch in shards:  # faster than sum(): ten thousand sinks are looked at in one turn
+                points += batch.count
+            if points or max(low) > most:
                 low = tuple(
                     min(oldest, most, batch.oldest_offset if batch.count else most)
                     for oldest, batch in zip(low, shards, strict=True)
@@ -289,8 +292,11 @@ class SinkReconciler:
     def marks(self) -> Mapping[SinkKey, int]:
         """Return the marks in checkpoints of the sinks that have one: not to be changed."""
         if self._marks is None:
-            found = ((key, mark_of(entry.owner.uid)) for key, entry in self._entries.items())
-            self._marks = {key: mark for key, mark in found if mark}
+            self._marks = {
+                key: mark
+                for key, entry in self._entries.items()
+                if (mark := mark_of(entry.owner.uid))
+            }
         return self._marks
 
     def discard(self, batch: OpenBatch, points: int) -> None:
