@@ -33,6 +33,12 @@ class ProjectSlots:
         if project and own >= self._project_slots_max:
             raise OverloadedError(f"{own} {self._what} of the project are under way already")
 
+    def is_full(self, project: str) -> bool:
+        """Return whether a project has no slot now."""
+        own = self._taken.get(project, 0)
+        is_own_full = bool(project) and own >= self._project_slots_max
+        return is_own_full or self.taken >= self._slots_max
+
     @contextmanager
     def take(self, project: str) -> Iterator[None]:
         """Take a slot for the duration of the block; raise OverloadedError as :meth:`check`."""

@@ -5,6 +5,7 @@
   back a generation tells, at the next look, whether it arrived meanwhile.
 * Several samples of a series between two looks count once: intervals below :data:`LOOK_S` are not
   seen.
+* Several measurements share one watch of the table: an arrival counts for all of them.
 * Two arrivals give a series' interval; with fewer it counts by the time that it was watched. All
   series of a sample count alike.
 """
@@ -24,41 +25,110 @@ LOOK_S: Final = 0.5
 
 @dataclass(slots=True)
 class _Watched:
-    series: Series
+    """One series of the table, and how often it was seen to arrive; ``views`` watch it."""
+
     generation: int
+    arrivals: int = 0
+    last_at: float = 0.0
+    views: int = 1
+
+
+class ArrivalWatch:
+    """Watches series of a table for all who measure at the same time; between requests only.
+
+    One watch for each table: two would take each other's arrivals.
+    """
+
+    def __init__(self, table: SeriesTable) -> None:
+        self._table = table
+        self._watched: dict[Series, _Watched] = {}
+        self._looked_at = -LOOK_S
+
+    def add(self, series: Iterable[Series], now: float) -> None:
+        """Watch series from ``now`` on, s on a monotonic clock."""
+        self._look(now)
+        for one in series:
+            known = self._watched.get(one)
+            if known is None:
+                self._watched[one] = known = _Watched(0)
+                self._set_back(one, known)
+            else:
+                known.views += 1
+
+    def remove(self, series: Iterable[Series]) -> None:
+        """Let series go that were added."""
+        for one in series:
+            known = self._watched[one]
+            known.views -= 1
+            if not known.views:
+                del self._watched[one]
+
+    def look(self, now: float) -> None:
+        """Count what has arrived since the last look, unless that was just now."""
+        if now - self._looked_at >= LOOK_S / 2:
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        self._looked_at = now
+        for series, one in self._watched.items():
+            if series.generation >= one.generation:
+                one.arrivals += 1
+                one.last_at = now
+                self._set_back(series, one)
+
+    def _set_back(self, series: Series, one: _Watched) -> None:
+        one.generation = self._table.generation
+        series.generation = one.generation - 1
+
+    def seen(self, series: Series) -> tuple[int, float]:
+        """Return how often a series has arrived while it was watched, and when last."""
+        one = self._watched[series]
+        return one.arrivals, one.last_at
+
+    def __repr__(self) -> str:
+        return f"<ArrivalWatch of {len(self._watched)} series>"
+
+
+@dataclass(slots=True)
+class _Seen:
+    base: int
+    """Arrivals before the measurement."""
     arrivals: int = 0
     first_at: float = 0.0
     last_at: float = 0.0
 
 
 class Arrivals:
-    """Watches a sample of series from ``now`` on, s on a monotonic clock; between requests only."""
+    """Measures a sample of series from ``now`` on, s on a monotonic clock; to be closed."""
 
-    def __init__(self, table: SeriesTable, series: Iterable[Series], now: float) -> None:
-        self._table = table
+    def __init__(self, watch: ArrivalWatch, series: Iterable[Series], now: float) -> None:
+        self._watch = watch
         self._began = self._now = now
-        self._watched = {one: _Watched(one, 0) for one in series if one.generation >= 0}
-        for one in self._watched.values():
-            self._set_back(one)
+        own = dict.fromkeys(one for one in series if one.generation >= 0)
+        watch.add(own, now)
+        self._seen = {one: _Seen(watch.seen(one)[0]) for one in own}
 
-    def _set_back(self, one: _Watched) -> None:
-        one.generation = self._table.generation
-        one.series.generation = one.generation - 1
+    def close(self) -> None:
+        """Watch no longer; what was measured stays."""
+        self._watch.remove(self._seen)
 
     def look(self, now: float) -> None:
         """Count the series that have arrived since the last look."""
         self._now = now
-        for one in self._watched.values():
-            if one.series.generation >= one.generation:
-                one.arrivals += 1
-                one.first_at = one.first_at or now
-                one.last_at = now
-                self._set_back(one)
+        self._watch.look(now)
+        for series, one in self._seen.items():
+            arrivals, at = self._watch.seen(series)
+            if not one.arrivals and arrivals > one.base:
+                # Of several since the last look here, the time of the last one alone is known.
+                one.base, one.arrivals = arrivals - 1, 1
+                one.first_at = one.last_at = at
+            elif arrivals - one.base > one.arrivals:
+                one.arrivals, one.last_at = arrivals - one.base, at
 
     @property
     def settled(self) -> bool:
         """True once the interval of every series is known, or there is none."""
-        return all(one.arrivals >= 2 for one in self._watched.values())
+        return all(one.arrivals >= 2 for one in self._seen.values())
 
     @property
     def watched_s(self) -> float:
@@ -67,7 +137,7 @@ class Arrivals:
 
     def per_minute(self, series: Iterable[Series]) -> float | None:
         """Return the mean arrivals a minute of these; None if nothing can be said."""
-        sampled = [self._watched[one] for one in series if one in self._watched]
+        sampled = [self._seen[one] for one in series if one in self._seen]
         if not sampled or self.watched_s <= 0:
             return None
         total = 0.0
@@ -79,4 +149,4 @@ class Arrivals:
         return 60 * total / len(sampled)
 
     def __repr__(self) -> str:
-        return f"<Arrivals of {len(self._watched)} series, {self.watched_s:.1f} s>"
+        return f"<Arrivals of {len(self._seen)} series, {self.watched_s:.1f} s>"

@@ -23,7 +23,7 @@ from typing import Final, Protocol
 from relay.codec.remote_write.v1 import parse_labels
 from relay.config.exporter.types import Exporter
 from relay.control.explain import written
-from relay.control.preview.arrivals import LOOK_S, Arrivals
+from relay.control.preview.arrivals import LOOK_S, Arrivals, ArrivalWatch
 from relay.control.preview.question import LABELS_MAX, Question, read_values
 from relay.control.preview.result import PreviewResult, Selected, top_metrics
 from relay.control.preview.scan import FIRST_MAX, NAMES_MAX, NamePlan, SelectedSeries, SeriesScan
@@ -71,11 +71,13 @@ class Preview:
         stored: Exporter | None = None,
         *,
         compiler: Compiler | None = None,
+        watch: ArrivalWatch | None = None,
         tick: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._turns = turns
         self._question = Question(exporter, stored, compiler or Compiler(), engine.inventory)
+        self._watch = watch or ArrivalWatch(engine.table)
         self._tick = tick
         self._scans: dict[bool, SeriesScan] = {}
         """By whether accounts are named by labels."""
@@ -180,20 +182,23 @@ class Preview:
     ) -> AsyncIterator[PreviewEvent]:
         """Watch the arrivals of the sampled series; yield progress, then the result with rates.
 
-        Ends as soon as the interval of every sampled series is known. Only one preview may measure
-        at a time: two would take each other's arrivals.
+        Ends as soon as the interval of every sampled series is known. Previews of one engine that
+        measure at the same time share a ``watch``.
         """
         result = self._result
         assert result is not None, "there is nothing to measure before the counts"
         numbers = range(len(result.sources) + 1)
         sampled = [one for number in numbers for of in self._of(number) for one in of.sampled]
         await self._turns.settled()
-        arrivals = Arrivals(self._engine.table, sampled, self._tick())
-        while arrivals.watched_s < min(seconds_max, MEASURE_S_MAX) and not arrivals.settled:
-            await asyncio.sleep(look_s)
-            await self._turns.settled()
-            arrivals.look(self._tick())
-            yield PreviewProgress("seconds", arrivals.watched_s, seconds_max)
+        arrivals = Arrivals(self._watch, sampled, self._tick())
+        try:
+            while arrivals.watched_s < min(seconds_max, MEASURE_S_MAX) and not arrivals.settled:
+                await asyncio.sleep(look_s)
+                await self._turns.settled()
+                arrivals.look(self._tick())
+                yield PreviewProgress("seconds", arrivals.watched_s, seconds_max)
+        finally:
+            arrivals.close()
         rates = [self._rate(number, arrivals) for number in numbers]
         yield replace(
             result,

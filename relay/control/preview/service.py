@@ -2,14 +2,15 @@
 
 * A manifest is previewed beside the running exporter of its name, if there is one; a running
   exporter alone.
-* One preview counts at a time and one measures at a time. :data:`WAITING_MAX` are under way or
-  wait, :data:`WAITING_PER_PROJECT_MAX` of one project.
+* One preview counts at a time; :data:`MEASURING_MAX` measure, one of each project with tenancy.
+  :data:`WAITING_MAX` are under way or wait, :data:`WAITING_PER_PROJECT_MAX` of one project.
 * A preview that cannot begin to measure within the time that it may measure ends without rates.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Final
 
 from relay.config.exporter.types import Exporter
 from relay.control.explain import unknown_exporter
+from relay.control.preview.arrivals import LOOK_S, ArrivalWatch
 from relay.control.preview.manifest import read_manifest
 from relay.control.preview.preview import EngineTurns, Preview, PreviewEvent
 from relay.control.project_slots import ProjectSlots
@@ -29,6 +31,8 @@ WAITING_MAX: Final = 8
 """Previews that are under way or wait."""
 WAITING_PER_PROJECT_MAX: Final = 2
 """Those of one project, with tenancy."""
+MEASURING_MAX: Final = 4
+"""Previews that measure at the same time: each look at their series takes some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class PreviewService:
         self._running = running
         self._compiler = compiler
         self._counting = asyncio.Lock()
-        self._measuring = asyncio.Lock()
+        self._measuring = ProjectSlots("measurements", slots_max=MEASURING_MAX, project_slots_max=1)
+        self._watch = ArrivalWatch(engine.table)
         self._slots = ProjectSlots(
             "previews", slots_max=WAITING_MAX, project_slots_max=WAITING_PER_PROJECT_MAX
         )
@@ -98,21 +103,19 @@ class PreviewService:
             async with self._counting:
                 async for event in preview.count():
                     yield event
-            if measure_s <= 0 or not await self._may_measure(measure_s):
+            if measure_s <= 0 or not await self._may_measure(project, measure_s):
                 return
-            try:
+            with self._measuring.take(project):
                 async for event in preview.measure(measure_s):
                     yield event
-            finally:
-                self._measuring.release()
 
-    async def _may_measure(self, wait_s: float) -> bool:
+    async def _may_measure(self, project: str, wait_s: float) -> bool:
         """Wait for the turn to measure, at most ``wait_s``; return whether it has come."""
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._measuring.acquire()
-        except TimeoutError:
-            return False
+        end_s = time.monotonic() + wait_s
+        while self._measuring.is_full(project):
+            if time.monotonic() >= end_s:
+                return False
+            await asyncio.sleep(LOOK_S / 2)
         return True
 
     async def _subject(self, query: PreviewQuery) -> tuple[Exporter, Exporter | None]:
