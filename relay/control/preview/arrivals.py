@@ -80,10 +80,9 @@ class ArrivalWatch:
         one.generation = self._table.generation
         series.generation = one.generation - 1
 
-    def seen(self, series: Series) -> tuple[int, float]:
-        """Return how often a series has arrived while it was watched, and when last."""
-        one = self._watched[series]
-        return one.arrivals, one.last_at
+    def of(self, series: Series) -> _Watched:
+        """Return what is known of a series that was added."""
+        return self._watched[series]
 
     def __repr__(self) -> str:
         return f"<ArrivalWatch of {len(self._watched)} series>"
@@ -91,11 +90,23 @@ class ArrivalWatch:
 
 @dataclass(slots=True)
 class _Seen:
+    """Arrivals of one series in one measurement; those before ``base`` are older."""
+
+    watched: _Watched
     base: int
-    """Arrivals before the measurement."""
     arrivals: int = 0
     first_at: float = 0.0
     last_at: float = 0.0
+
+    def note(self) -> None:
+        """Note that the series has arrived since the last look of this measurement."""
+        arrivals, at = self.watched.arrivals, self.watched.last_at
+        if self.arrivals:
+            self.arrivals, self.last_at = arrivals - self.base, at
+        else:
+            # Of several since then, the time of the last one alone is known.
+            self.base, self.arrivals = arrivals - 1, 1
+            self.first_at = self.last_at = at
 
 
 class Arrivals:
@@ -106,7 +117,7 @@ class Arrivals:
         self._began = self._now = now
         own = dict.fromkeys(one for one in series if one.generation >= 0)
         watch.add(own, now)
-        self._seen = {one: _Seen(watch.seen(one)[0]) for one in own}
+        self._seen = {one: _Seen(watch.of(one), watch.of(one).arrivals) for one in own}
 
     def close(self) -> None:
         """Watch no longer; what was measured stays."""
@@ -114,16 +125,11 @@ class Arrivals:
 
     def look(self, now: float) -> None:
         """Count the series that have arrived since the last look."""
-        self._now = now
+        before, self._now = self._now, now
         self._watch.look(now)
-        for series, one in self._seen.items():
-            arrivals, at = self._watch.seen(series)
-            if not one.arrivals and arrivals > one.base:
-                # Of several since the last look here, the time of the last one alone is known.
-                one.base, one.arrivals = arrivals - 1, 1
-                one.first_at = one.last_at = at
-            elif arrivals - one.base > one.arrivals:
-                one.arrivals, one.last_at = arrivals - one.base, at
+        for one in self._seen.values():
+            if one.watched.last_at > before:
+                one.note()
 
     @property
     def settled(self) -> bool:
