@@ -165,7 +165,9 @@ class Reloader:
             await self._apply(state.loaded)
             self._version = state.version
             if not runs and self._may_be_empty:
-                _log.warning("no exporter can run yet: received samples are not exported")
+                # None at all is how a relay starts whose customers are still to come.
+                level = logging.WARNING if state.loaded.faults else logging.INFO
+                _log.log(level, "no exporter can run yet: received samples are not exported")
 
     async def reload(self) -> Changes:
         """Load what has changed and apply it at once; read all secrets again."""

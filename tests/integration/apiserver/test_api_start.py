@@ -48,6 +48,16 @@ async def test_faults_of_users_name_their_place(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+async def test_no_exporter_at_all_is_a_good_start(tmp_path: Path) -> None:
+    (tmp_path / "tokens.yaml").write_text(yaml.safe_dump(tokens()))
+    config = configure(tmp_path, free_port())
+    async with relay(tmp_path, "--config", str(config)) as (process, _, admin):
+        assert (await get_json(f"{admin}/status"))["exporters"] == []
+        assert "no exporter can run yet" in process.text()
+        assert "WARNING" not in process.text()
+        assert await process.stop() == 0
+
+
 async def read_to_the_end(session: aiohttp.ClientSession, url: str) -> bytes:
     async with session.get(url) as response:
         assert response.status == 200
