@@ -1,6 +1,6 @@
 """Projects that do not see each other, all of them at once, Secrets and limits.
 
-Every verb on every resource by every wrong user: tests/integration/apiserver/test_every_verb.py.
+Every verb on every resource by every wrong user: tests/integration/apiserver/access/.
 """
 
 from __future__ import annotations
