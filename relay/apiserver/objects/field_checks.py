@@ -25,6 +25,7 @@ BODY_VALUES_MAX: Final = 15_000
 """Values in a body: texts, numbers, lists and objects; deciding on as many takes some 60 ms."""
 OBJECT_VALUES_MAX: Final = 5_000
 """Values in an object, without its managedFields: a write of as many takes some 40 ms."""
+_LARGE_BYTES: Final = 64 * 1024
 _DUPLICATES_MAX: Final = 100
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 
@@ -54,6 +55,8 @@ def read_json(body: bytes) -> tuple[Any, list[str]]:
     Raise UnreadableBodyError for a body that is not JSON, or is nested too deeply,
     TooManyValuesError for one with more than :data:`BODY_VALUES_MAX`.
     """
+    if len(body) > _LARGE_BYTES:
+        _check_large(body)
     has_repeated = False
 
     def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -83,6 +86,18 @@ def read_json(body: bytes) -> tuple[Any, list[str]]:
         raise TooManyValuesError(f"has {size} values: limit is {BODY_VALUES_MAX}")
     repeated = _repeated(value, "") if has_repeated else iter(())
     return value, list(islice(repeated, _DUPLICATES_MAX))
+
+
+def _check_large(body: bytes) -> None:
+    """Refuse a large body by a decoder that takes a tenth of the time and sees no repetitions."""
+    try:
+        size = shape_of(msgspec.json.decode(body))
+    except RecursionError:
+        raise UnreadableBodyError(f"is nested more than {DEPTH_MAX} levels") from None
+    except ValueError as error:
+        raise UnreadableBodyError(str(error)) from error
+    if size is not None and size > BODY_VALUES_MAX:
+        raise TooManyValuesError(f"has {size} values: limit is {BODY_VALUES_MAX}")
 
 
 def _refuse_constant(text: str) -> None:

@@ -30,6 +30,7 @@ from relay.apiserver.objects.failures import (
     apply_conflict,
     bad_request,
     conflict,
+    forbidden_field,
     invalid,
     invalid_value,
     too_large,
@@ -61,6 +62,8 @@ from relay.apiserver.objects.validation import (
 )
 
 STATUS: Final = "status"
+MANAGERS_MAX: Final = 100
+"""Managers of an object's fields: each costs every write of it."""
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
@@ -265,6 +268,10 @@ def apply(request: WriteRequest, live: JsonObject | None, config: Any) -> WriteR
     except ApplyConflictError as error:
         causes = [Cause(c.field, "FieldManagerConflict", c.message) for c in error.conflicts]
         raise apply_conflict(str(error), causes) from error
+    if len(entries) > MANAGERS_MAX and len(entries) > len(_entries(before)):
+        message = f"must have at most {MANAGERS_MAX} managers; apply with the name of one of them"
+        cause = forbidden_field("metadata.managedFields", message)
+        raise invalid(kind.names, place.name, [cause])
     value, warnings = _fitted(request, made, is_patch=True)
     checked_name(value["metadata"], place.name)
     checked_namespace(kind, value["metadata"], place.namespace)
@@ -275,6 +282,11 @@ def apply(request: WriteRequest, live: JsonObject | None, config: Any) -> WriteR
         cause = invalid_value("metadata.uid", uid, "field is immutable")
         raise invalid(kind.names, place.name, [cause])
     return _created(request, _prepared(request, value, None), entries, warnings)
+
+
+def _entries(value: JsonObject) -> list[JsonObject]:
+    entries: list[JsonObject] = value["metadata"].get("managedFields") or []
+    return entries
 
 
 def delete(

@@ -18,10 +18,12 @@ from relay.apiserver.objects.field_checks import (
     BODY_VALUES_MAX,
     DEPTH_MAX,
     OBJECT_VALUES_MAX,
+    UnreadableBodyError,
     read_json,
 )
 from relay.apiserver.objects.kinds import served_kinds
 from relay.apiserver.objects.selectors import TERMS_MAX
+from relay.apiserver.objects.writes import MANAGERS_MAX
 from tests.kit.apiserver.running import ADMIN, EXPORTERS, SECRETS, exporter, local_api, secret
 
 APPLY = "application/apply-patch+yaml"
@@ -167,6 +169,32 @@ async def test_what_is_read_can_be_written_back(tmp_path: Path) -> None:
         found["metadata"]["labels"]["more"] = "v"
         code, status = await admin.ask("PUT", ONE, found)
         assert code == 200, status
+
+
+async def test_managers_are_bounded(tmp_path: Path) -> None:
+    """Each apply of a new manager made every later write of the object dearer, without end."""
+    body = json.dumps(exporter("there"))
+    async with local_api(tmp_path) as api:
+        admin = api.user(ADMIN)
+
+        async def apply(manager: str) -> int:
+            path = f"{ONE}?fieldManager={manager}&force=true"
+            return (await admin.ask("PATCH", path, body, Content_Type=APPLY))[0]
+
+        codes = {await apply(f"m{number}") for number in range(MANAGERS_MAX)}
+        assert codes == {200, 201}
+        assert await apply("another") == 422
+        assert await apply("m7") == 200
+        patch = {"metadata": {"labels": {"a": "b"}}}
+        assert (await admin.patch(ONE, MERGE, patch))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 70_000, b'{"a":' + b" " * 70_000 + b"x}", b'"' + b"\xff" * 70_000 + b'"']
+)
+def test_large_bodies_that_are_no_json(body: bytes) -> None:
+    with pytest.raises(UnreadableBodyError):
+        read_json(body)
 
 
 def test_a_replacement_among_what_is_no_item() -> None:
