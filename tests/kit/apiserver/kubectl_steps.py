@@ -31,7 +31,7 @@ apply --server-side --force-conflicts -f exporter.yaml
 apply --server-side --field-manager=other -f changed.yaml
 apply --server-side --field-manager=other --dry-run=server -f changed.yaml
 apply --server-side --field-manager=other --force-conflicts -f changed.yaml
-apply --server-side --force-conflicts -f exporter.yaml -o yaml --show-managed-fields
+apply --server-side --force-conflicts -f exporter.yaml -o yaml
 patch exporter acme --type=merge -p '{{"metadata":{{"labels":{{"a":"b"}}}}}}'
 patch exporter acme --type=json -p '[{{"op":"add","path":"/metadata/labels/c","value":"d"}}]'
 patch exporter acme --type=json -p '[{{"op":"test","path":"/metadata/labels/c","value":"e"}}]'
