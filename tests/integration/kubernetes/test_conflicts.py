@@ -9,13 +9,13 @@ import pytest
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.kubectl import Kubectl
-from tests.kit.kubernetes.servers import KUBERNETES, ObjectServer
+from tests.kit.kubernetes.servers import KUBERNETES, OWN_READ, ObjectServer
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.real,
     pytest.mark.newest,
-    pytest.mark.parametrize("api", [KUBERNETES], indirect=True),
+    pytest.mark.parametrize("api", [KUBERNETES, OWN_READ], indirect=True),
 ]
 
 

@@ -12,14 +12,13 @@ import pytest
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.kubectl import Kubectl, object_text
 from tests.kit.kubernetes.relays import ClusterRelay, Load
-from tests.kit.kubernetes.servers import KUBERNETES, ObjectServer
+from tests.kit.kubernetes.servers import KUBERNETES, OWN_READ, ObjectServer
 from tests.kit.processes import answers, eventually
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.real,
     pytest.mark.newest,
-    pytest.mark.parametrize("api", [KUBERNETES], indirect=True),
 ]
 
 API = "telemetry.datumapis.com/v1alpha1"
@@ -61,6 +60,7 @@ async def delivers_for(server: OtlpServer, relay: ClusterRelay, seconds: float) 
         await asyncio.sleep(0.5)
 
 
+@pytest.mark.parametrize("api", [KUBERNETES, OWN_READ], indirect=True)
 @pytest.mark.parametrize(
     "seconds", [20, pytest.param(600, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 )
@@ -100,6 +100,7 @@ async def arrives(server: OtlpServer, load: Load, path: str, since: float) -> No
     assert len(found()) == len(set(found()))
 
 
+@pytest.mark.parametrize("api", [KUBERNETES, OWN_READ], indirect=True)
 async def test_a_relay_starts_while_the_api_server_is_away(
     api: ObjectServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:
