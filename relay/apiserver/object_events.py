@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import secrets
 import socket
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -19,7 +16,6 @@ import msgspec
 from relay.apiserver.http.changes import Changer
 from relay.apiserver.http.request_target import ResourceTarget
 from relay.apiserver.lasting_failure import LastingFailure
-from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import ApiRefusalError
 from relay.apiserver.objects.kinds import ResourceKind, served_kinds
 from relay.apiserver.objects.object_bytes import metadata_of
@@ -27,20 +23,14 @@ from relay.apiserver.objects.writes import WriteOptions
 from relay.apiserver.store.errors import StoreUnusableError
 from relay.apiserver.store.event_ring import StoredObject
 from relay.config.exporter.load_result import ObjectKey
-from relay.control.kubernetes.status_body import FIELD_MANAGER, written_time
-from relay.control.replicas.event_schedule import (
-    REMEMBERED_MAX,
-    DueEvent,
-    EventSchedule,
-    EventSeries,
-)
-from relay.control.replicas.event_writer import COMPONENT, MESSAGE_CHARS_MAX
+from relay.control.kubernetes.status_body import FIELD_MANAGER
+from relay.control.replicas.event_schedule import DueEvent, EventSchedule, ToldEvents
+from relay.control.replicas.event_writer import InvolvedObject, event_document
 from relay.control.replicas.transitions import Happening
 
 _log: Final = logging.getLogger("relay.api")
 _EVENT: Final = next(kind for kind in served_kinds() if kind.kind == "Event")
 _OPTIONS: Final = WriteOptions(FIELD_MANAGER, force=True)
-_NAME_CHARS_MAX: Final = 230
 _IDLE_S: Final = 3600.0
 WRITTEN_AT_ONCE: Final = 50
 """Events that are written at once: they share transactions."""
@@ -74,7 +64,7 @@ class ObjectEvents:
         self._host = socket.gethostname()
         self._mark = secrets.token_hex(8)
         """Of this life of the process: a later one counts in Events of its own."""
-        self._told: OrderedDict[EventSeries, DueEvent] = OrderedDict()  # with the whole count
+        self._told = ToldEvents()
         self._woken = asyncio.Event()
 
     def add(self, key: ObjectKey, uid: str, what: Happening) -> None:
@@ -120,54 +110,19 @@ class ObjectEvents:
         found = self._find(series.key)
         if found is None or _uid_of(found[1]) != series.uid:
             return  # the object is gone, or another one has its name
-        told = self._told.get(series)
-        whole = event
-        if told is not None:
-            whole = replace(event, count=told.count + event.count, first_at=told.first_at)
-        document = self._document(found, whole)
+        kind, one = found
+        about = InvolvedObject(
+            kind.api_version, kind.kind, one.namespace, one.name, str(one.version)
+        )
+        whole = self._told.counted(event)
+        document = event_document(about, whole, relay=self._host, mark=self._mark)
         metadata = document["metadata"]
         target = ResourceTarget(_EVENT, metadata["namespace"], metadata["name"])
         await self._changer().apply(
-            target, found[1].project, document, _OPTIONS, dry_run=False, in_background=True
+            target, one.project, document, _OPTIONS, dry_run=False, in_background=True
         )
         self._failure.succeeded()
-        self._told[series] = whole
-        self._told.move_to_end(series)
-        while len(self._told) > REMEMBERED_MAX:
-            self._told.popitem(last=False)
-
-    def _document(self, found: Found, event: DueEvent) -> JsonObject:
-        (kind, one), series = found, event.series
-        words = f"{series.uid}\n{series.sink}\n{series.type}\n{series.reason}\n{self._mark}"
-        digest = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
-        message = event.message
-        if len(message) > MESSAGE_CHARS_MAX:
-            message = f"{message[: MESSAGE_CHARS_MAX - 1]}…"
-        return {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {
-                "name": f"{one.name[:_NAME_CHARS_MAX].rstrip('-.')}.{digest}",
-                "namespace": one.namespace,
-            },
-            "involvedObject": {
-                "apiVersion": kind.api_version,
-                "kind": kind.kind,
-                "namespace": one.namespace,
-                "name": one.name,
-                "uid": series.uid,
-                "resourceVersion": str(one.version),
-            },
-            "type": series.type,
-            "reason": series.reason,
-            "message": message,
-            "source": {"component": COMPONENT, "host": self._host},
-            "reportingComponent": COMPONENT,
-            "reportingInstance": self._host,
-            "firstTimestamp": written_time(event.first_at),
-            "lastTimestamp": written_time(event.last_at),
-            "count": event.count,
-        }
+        self._told.note(whole)
 
     def __repr__(self) -> str:
         return f"<ObjectEvents {self._schedule!r}>"

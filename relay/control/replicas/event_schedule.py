@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from relay.config.exporter.load_result import ObjectKey
@@ -53,6 +53,33 @@ class DueEvent:
     first_at: float
     last_at: float
     attempts: int = 0
+
+
+class ToldEvents:
+    """The Events that were written last, each with its whole count; the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._events: OrderedDict[EventSeries, DueEvent] = OrderedDict()
+
+    def __contains__(self, series: EventSeries) -> bool:
+        return series in self._events
+
+    def counted(self, event: DueEvent) -> DueEvent:
+        """Return an Event that goes on counting from the one that was written before."""
+        told = self._events.get(event.series)
+        if told is None:
+            return event
+        return replace(event, count=told.count + event.count, first_at=told.first_at)
+
+    def note(self, event: DueEvent) -> None:
+        """Note that an Event was written, with its whole count."""
+        self._events[event.series] = event
+        self._events.move_to_end(event.series)
+        while len(self._events) > REMEMBERED_MAX:
+            self._events.popitem(last=False)
+
+    def __repr__(self) -> str:
+        return f"<ToldEvents of {len(self._events)} series>"
 
 
 @dataclass(frozen=True, slots=True)

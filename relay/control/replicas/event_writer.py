@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from relay.config.exporter.load_result import ObjectKey
@@ -25,11 +24,10 @@ from relay.control.kubernetes.errors import (
 from relay.control.kubernetes.objects import ApiResource
 from relay.control.kubernetes.status_body import written_time
 from relay.control.replicas.event_schedule import (
-    REMEMBERED_MAX,
     DueEvent,
     EventSchedule,
     EventScheduleStatistics,
-    EventSeries,
+    ToldEvents,
 )
 from relay.control.replicas.transitions import Happening
 from relay.control.status.conditions import clipped
@@ -41,6 +39,17 @@ MESSAGE_CHARS_MAX: Final = 1000
 """Longest message; the newer Events API allows 1,024 bytes."""
 _NAME_CHARS_MAX = 230
 _IDLE_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class InvolvedObject:
+    """The object of an Event; its uid is in the Event's series."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    resource_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,7 @@ class EventWriter:
         self._spend = spend
         self._relay = relay
         self._mark = mark
-        self._told: OrderedDict[EventSeries, DueEvent] = OrderedDict()  # with the whole count
+        self._told = ToldEvents()
         self._clock = clock
         self._wall = wall
         self._woken = asyncio.Event()
@@ -137,14 +146,21 @@ class EventWriter:
 
     async def _put(self, found: StatusTarget, event: DueEvent) -> None:
         """Create the Event, or count on in the one that is there."""
-        told = self._told.get(event.series)
-        if told is not None:
-            event = replace(event, count=told.count + event.count, first_at=told.first_at)
-        document = event_document(found, event, relay=self._relay, mark=self._mark)
+        is_told = event.series in self._told
+        event = self._told.counted(event)
+        target, resource = found.object, found.resource
+        about = InvolvedObject(
+            resource.api_version,
+            resource.kind,
+            target.namespace,
+            target.name,
+            target.resource_version,
+        )
+        document = event_document(about, event, relay=self._relay, mark=self._mark)
         namespace, name = document["metadata"]["namespace"], document["metadata"]["name"]
         news = {word: document[word] for word in ("count", "lastTimestamp", "message")}
         try:
-            if told is not None:
+            if is_told:
                 await self._patch(found, namespace, name, news)
             else:
                 await self._create(found, namespace, document)
@@ -152,10 +168,7 @@ class EventWriter:
             await self._patch(found, namespace, name, news)
         except AbsentError:  # Events are kept for an hour
             await self._create(found, namespace, document)
-        self._told[event.series] = event
-        self._told.move_to_end(event.series)
-        while len(self._told) > REMEMBERED_MAX:
-            self._told.popitem(last=False)
+        self._told.note(event)
 
     async def _create(self, found: StatusTarget, namespace: str, document: object) -> None:
         await found.client.request("POST", EVENTS.path(namespace), document=document)
@@ -169,27 +182,30 @@ class EventWriter:
 
 
 def event_document(
-    found: StatusTarget, event: DueEvent, *, relay: str, mark: str
+    about: InvolvedObject, event: DueEvent, *, relay: str, mark: str
 ) -> dict[str, Any]:
-    """Return the Event to create."""
-    target, series = found.object, event.series
+    """Return an Event as core/v1 has it.
+
+    ``relay`` names its writer, ``mark`` that life of the writer's process: each has Events of its
+    own.
+    """
+    series = event.series
     words = f"{series.uid}\n{series.sink}\n{series.type}\n{series.reason}\n{mark}"
     digest = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
-    namespace = target.namespace or "default"
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{target.name[:_NAME_CHARS_MAX].rstrip('-.')}.{digest}",
-            "namespace": namespace,
+            "name": f"{about.name[:_NAME_CHARS_MAX].rstrip('-.')}.{digest}",
+            "namespace": about.namespace or "default",
         },
         "involvedObject": {
-            "apiVersion": found.resource.api_version,
-            "kind": found.resource.kind,
-            "namespace": target.namespace,
-            "name": target.name,
-            "uid": target.uid,
-            "resourceVersion": target.resource_version,
+            "apiVersion": about.api_version,
+            "kind": about.kind,
+            "namespace": about.namespace,
+            "name": about.name,
+            "uid": series.uid,
+            "resourceVersion": about.resource_version,
         },
         "type": series.type,
         "reason": series.reason,

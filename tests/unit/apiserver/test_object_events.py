@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from relay.apiserver import object_events
 from relay.apiserver.http import event_sweeper
 from relay.apiserver.object_events import ObjectEvents
 from relay.apiserver.store.database import ObjectDatabase
@@ -138,14 +139,14 @@ async def test_a_bug_costs_one_event(
 ) -> None:
     async with judged_api(tmp_path) as api:
         told, made = Told(api), await api.create("a")
-        document = told.events._document
+        document = object_events.event_document
 
-        def faulty(found: Any, event: Any) -> dict[str, Any]:
+        def faulty(about: Any, event: Any, **names: str) -> dict[str, Any]:
             if event.series.reason == "Failing":
                 raise RuntimeError("a bug")
-            return document(found, event)
+            return document(about, event, **names)
 
-        monkeypatch.setattr(told.events, "_document", faulty)
+        monkeypatch.setattr(object_events, "event_document", faulty)
         told.add(made, FAILING)
         told.add(made, Happening("Normal", "Accepted", "it is valid"))
         await told.write_all(1)
