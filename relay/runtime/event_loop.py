@@ -33,10 +33,12 @@ def _on_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
     uvloop calls that fatal, with a traceback, although the closing side wants just this.
     """
-    transport = context.get("transport")
-    is_closed = transport is not None and transport.is_closing()
+    transport, why = context.get("transport"), context.get("exception")
+    # A transport that its peer has ended, too, no longer says that it is closing.
+    is_closed = transport is not None and (
+        transport.is_closing() or str(why).endswith("the handler is closed")
+    )
     if is_closed and str(context.get("message")).startswith("Fatal error on SSL protocol"):
-        why = context.get("exception")
         logging.getLogger("asyncio").debug("a TLS connection was closed while it read: %s", why)
         return
     loop.default_exception_handler(context)

@@ -11,6 +11,9 @@ import pytest
 from relay.runtime.event_loop import run_on_uvloop
 
 
+HANDLER_CLOSED = "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
+
+
 class Transport:
     """A transport that is closing, or not."""
 
@@ -22,19 +25,20 @@ class Transport:
 
 
 @pytest.mark.parametrize(
-    ("message", "transport", "reported"),
+    ("message", "transport", "why", "reported"),
     [
-        ("Fatal error on SSL protocol", Transport(closing=True), False),
-        ("Fatal error on SSL protocol", Transport(closing=False), True),
-        ("Fatal error on SSL protocol", None, True),
-        ("Task exception was never retrieved", Transport(closing=True), True),
+        ("Fatal error on SSL protocol", Transport(closing=True), "closed", False),
+        ("Fatal error on SSL protocol", Transport(closing=False), "closed", True),
+        ("Fatal error on SSL protocol", Transport(closing=False), HANDLER_CLOSED, False),
+        ("Fatal error on SSL protocol", None, HANDLER_CLOSED, True),
+        ("Task exception was never retrieved", Transport(closing=True), HANDLER_CLOSED, True),
     ],
 )
 def test_a_closed_tls_connection_is_no_error(
-    message: str, transport: Any, reported: bool, caplog: pytest.LogCaptureFixture
+    message: str, transport: Any, why: str, reported: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def report() -> None:
-        context = {"message": message, "transport": transport, "exception": RuntimeError("closed")}
+        context = {"message": message, "transport": transport, "exception": RuntimeError(why)}
         asyncio.get_running_loop().call_exception_handler(context)
 
     with caplog.at_level(logging.INFO, "asyncio"):
