@@ -18,16 +18,14 @@ from relay.apiserver.store.database import ObjectKeyInStore
 from relay.apiserver.store.event_ring import ANY_PROJECT, StoredObject, VersionExpiredError
 from relay.apiserver.store.served_objects import ServedObjects
 from relay.config.exporter.load_result import SourceName
-from relay.config.exporter.loading.combine import OriginResources
 from relay.config.exporter.types import names_of
 from relay.config.inventory_manifests import InventoryLoad
 from relay.control.cluster.finalizers import FINALIZER, FINALIZER_MANAGER
-from relay.control.cluster.plane_objects import PlaneObjects
+from relay.control.cluster.plane_objects import PlaneObjects, origins_of, taken_namespaces
 from relay.control.cluster.resources import EXPORTING, NAMESPACES, SECRETS
 from relay.control.kubernetes.objects import ApiObject, ApiResource, ObjectKey, read_object
 from relay.control.reconcile.resource_source import SourceResources
 from relay.runtime.event_loop import WorkSlice, run_in_thread, yield_to_loop
-from relay.selector.inventory.store import ManifestIndex
 from relay.sink.spill.owner import Owner
 
 DEBOUNCE_S: Final = 0.1
@@ -85,7 +83,6 @@ class ApiResources:
         self._positions: dict[str, int] = {}
         """Version up to which each kind was read; a kind that is missing was never read."""
         self._lock = asyncio.Lock()
-        self._index = ManifestIndex()
         self._state = SourceResources(0, ())
         self._given = 0
         self._next_at_s = 0.0
@@ -233,25 +230,13 @@ class ApiResources:
         )
 
     async def _next_state(self) -> SourceResources:
-        removed, added = [], []
-        for project in self._projects.values():
-            gone, new = project.objects.take_namespaces()
-            removed += gone
-            added += new
+        removed, added = taken_namespaces(one.objects for one in self._projects.values())
         inventory = self._state.inventory
         if removed or added:
-            self._index = await run_in_thread(lambda: self._index.with_changes(removed, added))
-            inventory = InventoryLoad(index=self._index)
-        origins = tuple(
-            OriginResources(one.objects.resources)
-            for _, one in sorted(self._projects.items())
-            if one.objects.resources
-        )
-        before = self._state.origins
-        if len(before) == len(origins) and all(
-            one.resources is other.resources for one, other in zip(before, origins, strict=True)
-        ):
-            origins = before
+            index = await run_in_thread(lambda: inventory.index.with_changes(removed, added))
+            inventory = InventoryLoad(index=index)
+        planes = (one.objects for _, one in sorted(self._projects.items()))
+        origins = origins_of(planes, self._state.origins)
         return SourceResources(self._state.version + 1, origins, (), inventory)
 
 

@@ -16,12 +16,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.config.exporter.load_result import ObjectKey, SourceName
-from relay.config.exporter.loading.combine import OriginResources, of_project
+from relay.config.exporter.loading.combine import of_project
 from relay.config.exporter.types import names_of
 from relay.config.inventory_manifests import InventoryLoad
 from relay.config.settings.kubernetes import KubernetesSettings
 from relay.control.cluster.control_plane import ControlPlane
-from relay.control.cluster.plane_objects import Changes, PlaneObjects
+from relay.control.cluster.plane_objects import (
+    Changes,
+    PlaneObjects,
+    origins_of,
+    taken_namespaces,
+)
 from relay.control.cluster.plane_set import PlaneSet
 from relay.control.cluster.resources import EXPORTING
 from relay.control.kubernetes.client import ApiClient
@@ -247,11 +252,7 @@ class ClusterSource:
         return touched
 
     async def _next_state(self, faults: tuple[Fault, ...]) -> SourceResources:
-        removed, added = [], []
-        for known in self._known.values():
-            gone, new = known.objects.take_namespaces()
-            removed += gone
-            added += new
+        removed, added = taken_namespaces(known.objects for known in self._known.values())
         index = self._index
         if removed or added:
             index = await run_in_thread(lambda: self._index.with_changes(removed, added))
@@ -259,16 +260,8 @@ class ClusterSource:
         if index is not inventory.index:
             self._index = index
             inventory = InventoryLoad(index=index)
-        origins = tuple(
-            OriginResources(known.objects.resources)
-            for _, known in sorted(self._known.items())
-            if known.objects.resources
-        )
-        before = self._state.origins
-        if len(before) == len(origins) and all(
-            one.resources is other.resources for one, other in zip(before, origins, strict=True)
-        ):
-            origins = before
+        planes = (known.objects for _, known in sorted(self._known.items()))
+        origins = origins_of(planes, self._state.origins)
         return SourceResources(self._state.version + 1, origins, faults, inventory)
 
     def _faults(self) -> tuple[Fault, ...]:

@@ -12,12 +12,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
 from relay.config.exporter.load_result import ObjectKey as ResultKey
 from relay.config.exporter.load_result import SourceName
+from relay.config.exporter.loading.combine import OriginResources
 from relay.config.exporter.loading.object_reader import (
     ObjectIdentity,
     read_object_value,
@@ -319,3 +320,25 @@ def _references(exporter: Exporter | None, namespace: str) -> Iterator[ObjectKey
         for one in sink.endpoint.references:
             if one.name:
                 yield namespace, one.name
+
+
+def taken_namespaces(planes: Iterable[PlaneObjects]) -> tuple[list[Object], list[Object]]:
+    """Return what :meth:`PlaneObjects.take_namespaces` returns, of several control planes."""
+    removed: list[Object] = []
+    added: list[Object] = []
+    for plane in planes:
+        gone, new = plane.take_namespaces()
+        removed += gone
+        added += new
+    return removed, added
+
+
+def origins_of(
+    planes: Iterable[PlaneObjects], before: tuple[OriginResources, ...]
+) -> tuple[OriginResources, ...]:
+    """Return the resources of control planes, in this order; ``before`` if it has the same."""
+    origins = tuple(OriginResources(plane.resources) for plane in planes if plane.resources)
+    is_same = len(before) == len(origins) and all(
+        one.resources is other.resources for one, other in zip(before, origins, strict=True)
+    )
+    return before if is_same else origins

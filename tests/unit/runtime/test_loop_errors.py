@@ -10,7 +10,6 @@ import pytest
 
 from relay.runtime.event_loop import run_on_uvloop
 
-
 HANDLER_CLOSED = "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
 
 
