@@ -14,14 +14,14 @@ from relay.control.tools import ExporterTools
 
 def make_actions(objects: ServedObjects, tools: ExporterTools) -> Actions:
     """Return the actions by the plural of their kind."""
-    subjects = Subjects(objects)
+    subjects = Subjects(objects, tools.preview.running)
     return {
         "exporterpreviews": PreviewAction(subjects, tools.preview),
-        "sinktests": SinkTestAction(subjects, tools.test, tools.preview),
+        "sinktests": SinkTestAction(subjects, tools.test),
         "seriesexplanations": ExplainAction(subjects, tools.explain),
     }
 
 
 def make_tap(objects: ServedObjects, tools: ExporterTools) -> Tap:
     """Return the answer of the subresource ``tap``."""
-    return TapAction(Subjects(objects), tools.tap)
+    return TapAction(Subjects(objects, tools.preview.running), tools.tap)

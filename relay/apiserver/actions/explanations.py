@@ -5,22 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from relay.apiserver.actions.subjects import (
-    Subjects,
-    causes_of,
-    overloaded,
-    refusal,
-)
+from relay.apiserver.actions.subjects import Subjects, refusal, refusing
 from relay.apiserver.http.actions import ActionRequest
 from relay.apiserver.merging.managed_fields import JsonObject
-from relay.apiserver.objects.failures import (
-    Cause,
-    forbidden_field,
-    required,
-)
+from relay.apiserver.objects.failures import Cause, forbidden_field, required
 from relay.control.explain import read_series
 from relay.control.explain_service import ExplainService, ProjectQuestion
-from relay.runtime.errors import ConfigError, OverloadedError
 from relay.selector.matchers import NAME
 
 SERIES_CHARS_MAX: Final = 64 * 1024
@@ -47,12 +37,8 @@ class ExplainAction:
         question = ProjectQuestion(
             request.project, labels, ident, every=bool(spec.get("all", False))
         )
-        try:
+        with refusing(request, "spec"):
             answer = await self._explanations.answer_project(question)
-        except OverloadedError as error:
-            raise overloaded(error) from error
-        except ConfigError as error:
-            raise refusal(request, *causes_of(error, "spec")) from error
         return {
             "series": answer.series,
             "takenBy": [{"exporter": one, "source": source} for one, source in answer.takers],
@@ -71,10 +57,8 @@ class ExplainAction:
             return {name: text for name, text in labels.items() if text}
         if len(series) > SERIES_CHARS_MAX:
             raise refusal(request, _too_long("spec.series"))
-        try:
+        with refusing(request, "spec"):
             return await read_series(series)
-        except ConfigError as error:
-            raise refusal(request, *causes_of(error, "spec")) from error
 
 
 def _label_causes(labels: dict[str, str]) -> Iterator[Cause]:

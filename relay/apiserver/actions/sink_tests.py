@@ -11,21 +11,18 @@ from typing import Final
 
 from relay.apiserver.actions.subjects import (
     Subjects,
-    causes_of,
     name_or_object,
-    overloaded,
     read_exporter,
     refusal,
+    refusing,
 )
 from relay.apiserver.http.actions import ActionRequest
 from relay.apiserver.merging.managed_fields import JsonObject
-from relay.apiserver.objects.failures import Cause, forbidden_field, required, wrong_type
+from relay.apiserver.objects.failures import forbidden_field, required, wrong_type
 from relay.apiserver.objects.kinds import served_kinds
 from relay.config.exporter.types import Exporter, Sink
-from relay.control.preview.service import PreviewService
 from relay.control.sink_test.service import SinkTestService, require_sink
 from relay.control.sink_test.verdict import TestStep
-from relay.runtime.errors import ConfigError, OverloadedError
 
 _NAME: Final = "sinktest"
 """Name of the exporter of a sink that is given."""
@@ -35,12 +32,9 @@ _GIVEN: Final = "spec.sinks[0]"
 class SinkTestAction:
     """Tests sinks of a project by the relay's own service."""
 
-    def __init__(
-        self, subjects: Subjects, tests: SinkTestService, previews: PreviewService
-    ) -> None:
+    def __init__(self, subjects: Subjects, tests: SinkTestService) -> None:
         self._subjects = subjects
         self._tests = tests
-        self._previews = previews
 
     def __repr__(self) -> str:
         return f"<SinkTestAction {self._tests!r}>"
@@ -51,7 +45,7 @@ class SinkTestAction:
         secrets = self._subjects.secrets(exporter, sink, self._tests.secrets_of(exporter))
         steps = []
         status: JsonObject = {}
-        try:
+        with refusing(request, "spec"):
             events = self._tests.open_of(exporter, sink, secrets)
             async with aclosing(events):  # type: ignore[type-var]  # generators, all of them
                 if request.dry_run:
@@ -61,8 +55,6 @@ class SinkTestAction:
                         steps.append(event.document())
                     else:
                         status = event.document()
-        except OverloadedError as error:
-            raise overloaded(error) from error
         return {**status, "steps": steps}
 
     async def _subject(self, request: ActionRequest) -> tuple[Exporter, Sink]:
@@ -79,23 +71,11 @@ class SinkTestAction:
             message = "with spec.exporter it must be the name of one of its sinks"
             raise refusal(request, forbidden_field("spec.sink", message))
         if isinstance(wanted, str):
-            exporter = await self._named(request, wanted)
+            exporter = await self._subjects.of_name(request, wanted, need_sinks=True)
         else:
             exporter = await self._subjects.given(request, wanted, need_sinks=True)
-        try:
+        with refusing(request, "spec"):
             return exporter, require_sink(exporter, sink or "")
-        except ConfigError as error:
-            raise refusal(request, *causes_of(error, "spec")) from error
-
-    async def _named(self, request: ActionRequest, name: str) -> Exporter:
-        ident, found = await self._subjects.named(request, name)
-        exporter = await self._subjects.read_stored(request, found, need_sinks=True)
-        # A policy with a faulty sink runs without it.
-        exporter = exporter or self._previews.running(ident)
-        if exporter is None:
-            said = "Invalid value: it has faults: see its condition Accepted"
-            raise refusal(request, Cause("spec.exporter", "FieldValueInvalid", said))
-        return exporter
 
     async def _of_sink(self, request: ActionRequest, sink: JsonObject) -> Exporter:
         kind = next(one for one in served_kinds() if one.kind == "Exporter")
@@ -109,7 +89,5 @@ class SinkTestAction:
                 "sinks": [{key: own for key, own in sink.items() if key != "sources"}],
             },
         }
-        try:
+        with refusing(request, "spec.sink", _GIVEN):
             return await read_exporter(body, request.project, need_sinks=True)
-        except ConfigError as error:
-            raise refusal(request, *causes_of(error, "spec.sink", _GIVEN)) from error

@@ -8,7 +8,8 @@ where the relay finds those of exporters of files.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -46,10 +47,14 @@ _MESSAGE_CHARS_MAX: Final = 500
 
 
 class Subjects:
-    """Finds exporters and Secrets among the objects of the API."""
+    """Finds exporters and Secrets among the objects of the API.
 
-    def __init__(self, objects: ServedObjects) -> None:
+    ``running`` returns a running exporter by its id, None if there is none.
+    """
+
+    def __init__(self, objects: ServedObjects, running: Callable[[str], Exporter | None]) -> None:
         self._objects = objects
+        self._running = running
 
     def __repr__(self) -> str:
         return f"<Subjects of {self._objects!r}>"
@@ -71,6 +76,15 @@ class Subjects:
             raise refusal(request, unknown_reference("spec.exporter", name))
         return id_of(kind, request.project, request.namespace, own), found
 
+    async def of_name(self, request: ActionRequest, name: str, *, need_sinks: bool) -> Exporter:
+        """Return the exporter of a name in ``spec.exporter``; raise ApiRefusalError."""
+        ident, found = await self.named(request, name)
+        exporter = await self.read_stored(request, found, ident, need_sinks=need_sinks)
+        if exporter is None:
+            said = "Invalid value: it has faults: see its condition Accepted"
+            raise refusal(request, Cause("spec.exporter", "FieldValueInvalid", said))
+        return exporter
+
     async def given(
         self, request: ActionRequest, value: JsonObject, *, need_sinks: bool
     ) -> Exporter:
@@ -91,19 +105,20 @@ class Subjects:
             **{key: own for key, own in value.items() if key != "status"},
             "metadata": {**metadata, "namespace": namespace},
         }
-        try:
+        with refusing(request, "spec.exporter"):
             return await read_exporter(body, request.project, need_sinks=need_sinks)
-        except ConfigError as error:
-            raise refusal(request, *causes_of(error, "spec.exporter")) from error
 
     async def read_stored(
-        self, request: ActionRequest, found: StoredObject, *, need_sinks: bool
+        self, request: ActionRequest, found: StoredObject, ident: str, *, need_sinks: bool
     ) -> Exporter | None:
-        """Return the exporter of a stored object, None where it cannot be read any more."""
+        """Return the exporter of a stored object, None for one with faults that does not run.
+
+        One with faults runs as it was before; a policy with a faulty sink runs without that.
+        """
         try:
             return await read_exporter(found.value(), request.project, need_sinks=need_sinks)
         except ConfigError:
-            return None
+            return self._running(ident)
 
     def secrets(self, exporter: Exporter, sink: Sink, running: SecretLookup) -> SecretLookup:
         """Return the lookup of a sink's Secrets; ``running`` is that of exporters that run."""
@@ -164,11 +179,22 @@ def refusal(request: ActionRequest, *causes: Cause) -> ApiRefusalError:
     return invalid(request.kind.names, request.name, list(causes))
 
 
-def causes_of(error: ConfigError, place: str, inner: str = "") -> Iterator[Cause]:
-    """Yield the faults of a manifest as causes.
+@contextmanager
+def refusing(request: ActionRequest, place: str, inner: str = "") -> Iterator[None]:
+    """Refuse a request for a limit of a tool with 429, for faults of a manifest with 422.
 
     ``place`` is that of the manifest in the request; or that of its field ``inner``, if it is set.
     """
+    try:
+        yield
+    except OverloadedError as error:
+        raise overloaded(error) from error
+    except ConfigError as error:
+        raise refusal(request, *_causes_of(error, place, inner)) from error
+
+
+def _causes_of(error: ConfigError, place: str, inner: str = "") -> Iterator[Cause]:
+    """Yield the faults of a manifest as causes; ``place`` and ``inner`` as in :func:`refusing`."""
     for fault in error.faults[:_CAUSES_MAX]:
         path = fault.path
         if inner:
