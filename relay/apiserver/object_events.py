@@ -17,7 +17,7 @@ from relay.apiserver.http.changes import Changer
 from relay.apiserver.http.request_target import ResourceTarget
 from relay.apiserver.lasting_failure import LastingFailure
 from relay.apiserver.objects.failures import ApiRefusalError
-from relay.apiserver.objects.kinds import ResourceKind, served_kinds
+from relay.apiserver.objects.kinds import ResourceKind, stored_kind
 from relay.apiserver.objects.object_bytes import metadata_of
 from relay.apiserver.objects.writes import WriteOptions
 from relay.apiserver.store.errors import StoreUnusableError
@@ -29,7 +29,7 @@ from relay.control.replicas.event_writer import InvolvedObject, event_document
 from relay.control.replicas.transitions import Happening
 
 _log: Final = logging.getLogger("relay.api")
-_EVENT: Final = next(kind for kind in served_kinds() if kind.kind == "Event")
+_EVENT: Final = stored_kind("events")
 _OPTIONS: Final = WriteOptions(FIELD_MANAGER, force=True)
 _IDLE_S: Final = 3600.0
 WRITTEN_AT_ONCE: Final = 50

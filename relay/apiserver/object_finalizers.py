@@ -18,7 +18,7 @@ from relay.apiserver.http.changes import Changer
 from relay.apiserver.http.request_target import ResourceTarget
 from relay.apiserver.object_source import ApiResources
 from relay.apiserver.objects.failures import ApiRefusalError
-from relay.apiserver.objects.kinds import served_kinds
+from relay.apiserver.objects.kinds import stored_kind
 from relay.apiserver.objects.writes import JSON_PATCH, WriteOptions
 from relay.apiserver.store.database import ObjectKeyInStore
 from relay.apiserver.store.errors import StoreUnusableError
@@ -29,7 +29,6 @@ _log: Final = logging.getLogger("relay.api")
 LOOK_S: Final = 0.5
 """Interval at which objects that wait are looked at; s."""
 _RETRY_S: Final = 5.0
-_KINDS: Final = {kind.storage_key: kind for kind in served_kinds()}
 
 
 class ObjectFinalizers:
@@ -80,7 +79,7 @@ class ObjectFinalizers:
                 await self._release(one.key, one.object)
 
     async def _release(self, key: ObjectKeyInStore, one: ApiObject) -> None:
-        target = ResourceTarget(_KINDS[key.kind], key.namespace, key.name)
+        target = ResourceTarget(stored_kind(key.kind), key.namespace, key.name)
         options = WriteOptions(FINALIZER_MANAGER)
         try:
             await self._changer().patch(

@@ -21,7 +21,7 @@ from relay.apiserver.http.changes import Changer
 from relay.apiserver.http.request_target import ResourceTarget
 from relay.apiserver.lasting_failure import LastingFailure
 from relay.apiserver.objects.failures import ApiRefusalError
-from relay.apiserver.objects.kinds import served_kinds
+from relay.apiserver.objects.kinds import stored_kind
 from relay.apiserver.objects.writes import WriteOptions
 from relay.apiserver.store.database import ObjectKeyInStore
 from relay.apiserver.store.errors import StoreUnusableError
@@ -50,7 +50,7 @@ _log: Final = logging.getLogger("relay.api")
 LOOK_S: Final = 1.0
 RESTART_S: Final = 5.0
 """Pause after a bug; s."""
-_LEASES: Final = next(kind for kind in served_kinds() if kind.plural == "leases")
+_LEASES: Final = stored_kind("leases.coordination.k8s.io")
 _OPTIONS: Final = WriteOptions(FIELD_MANAGER, force=True)
 
 _Place = tuple[str, str, str]

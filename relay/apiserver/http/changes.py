@@ -24,7 +24,7 @@ from relay.apiserver.objects.failures import (
     not_found,
     too_many_requests,
 )
-from relay.apiserver.objects.kinds import ResourceKind, served_kinds
+from relay.apiserver.objects.kinds import ResourceKind, served_kinds, stored_kind
 from relay.apiserver.objects.masking import masked
 from relay.apiserver.objects.metadata import FILE_ANNOTATION
 from relay.apiserver.objects.writes import (
@@ -51,10 +51,6 @@ class ChangeOutcome:
     code: int = 200
     warnings: list[str] = field(default_factory=list)
     is_deleted: bool = False
-
-
-def _kind(storage_key: str) -> ResourceKind:
-    return next(kind for kind in served_kinds() if kind.storage_key == storage_key)
 
 
 class Changer:
@@ -133,7 +129,7 @@ class Changer:
         """Raise ApiRefusalError if the namespace does not exist, or is being deleted."""
         found = self._objects.get(ObjectKeyInStore(_NAMESPACES, project, "", target.namespace))
         if found is None:
-            raise not_found(_kind(_NAMESPACES).names, target.namespace)
+            raise not_found(stored_kind(_NAMESPACES).names, target.namespace)
         if found.value()["metadata"].get("deletionTimestamp"):
             message = (
                 f"unable to create new content in namespace {target.namespace} because it is "
@@ -302,7 +298,7 @@ class Changer:
         key = ObjectKeyInStore(_NAMESPACES, project, "", DEFAULT_NAMESPACE)
         if self._objects.get(key) is not None:
             return
-        kind = _kind(_NAMESPACES)
+        kind = stored_kind(_NAMESPACES)
         body = {"apiVersion": "v1", "kind": kind.kind, "metadata": {"name": DEFAULT_NAMESPACE}}
         place = ObjectPlace(project, "", "")
         request = WriteRequest(kind, place, WriteOptions("relay"), self._stamp())

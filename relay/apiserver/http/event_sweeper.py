@@ -15,7 +15,7 @@ from relay.apiserver.http.changes import Changer
 from relay.apiserver.http.reads import Clock
 from relay.apiserver.http.request_target import ResourceTarget
 from relay.apiserver.objects.failures import ApiRefusalError
-from relay.apiserver.objects.kinds import served_kinds
+from relay.apiserver.objects.kinds import stored_kind
 from relay.apiserver.store.errors import StoreUnusableError
 from relay.apiserver.store.served_objects import ServedObjects
 
@@ -83,7 +83,7 @@ class EventSweeper:
         return True
 
     async def _superfluous(self, project: str) -> list[ResourceTarget]:
-        kind = next(kind for kind in served_kinds() if kind.storage_key == _EVENTS)
+        kind = stored_kind(_EVENTS)
         seen: list[tuple[bool, float, ResourceTarget]] = []
         listed = list(self._objects.listed(_EVENTS, project))
         for index in range(0, len(listed), _SLICE):

@@ -334,6 +334,11 @@ def served_kinds() -> tuple[ResourceKind, ...]:
     )
 
 
+def stored_kind(storage_key: str) -> ResourceKind:
+    """Return a kind that is served by its name in the store."""
+    return next(kind for kind in served_kinds() if kind.storage_key == storage_key)
+
+
 @cache
 def action_kinds() -> tuple[ResourceKind, ...]:
     """Return the kinds that can only be created; each is served if somebody can answer it."""
