@@ -131,7 +131,10 @@ class ApiResources:
         kind, project, *names = names_of(owner.exporter)
         for stored, resource in _RESOURCES.items():
             if resource.kind == kind:
-                found = self._objects.get(ObjectKeyInStore(stored, project, *names))
+                key = ObjectKeyInStore(stored, project, *names)
+                if key in self._objects.unreachable:
+                    return False
+                found = self._objects.get(key)
                 one = None if found is None else _object(resource, found)
                 if one is not None and one.uid == owner.uid and not one.deleting:
                     return False

@@ -32,6 +32,8 @@ from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
 
 _log: Final = logging.getLogger("relay.api")
+_MADE_BY_ITSELF: Final = ("events", "namespaces")
+"""Kinds whose objects are there without a user's doing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,12 @@ class ApiServer:
         sealed = self._database.seal_all()
         if sealed:
             _log.info("encrypted Secrets that were not, or with an old key: %d", sealed)
-        self.objects.load()
+        self.objects.load(tenancy=self._options.tenancy)
+        kept = [one for one in self.objects.unreachable if one.kind not in _MADE_BY_ITSELF]
+        if kept:
+            of, state = ("no project", "on") if self._options.tenancy else ("projects", "off")
+            message = "objects of %s are kept, but neither run nor shown while tenancy is %s: %d"
+            _log.warning(message, of, state, len(kept))
 
     async def stop(self) -> None:
         """End watches, close connections, write what waits, and close the database."""

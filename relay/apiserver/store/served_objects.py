@@ -85,6 +85,8 @@ class ServedObjects:
         self._rings: dict[str, EventRings] = {}
         self._busy: dict[ObjectKeyInStore, asyncio.Future[None]] = {}
         self._writer = CommitWriter(database, self._committed)
+        self.unreachable: frozenset[ObjectKeyInStore] = frozenset()
+        """Objects that are stored, but not served with this setting of tenancy."""
         self._given = 0
         self._visible = 0
         self._began = 0
@@ -99,10 +101,18 @@ class ServedObjects:
             counts[kind] = counts.get(kind, 0) + len(one.order)
         return ObjectsStatistics(counts, self._visible, self._writer.statistics())
 
-    def load(self) -> None:
-        """Read every object of the open database; raise StoreUnusableError. Blocks."""
+    def load(self, *, tenancy: bool | None = None) -> None:
+        """Read every object of the open database; raise StoreUnusableError. Blocks.
+
+        Objects of projects count with tenancy alone, others without alone, all with None: what
+        the setting does not reach stays in the database, and in :attr:`unreachable`.
+        """
         keys: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        unreachable: list[ObjectKeyInStore] = []
         for key, version, raw in self._database.read():
+            if tenancy is not None and bool(key.project) != tenancy:
+                unreachable.append(key)
+                continue
             partition = self._partition(key.kind, key.project)
             place = (key.namespace, key.name)
             partition.objects[place] = _stored(key, version, raw)
@@ -111,6 +121,7 @@ class ServedObjects:
         for where, places in keys.items():
             self._partitions[where].order = sorted(places)
         self._given = self._visible = self._began = self._database.version()
+        self.unreachable = frozenset(unreachable)
 
     def start(self) -> None:
         """Start writing; called on the event loop."""

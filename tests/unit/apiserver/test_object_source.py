@@ -14,6 +14,7 @@ from relay.apiserver.objects.kinds import served_kinds
 from relay.apiserver.store import event_ring
 from relay.config.exporter.loading.resource import ManifestResource
 from relay.control.reconcile.resource_source import SourceResources
+from relay.sink.spill.owner import owner_of
 from tests.kit.apiserver.running import (
     ADMIN,
     EXPORTERS,
@@ -24,6 +25,7 @@ from tests.kit.apiserver.running import (
     tokens,
 )
 
+ACME = "/projects/acme"
 MERGE = "application/merge-patch+json"
 
 
@@ -147,3 +149,26 @@ async def test_after_a_pause_all_that_has_changed_is_one_state(tmp_path: Path) -
         for name in ("b", "c"):
             await user.ask("POST", EXPORTERS, exporter(name))
         assert names(await waiting) == ["/default/a", "/default/b", "/default/c"]
+
+
+async def test_what_tenancy_does_not_reach_is_kept_and_does_not_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with local_api(tmp_path, users=tokens("acme"), tenancy=True) as api:
+        code, of_acme = await api.user(ADMIN).ask("POST", ACME + EXPORTERS, exporter("theirs"))
+        assert code == 201
+        (running,) = resources(await ApiResources(api.server.objects).read())
+        owner = owner_of(running.exporter, running.exporter.sinks[0])
+    async with local_api(tmp_path) as api:
+        source = ApiResources(api.server.objects)
+        assert names(await source.read()) == []
+        assert not source.is_deleted(owner), "its queue on disk is kept"
+        assert (await api.user(ADMIN).ask("GET", EXPORTERS))[1]["items"] == []
+        assert (await api.user(ADMIN).ask("POST", EXPORTERS, exporter("ours")))[0] == 201
+        assert names(await source.read()) == ["/default/ours"]
+        assert "objects of projects are kept" in caplog.text
+    async with local_api(tmp_path, users=tokens("acme"), tenancy=True) as api:
+        assert names(await ApiResources(api.server.objects).read()) == ["acme/default/theirs"]
+        code, found = await api.user(ADMIN).ask("GET", f"{ACME}{EXPORTERS}/theirs")
+        assert (code, found["metadata"]) == (200, of_acme["metadata"])
+        assert "objects of no project are kept" in caplog.text
