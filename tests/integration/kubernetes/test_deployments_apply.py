@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import tempfile
@@ -336,6 +337,7 @@ def test_the_settings_of_the_chart_load(name: str, tmp_path: Path) -> None:
             items = source["secret"]["items"]
             data = dict.fromkeys((item["key"] for item in items), "a-token")
             data["tokens.yaml"] = "- {token: a-token-of-an-admin, user: jane, role: admin}\n"
+            data["keys"] = base64.b64encode(bytes(32)).decode()
         for item in items:
             path = tmp_path / item["path"]
             path.parent.mkdir(parents=True, exist_ok=True)
