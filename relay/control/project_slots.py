@@ -25,19 +25,23 @@ class ProjectSlots:
         """Number of slots that are taken."""
         return sum(self._taken.values())
 
+    def is_full(self, project: str) -> bool:
+        """Return whether a project has no slot now; "" is the only project."""
+        return bool(self._refusal(project))
+
     def check(self, project: str) -> None:
-        """Raise OverloadedError where a project has no slot now; "" is the only project."""
+        """Raise OverloadedError where a project has no slot now."""
+        refusal = self._refusal(project)
+        if refusal:
+            raise OverloadedError(refusal)
+
+    def _refusal(self, project: str) -> str:
         if self.taken >= self._slots_max:
-            raise OverloadedError(f"{self.taken} {self._what} are under way already")
+            return f"{self.taken} {self._what} are under way already"
         own = self._taken.get(project, 0)
         if project and own >= self._project_slots_max:
-            raise OverloadedError(f"{own} {self._what} of the project are under way already")
-
-    def is_full(self, project: str) -> bool:
-        """Return whether a project has no slot now."""
-        own = self._taken.get(project, 0)
-        is_own_full = bool(project) and own >= self._project_slots_max
-        return is_own_full or self.taken >= self._slots_max
+            return f"{own} {self._what} of the project are under way already"
+        return ""
 
     @contextmanager
     def take(self, project: str) -> Iterator[None]:
