@@ -20,7 +20,7 @@ from relay.cli.live.kubernetes import (
     fetch_all,
     wants_kubernetes,
 )
-from relay.cli.live.own_api import EXPLANATIONS, answers, ask_api, named
+from relay.cli.live.own_api import EXPLANATIONS, answers, ask_api, namespace_and_name
 from relay.cli.usage import UsageError
 from relay.codec.compression import decompress
 from relay.config.exporter.manifest_loader import load_exporters
@@ -219,7 +219,7 @@ def _ask_own_api(access: ClusterAccess, arguments: argparse.Namespace) -> int:
     spec: dict[str, Any] = {"series": arguments.question, "all": arguments.all}
     namespace = access.namespace or "default"
     if arguments.exporter:
-        namespace, spec["exporter"] = named(access, arguments.exporter)
+        namespace, spec["exporter"] = namespace_and_name(access, arguments.exporter)
     for line in ask_api(access, EXPLANATIONS, namespace, spec)["lines"]:
         print(line)
     return 0

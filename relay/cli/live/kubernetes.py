@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
+from relay.apiserver.objects.masking import MASK
 from relay.config.export_policy import dialect
 from relay.config.exporter import build
 from relay.config.exporter.secrets import SecretStore
@@ -28,9 +29,6 @@ from relay.control.preview.manifest import read_document
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_on_uvloop
 from relay.selector.inventory.store import Object
-
-MASKED: Final = b"****"
-"""A value of a Secret as a relay's own API shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +179,13 @@ async def _secrets(access: ClusterAccess, exporter: Exporter, names: Iterable[st
             path = SECRETS.path(exporter.namespace, name)
             try:
                 found = decoded(await client.request("GET", path), _Secret)
-                data = {key: base64.b64decode(text) for key, text in found.data.items()}
-                if MASKED in data.values():
-                    message = f"Secret {exporter.namespace}/{name}: its values are not shown"
+                if MASK in found.data.values():
+                    message = (
+                        f"Secret {exporter.namespace}/{name}: its values are not shown to this "
+                        "user: use a token that reads Secrets, or ask the relay by --relay"
+                    )
                     raise ConfigError([Fault("--kubernetes", message)])
+                data = {key: base64.b64decode(text) for key, text in found.data.items()}
             except AbsentError:
                 continue
             except (KubernetesError, binascii.Error) as error:

@@ -25,7 +25,6 @@ from relay.runtime.event_loop import run_on_uvloop
 PREVIEWS: Final = replace(EXPORTERS, plural="exporterpreviews", kind="ExporterPreview")
 TESTS: Final = replace(EXPORTERS, plural="sinktests", kind="SinkTest")
 EXPLANATIONS: Final = replace(EXPORTERS, plural="seriesexplanations", kind="SeriesExplanation")
-MEASURE_S_MAX: Final = 60
 _ANSWER_S: Final = 180.0
 """Longest wait for an answer: others are previewed and measured before."""
 
@@ -42,7 +41,7 @@ def ask_api(
     return run_on_uvloop(_ask(access, resource, namespace, spec))
 
 
-def named(access: ClusterAccess, exporter: str) -> tuple[str, str]:
+def namespace_and_name(access: ClusterAccess, exporter: str) -> tuple[str, str]:
     """Return the namespace of ``[namespace/][ExportPolicy/]name``, and the name as the API has it.
 
     Raises ConfigError.

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
+from relay.apiserver.actions.previews import MEASURE_S_MAX
 from relay.cli.check import counted
 from relay.cli.live.admin_client import DEFAULT_URL, add_relay_argument, ask, events
 from relay.cli.live.kubernetes import access_of, add_kubernetes_arguments, wants_kubernetes
-from relay.cli.live.own_api import MEASURE_S_MAX, PREVIEWS, answers, ask_api, named
+from relay.cli.live.own_api import PREVIEWS, answers, ask_api, namespace_and_name
 from relay.cli.live.subject import as_manifest, document_in_files, document_on_kubernetes
 from relay.cli.usage import UsageError
 from relay.runtime.errors import ConfigError, Fault
@@ -67,7 +68,7 @@ def _ask_own_api(arguments: argparse.Namespace) -> dict[str, Any] | None:
         namespace = value["metadata"].get("namespace") or access.namespace or "default"
         exporter: Any = value
     elif arguments.exporter:
-        namespace, exporter = named(access, arguments.exporter)
+        namespace, exporter = namespace_and_name(access, arguments.exporter)
     else:
         raise UsageError("--exporter", "is required with --kubernetes")
     spec = {"exporter": exporter, "measureSeconds": min(arguments.measure, MEASURE_S_MAX)}

@@ -19,7 +19,7 @@ from relay.cli.live.kubernetes import (
     fetch_secrets,
     wants_kubernetes,
 )
-from relay.cli.live.own_api import TESTS, answers, ask_api, named
+from relay.cli.live.own_api import TESTS, answers, ask_api, namespace_and_name
 from relay.cli.live.subject import as_exporter, document_in_files, document_on_kubernetes
 from relay.cli.usage import UsageError
 from relay.config.exporter.manifest_loader import load_exporters
@@ -115,7 +115,7 @@ def _ask_relay(arguments: argparse.Namespace) -> int:
 def _ask_own_api(access: ClusterAccess, arguments: argparse.Namespace) -> int:
     if not arguments.exporter:
         raise UsageError("--exporter", "is required with --kubernetes")
-    namespace, name = named(access, arguments.exporter)
+    namespace, name = namespace_and_name(access, arguments.exporter)
     spec = {"exporter": name, **({"sink": arguments.sink} if arguments.sink else {})}
     status = ask_api(access, TESTS, namespace, spec)
     _print([_step_line(step) for step in status["steps"]])

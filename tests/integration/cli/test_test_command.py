@@ -271,7 +271,7 @@ async def test_one_of_kubernetes_with_its_secret(commands: Commands) -> None:
         api.put("/api/v1/secrets", {"metadata": metadata, "data": masked})
         status, _, err = await commands.run(*arguments, "--exporter", "shop/web")
         assert status == 1
-        assert "Secret shop/credentials: its values are not shown" in err
+        assert "Secret shop/credentials: its values are not shown to this user: use a token" in err
         assert len(server.received) == 1
 
 
