@@ -9,7 +9,6 @@ from relay.apiserver.access.tokens import read_tokens
 from relay.apiserver.compose import AUTHENTICATION, authentication_of
 from relay.apiserver.store.encryption import read_cipher
 from relay.config.settings.api import ApiSettings
-from relay.config.settings.settings import ServerTls
 from relay.receiver.http.tls import server_context
 from relay.runtime.errors import ConfigError, Fault
 
@@ -48,5 +47,5 @@ def check_files(settings: ApiSettings, *, tenancy: bool) -> ApiFiles:
     if keys is not None and keys.is_file():
         read(lambda: read_cipher(keys, "api.encryptionKeyFile"))
     if tls is not None and tls.cert_file.is_file() and tls.key_file.is_file():
-        read(lambda: server_context(ServerTls(tls.cert_file, tls.key_file), setting="api.tls"))
+        read(lambda: server_context(tls, setting="api.tls"))
     return found

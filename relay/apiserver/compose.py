@@ -33,7 +33,7 @@ from relay.apiserver.store.event_ring import StoredObject
 from relay.config.exporter.loading.combine import OriginResources
 from relay.config.settings.addresses import ListenAddress
 from relay.config.settings.api import ApiAuthentication, ApiSettings
-from relay.config.settings.settings import ServerTls, Settings
+from relay.config.settings.settings import Settings
 from relay.control.cluster.relays import RELEASE_MARGIN_S
 from relay.control.replicas.peer_access import PeerAccess
 from relay.control.status.board import StatusBoard
@@ -62,14 +62,13 @@ class OwnApi:
         self._release_s = drain_timeout_s + RELEASE_MARGIN_S
         self._tenancy = tenancy
         is_open = settings.authentication.type == "none"
-        tls = settings.tls
         self._server = ApiServer(
             ApiOptions(
                 settings.listen,
                 settings.path,
                 settings.directory,
                 http_listen=settings.http_listen,
-                tls=None if tls is None else ServerTls(tls.cert_file, tls.key_file),
+                tls=settings.tls,
                 hostnames=settings.hostnames,
                 tenancy=tenancy,
             )

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from relay.config.schema.rules import Rule
 from relay.config.schema.validate import Reading
 from relay.config.settings.addresses import ListenAddress, address_of, is_loopback
+from relay.config.settings.ingest_security import ServerTls
 from relay.config.yaml.document import Where
 
 ApiAuthenticationType = Literal["tokens", "oidc", "none"]
@@ -44,21 +45,13 @@ class ApiAuthentication:
 
 
 @dataclass(frozen=True, slots=True)
-class ApiTls:
-    """The operator's own certificate, and its key."""
-
-    cert_file: Path
-    key_file: Path
-
-
-@dataclass(frozen=True, slots=True)
 class ApiSettings:
     """The API: ``path`` is its database, ``http_listen`` None for no listener without TLS."""
 
     path: Path
     listen: ListenAddress = _LISTEN
     http_listen: ListenAddress | None = None
-    tls: ApiTls | None = None
+    tls: ServerTls | None = None
     hostnames: tuple[str, ...] = ()
     encryption_key_file: Path | None = None
     authentication: ApiAuthentication = field(default_factory=ApiAuthentication)
@@ -128,11 +121,11 @@ def _oidc(
     )
 
 
-def _tls(reading: Reading, values: dict[str, Any], base: Path) -> ApiTls | None:
+def _tls(reading: Reading, values: dict[str, Any], base: Path) -> ServerTls | None:
     certificate, key = (
         _file(reading, ("api", "tls"), values, name, base) for name in ("certFile", "keyFile")
     )
-    return None if certificate is None or key is None else ApiTls(certificate, key)
+    return None if certificate is None or key is None else ServerTls(certificate, key)
 
 
 def _file(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from relay.config.settings.api import ApiAuthentication, ApiSettings, ApiTls, OidcSettings
+from relay.config.settings.api import ApiAuthentication, ApiSettings, OidcSettings
 from relay.config.settings.lint import notices
-from relay.config.settings.settings import ListenAddress, Settings, load_settings
+from relay.config.settings.settings import ListenAddress, ServerTls, Settings, load_settings
 
 
 def settings_of(folder: Path, text: str) -> Settings:
@@ -55,7 +55,7 @@ api:
         tmp_path / "sub/objects.db",
         ListenAddress("", 1),
         ListenAddress("localhost", 2),
-        ApiTls(tmp_path / "api.crt", tmp_path / "api.key"),
+        ServerTls(tmp_path / "api.crt", tmp_path / "api.key"),
         ("relay.example.com", "10.0.0.7"),
         tmp_path / "keys",
         ApiAuthentication(
