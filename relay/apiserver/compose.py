@@ -14,7 +14,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from relay.apiserver.access.foreign_pages import foreign_page
-from relay.apiserver.access.oidc import OidcAuthentication, OidcOptions, key_source
+from relay.apiserver.access.oidc import OidcAuthentication, key_source
 from relay.apiserver.access.token_file import TokenFile
 from relay.apiserver.access.tokens import NoAuthentication, UserAuthentication
 from relay.apiserver.actions.build import make_actions, make_tap
@@ -216,14 +216,5 @@ def authentication_of(settings: ApiAuthentication, *, tenancy: bool) -> UserAuth
         assert settings.type == "none", "the settings are valid"
         return NoAuthentication()
     given = settings.oidc
-    options = OidcOptions(
-        issuer=given.issuer,
-        audience=given.audience,
-        jwks_uri=given.jwks_uri,
-        jwks_file=given.jwks_file,
-        user_claim=given.user_claim,
-        projects_claim=given.projects_claim,
-        role_claim=given.role_claim,
-        tenancy=tenancy,
-    )
-    return OidcAuthentication(options, key_source(options, time.monotonic), time.time)
+    source = key_source(given, time.monotonic)
+    return OidcAuthentication(given, source, time.time, tenancy=tenancy)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +28,7 @@ from relay.apiserver.access.json_web_tokens import (
 from relay.apiserver.access.principals import EVERY_PROJECT, ROLES, Principal
 from relay.apiserver.access.tokens import bearer
 from relay.apiserver.objects.metadata import name_problem
+from relay.config.settings.api import OidcSettings
 from relay.runtime.errors import ConfigError, Fault
 
 _log: Final = logging.getLogger("relay.api")
@@ -41,21 +41,6 @@ LOG_S: Final = 1.0
 _TIMEOUT_S: Final = 10.0
 _PROJECTS_MAX: Final = 1000
 _USER_CHARS_MAX: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class OidcOptions:
-    """Settings of ``api.authentication.oidc``; one of the two ``jwks`` is given."""
-
-    issuer: str
-    audience: str
-    jwks_uri: str = ""
-    jwks_file: Path | None = None
-    user_claim: str = "sub"
-    projects_claim: str = "projects"
-    role_claim: str = "role"
-    tenancy: bool = True
-    """False: there are no projects, and their claim is not read."""
 
 
 class KeySource:
@@ -96,19 +81,28 @@ class KeySource:
 
 
 class OidcAuthentication:
-    """Knows users by tokens of an issuer; ``wall_clock`` is Unix time."""
+    """Knows users by tokens of an issuer; ``wall_clock`` is Unix time.
+
+    Without ``tenancy`` there are no projects, and their claim is not read.
+    """
 
     def __init__(
-        self, options: OidcOptions, source: KeySource, wall_clock: Callable[[], float]
+        self,
+        settings: OidcSettings,
+        source: KeySource,
+        wall_clock: Callable[[], float],
+        *,
+        tenancy: bool = True,
     ) -> None:
-        self._options = options
+        self._settings = settings
+        self._tenancy = tenancy
         self._source = source
         self._wall_clock = wall_clock
         self._logged_at = float("-inf")
         self._unlogged = 0
 
     def __repr__(self) -> str:
-        return f"<OidcAuthentication {self._options.issuer}>"
+        return f"<OidcAuthentication {self._settings.issuer}>"
 
     def projects(self) -> frozenset[str]:
         """Return no project: those of tokens are known when they come."""
@@ -139,32 +133,32 @@ class OidcAuthentication:
         self._logged_at, self._unlogged = now, 0
 
     def _user(self, claims: Mapping[str, Any]) -> Principal:
-        options = self._options
-        if claims.get("iss") != options.issuer:
+        settings = self._settings
+        if claims.get("iss") != settings.issuer:
             raise TokenInvalidError("is of another issuer")
         audience = claims.get("aud")
-        if options.audience not in (audience if isinstance(audience, list) else [audience]):
+        if settings.audience not in (audience if isinstance(audience, list) else [audience]):
             raise TokenInvalidError("is for another audience")
         now = self._wall_clock()
         if now >= _time(claims, "exp") + LEEWAY_S:
             raise TokenInvalidError("has expired")
         if "nbf" in claims and now < _time(claims, "nbf") - LEEWAY_S:
             raise TokenInvalidError("is not valid yet")
-        user = claims.get(options.user_claim)
+        user = claims.get(settings.user_claim)
         if not isinstance(user, str) or not 0 < len(user) <= _USER_CHARS_MAX:
-            raise TokenInvalidError(f"has no user in {options.user_claim}")
-        role = claims.get(options.role_claim)
+            raise TokenInvalidError(f"has no user in {settings.user_claim}")
+        role = claims.get(settings.role_claim)
         if role not in ROLES:
-            raise TokenInvalidError(f"has no role in {options.role_claim}")
-        if not options.tenancy:
+            raise TokenInvalidError(f"has no role in {settings.role_claim}")
+        if not self._tenancy:
             return Principal(user, frozenset({EVERY_PROJECT}), role)
-        named = claims.get(options.projects_claim)
+        named = claims.get(settings.projects_claim)
         projects = named.split() if isinstance(named, str) else named
         if not isinstance(projects, list) or not 0 < len(projects) <= _PROJECTS_MAX:
-            raise TokenInvalidError(f"has no projects in {options.projects_claim}")
+            raise TokenInvalidError(f"has no projects in {settings.projects_claim}")
         for project in projects:
             if not isinstance(project, str) or (project != EVERY_PROJECT and name_problem(project)):
-                raise TokenInvalidError(f"has a project in {options.projects_claim} that is none")
+                raise TokenInvalidError(f"has a project in {settings.projects_claim} that is none")
         return Principal(user, frozenset(projects), role)
 
 
@@ -175,11 +169,11 @@ def _time(claims: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def key_source(options: OidcOptions, clock: Callable[[], float]) -> KeySource:
-    """Return the source of keys that the options name; raise ConfigError for a bad file."""
-    if options.jwks_file is None:
-        return KeySource(lambda: _fetched(options.jwks_uri), clock)
-    path = options.jwks_file
+def key_source(settings: OidcSettings, clock: Callable[[], float]) -> KeySource:
+    """Return the source of keys that the settings name; raise ConfigError for a bad file."""
+    if settings.jwks_file is None:
+        return KeySource(lambda: _fetched(settings.jwks_uri), clock)
+    path = settings.jwks_file
 
     async def from_file() -> bytes:
         return await asyncio.to_thread(_read, path)

@@ -16,10 +16,11 @@ from unittest.mock import patch
 
 import pytest
 
-from relay.apiserver.access.oidc import KeySource, OidcAuthentication, OidcOptions
+from relay.apiserver.access.oidc import KeySource, OidcAuthentication
 from relay.apiserver.http.actions import ActionRequest
 from relay.apiserver.objects.kinds import action_kinds
 from relay.apiserver.store.served_objects import ServedObjects
+from relay.config.settings.api import OidcSettings
 from tests.kit.apiserver.attempts import (
     READING,
     Attempt,
@@ -193,8 +194,8 @@ async def test_tokens_of_an_issuer_that_are_refused(tmp_path: Path, root: str) -
     async def keys() -> bytes:
         return issuer.keys
 
-    options = OidcOptions(ISSUER, AUDIENCE)
-    authentication = OidcAuthentication(options, KeySource(keys, time.monotonic), time.time)
+    settings = OidcSettings(ISSUER, AUDIENCE)
+    authentication = OidcAuthentication(settings, KeySource(keys, time.monotonic), time.time)
     async with api_with_objects(tmp_path, root, authentication=authentication) as api:
         resources = await made_objects(api.user(issuer.token()), root, is_relay=False)
         for _, token in issuer.refused():

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,9 @@ from relay.apiserver.access.oidc import (
     UNKNOWN_KEY_S,
     KeySource,
     OidcAuthentication,
-    OidcOptions,
     key_source,
 )
+from relay.config.settings.api import OidcSettings
 from relay.runtime.errors import ConfigError
 from tests.kit.apiserver.issuer import encoded, jwks, number, public, signed_token
 
@@ -49,7 +48,7 @@ CLAIMS: dict[str, Any] = {
     "projects": ["acme"],
     "role": "editor",
 }
-OPTIONS = OidcOptions("https://issuer.example", "relay")
+SETTINGS = OidcSettings("https://issuer.example", "relay")
 
 
 KEYS = read_keys(
@@ -150,7 +149,7 @@ class Issuer:
 
     def authentication(self) -> OidcAuthentication:
         source = KeySource(self.fetch, lambda: self.now)
-        return OidcAuthentication(OPTIONS, source, lambda: NOW)
+        return OidcAuthentication(SETTINGS, source, lambda: NOW)
 
 
 async def user(authentication: OidcAuthentication, text: str) -> Any:
@@ -234,9 +233,8 @@ async def test_clocks_may_differ_a_little() -> None:
 
 
 async def test_without_tenancy_projects_are_not_needed() -> None:
-    options = replace(OPTIONS, tenancy=False)
     source = KeySource(Issuer(public("rsa", RSA)).fetch, lambda: 0.0)
-    authentication = OidcAuthentication(options, source, lambda: NOW)
+    authentication = OidcAuthentication(SETTINGS, source, lambda: NOW, tenancy=False)
     for projects in (None, "", [], "A_B"):
         found = await user(authentication, token({**CLAIMS, "projects": projects}))
         assert found.may_enter("")
@@ -246,7 +244,7 @@ async def test_refusals_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) ->
     caplog.set_level(logging.INFO)
     now = [NOW]
     source = KeySource(Issuer(public("rsa", RSA)).fetch, lambda: 0.0)
-    authentication = OidcAuthentication(OPTIONS, source, lambda: now[0])
+    authentication = OidcAuthentication(SETTINGS, source, lambda: now[0])
     for _ in range(1000):
         assert await user(authentication, "a.b.c") is None
     now[0] += LOG_S
@@ -256,14 +254,14 @@ async def test_refusals_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) ->
 
 async def test_keys_of_a_file_and_of_an_address(tmp_path: Path) -> None:
     file = tmp_path / "jwks.json"
-    options = OidcOptions("https://issuer.example", "relay", jwks_file=file)
+    settings = OidcSettings("https://issuer.example", "relay", jwks_file=file)
     with pytest.raises(ConfigError, match="No such file"):
-        key_source(options, lambda: 0.0)
+        key_source(settings, lambda: 0.0)
     file.write_bytes(b"{}")
     with pytest.raises(ConfigError, match="not a JSON object with keys"):
-        key_source(options, lambda: 0.0)
+        key_source(settings, lambda: 0.0)
     file.write_bytes(jwks(public("rsa", RSA)))
-    assert set(await key_source(options, lambda: 0.0).keys()) == {"rsa"}
+    assert set(await key_source(settings, lambda: 0.0).keys()) == {"rsa"}
 
     async def serve(_request: web.BaseRequest) -> web.Response:
         return web.Response(body=file.read_bytes())
@@ -273,7 +271,7 @@ async def test_keys_of_a_file_and_of_an_address(tmp_path: Path) -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    options = OidcOptions("i", "a", jwks_uri=f"http://127.0.0.1:{port}/keys")
-    assert set(await key_source(options, lambda: 0.0).keys()) == {"rsa"}
+    settings = OidcSettings("i", "a", jwks_uri=f"http://127.0.0.1:{port}/keys")
+    assert set(await key_source(settings, lambda: 0.0).keys()) == {"rsa"}
     await runner.cleanup()
-    assert dict(await key_source(options, lambda: 0.0).keys()) == {}
+    assert dict(await key_source(settings, lambda: 0.0).keys()) == {}
