@@ -24,12 +24,10 @@ from relay.apiserver.http.service import ApiHooks, allow_every_request
 from relay.apiserver.object_finalizers import ObjectFinalizers
 from relay.apiserver.object_source import ApiResources
 from relay.apiserver.object_statuses import ObjectStatuses
-from relay.apiserver.objects.kinds import ResourceKind
 from relay.apiserver.other_relays import OtherRelays, SharedBoard, held_by_all
-from relay.apiserver.server import ApiOptions, ApiServer
+from relay.apiserver.server import ApiServer
 from relay.apiserver.store.encryption import read_cipher
 from relay.apiserver.store.errors import StoreUnusableError
-from relay.apiserver.store.event_ring import StoredObject
 from relay.config.exporter.loading.combine import OriginResources
 from relay.config.settings.addresses import ListenAddress
 from relay.config.settings.api import ApiAuthentication, ApiSettings
@@ -62,26 +60,16 @@ class OwnApi:
         self._release_s = drain_timeout_s + RELEASE_MARGIN_S
         self._tenancy = tenancy
         is_open = settings.authentication.type == "none"
-        self._server = ApiServer(
-            ApiOptions(
-                settings.listen,
-                settings.path,
-                settings.directory,
-                http_listen=settings.http_listen,
-                tls=settings.tls,
-                hostnames=settings.hostnames,
-                tenancy=tenancy,
-            )
-        )
+        self._server = ApiServer(settings, tenancy=tenancy)
         objects = self._server.objects
+        self._statuses = ObjectStatuses(objects, self._changer)
         hooks = ApiHooks(
             allows_request=refuse_foreign_pages if is_open else allow_every_request,
             actions=make_actions(objects, tools),
-            computed=self._computed,
+            computed=self._statuses.computed,
             tap=make_tap(objects, tools),
         )
         self._server.use(hooks)
-        self._statuses = ObjectStatuses(objects, self._changer)
         mark = secrets.token_hex(4)
         self._others = OtherRelays(objects, self._changer, peers, name, mark)
         self.source: Final = ApiResources(objects)
@@ -90,9 +78,6 @@ class OwnApi:
 
     def _changer(self) -> Changer:
         return self._server.service.changer
-
-    def _computed(self, kind: ResourceKind, one: StoredObject) -> bytes | None:
-        return self._statuses.computed(kind, one)
 
     async def start(self) -> None:
         """Read users and keys, load the objects, and listen; raise ConfigError."""

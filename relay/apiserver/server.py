@@ -7,9 +7,7 @@ import logging
 import secrets
 import time
 import uuid
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -24,30 +22,16 @@ from relay.apiserver.store.database import ObjectDatabase
 from relay.apiserver.store.encryption import ValueCipher
 from relay.apiserver.store.served_objects import ServedObjects
 from relay.config.settings.addresses import is_loopback
+from relay.config.settings.api import ApiSettings
 from relay.config.settings.settings import ListenAddress, ServerTls
 from relay.receiver.http.connection_limit import connections_max
 from relay.receiver.http.listener import Listener
 from relay.receiver.http.tls import server_context
-from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
 
 _log: Final = logging.getLogger("relay.api")
 _MADE_BY_ITSELF: Final = ("events", "namespaces")
 """Kinds whose objects are there without a user's doing."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApiOptions:
-    """Settings of the API, as ``api:`` has them; ``directory`` is for certificates."""
-
-    listen: ListenAddress
-    path: Path
-    directory: Path
-    http_listen: ListenAddress | None = None
-    tls: ServerTls | None = None
-    hostnames: tuple[str, ...] = ()
-    tenancy: bool = False
-    limits: ApiLimits = field(default_factory=ApiLimits)
 
 
 def new_stamp() -> Stamp:
@@ -60,28 +44,33 @@ def new_stamp() -> Stamp:
 class ApiServer:
     """Serves the API; raise ConfigError or StoreUnusableError at the start, nothing later.
 
-    ``authentication`` may be given by :meth:`admit`, until the start.
+    Addresses and files are those of the settings. ``authentication`` may be given by :meth:`admit`,
+    until the start.
     """
 
     def __init__(
         self,
-        options: ApiOptions,
+        settings: ApiSettings,
         authentication: UserAuthentication | None = None,
         *,
+        tenancy: bool = False,
+        limits: ApiLimits | None = None,
         cipher: ValueCipher | None = None,
         hooks: ApiHooks | None = None,
     ) -> None:
         self._hooks = hooks or ApiHooks()
         self._sweeping: asyncio.Task[None] | None = None
-        self._options = options
+        self._settings = settings
         self._authentication = authentication
-        self._database = ObjectDatabase(options.path, cipher)
+        self._tenancy = tenancy
+        self._limits = limits or ApiLimits()
+        self._database = ObjectDatabase(settings.path, cipher)
         self.objects: Final = ServedObjects(self._database)
         self._service: ApiService | None = None
         self._listeners: list[Listener] = []
 
     def __repr__(self) -> str:
-        return f"<ApiServer {self._options.listen}>"
+        return f"<ApiServer {self._settings.listen}>"
 
     def admit(self, authentication: UserAuthentication, cipher: ValueCipher | None) -> None:
         """Set what tells users, and what encrypts Secrets, before :meth:`start`."""
@@ -94,16 +83,14 @@ class ApiServer:
 
     async def start(self) -> None:
         """Open the database, load the objects, and listen."""
-        options, authentication = self._options, self._authentication
+        settings, authentication = self._settings, self._authentication
         assert authentication is not None, "admit comes before"
-        plain = options.http_listen
-        if plain is not None and not is_loopback(plain.host):
-            message = f"must be an address of this machine alone, not {plain.host or 'every one'}"
-            raise ConfigError((Fault("api.httpListen", message),))
-        tls = options.tls
+        plain = settings.http_listen
+        assert plain is None or is_loopback(plain.host), "the settings are valid"
+        tls = settings.tls
         if tls is None:
             files = await run_in_thread(
-                lambda: ensure_certificates(options.directory, options.hostnames)
+                lambda: ensure_certificates(settings.directory, settings.hostnames)
             )
             tls = ServerTls(cert_file=files.certificate, key_file=files.key)
         context = server_context(tls, setting="api.tls")
@@ -112,8 +99,8 @@ class ApiServer:
         service = self._service = ApiService(
             self.objects,
             authentication,
-            tenancy=options.tenancy,
-            limits=options.limits.within(connections_max("api")),
+            tenancy=self._tenancy,
+            limits=self._limits.within(connections_max("api")),
             clock=time.time,
             stamp=new_stamp,
             hooks=self._hooks,
@@ -121,7 +108,7 @@ class ApiServer:
         await service.start()
         self._sweeping = asyncio.create_task(service.sweeper.run())
         self._listeners = [
-            Listener(self._handle, options.listen, setting="api.listen", tls=context, role="api")
+            Listener(self._handle, settings.listen, setting="api.listen", tls=context, role="api")
         ]
         if plain is not None:
             local = Listener(self._handle, plain, setting="api.httpListen", role="local_api")
@@ -139,10 +126,10 @@ class ApiServer:
         sealed = self._database.seal_all()
         if sealed:
             _log.info("encrypted Secrets that were not, or with an old key: %d", sealed)
-        self.objects.load(tenancy=self._options.tenancy)
+        self.objects.load(tenancy=self._tenancy)
         kept = [one for one in self.objects.unreachable if one.kind not in _MADE_BY_ITSELF]
         if kept:
-            of, state = ("no project", "on") if self._options.tenancy else ("projects", "off")
+            of, state = ("no project", "on") if self._tenancy else ("projects", "off")
             message = "objects of %s are kept, but neither run nor shown while tenancy is %s: %d"
             _log.warning(message, of, state, len(kept))
 

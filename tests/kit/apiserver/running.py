@@ -19,7 +19,8 @@ from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.access.tokens import UserAuthentication, read_tokens
 from relay.apiserver.actions.build import make_actions, make_tap
 from relay.apiserver.http.service import ApiHooks
-from relay.apiserver.server import ApiOptions, ApiServer
+from relay.apiserver.server import ApiServer
+from relay.config.settings.api import CERTIFICATES_DIRECTORY, ApiSettings
 from relay.config.settings.settings import ListenAddress
 from relay.control.tools import ExporterTools
 from tests.kit.processes import Process, eventually, free_port, started
@@ -30,6 +31,8 @@ VIEWER = "token-of-the-viewer"
 RELAY = "token-of-another-relay"
 EXPORTERS = "/apis/telemetry.datumapis.com/v1alpha1/namespaces/default/exporters"
 SECRETS = "/api/v1/namespaces/default/secrets"
+AUTHORITY = f"{CERTIFICATES_DIRECTORY}/{CA_FILE}"
+"""The certificate of the API's authority, beside its database."""
 
 
 def tokens(*projects: str) -> list[dict[str, Any]]:
@@ -135,7 +138,7 @@ class LocalApi:
     def __init__(self, server: ApiServer, session: aiohttp.ClientSession, folder: Path) -> None:
         self.server = server
         self._session = session
-        self._ca = ssl.create_default_context(cafile=str(folder / CA_FILE))
+        self._ca = ssl.create_default_context(cafile=str(folder / AUTHORITY))
 
     @property
     def url(self) -> str:
@@ -165,16 +168,12 @@ async def local_api(
     """
     file = folder / "tokens.yaml"
     file.write_text(yaml.safe_dump(users or tokens()))
-    options = ApiOptions(
-        ListenAddress("127.0.0.1", 0),
-        folder / "api.db",
-        folder,
-        tenancy=tenancy,
-        limits=limits or ApiLimits(),
-    )
+    settings = ApiSettings(folder / "api.db", ListenAddress("127.0.0.1", 0))
     if authentication is None:
         authentication = read_tokens(file, "api.authentication.file", tenancy=tenancy)
-    server = ApiServer(options, authentication, hooks=ApiHooks(**hooks))
+    server = ApiServer(
+        settings, authentication, tenancy=tenancy, limits=limits, hooks=ApiHooks(**hooks)
+    )
     if tools is not None:
         objects = server.objects
         actions = make_actions(objects, tools)
@@ -201,7 +200,10 @@ class ApiProcess:
         (self.folder / "tokens.yaml").write_text(yaml.safe_dump(tokens()))
         document = {
             "clusters": [
-                {"name": "local", "cluster": {"server": self.url, "certificate-authority": CA_FILE}}
+                {
+                    "name": "local",
+                    "cluster": {"server": self.url, "certificate-authority": AUTHORITY},
+                }
             ],
             "users": [{"name": "admin", "user": {"token": token}}],
             "contexts": [{"name": "local", "context": {"cluster": "local", "user": "admin"}}],

@@ -15,8 +15,9 @@ from pathlib import Path
 import uvloop
 
 from relay.apiserver.access.tokens import read_tokens
-from relay.apiserver.server import ApiOptions, ApiServer
+from relay.apiserver.server import ApiServer
 from relay.apiserver.store.encryption import read_cipher
+from relay.config.settings.api import ApiSettings
 from relay.config.settings.settings import ListenAddress
 
 
@@ -24,11 +25,11 @@ async def main(folder: Path, port: int, *, tenancy: bool) -> None:
     """Serve until SIGTERM or SIGINT."""
     authentication = read_tokens(folder / "tokens.yaml", "tokens", tenancy=tenancy)
     keys = folder / "keys"
-    options = ApiOptions(
-        ListenAddress("127.0.0.1", port), folder / "api.db", folder, tenancy=tenancy
-    )
     server = ApiServer(
-        options, authentication, cipher=read_cipher(keys, "keys") if keys.exists() else None
+        ApiSettings(folder / "api.db", ListenAddress("127.0.0.1", port)),
+        authentication,
+        tenancy=tenancy,
+        cipher=read_cipher(keys, "keys") if keys.exists() else None,
     )
     await server.start()
     stopped = asyncio.Event()

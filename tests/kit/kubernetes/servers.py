@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from relay.apiserver.access.certificates import CA_FILE
+from tests.kit.apiserver.running import AUTHORITY
 from tests.kit.kubernetes.kubectl import Kubectl
 from tests.kit.kubernetes.real_api import TOKEN, RealApi, real_api
 from tests.kit.kubernetes.relays import ClusterRelay, RelayProcess, cluster_relay, define
@@ -103,7 +103,7 @@ class OwnServer:
     def kubeconfig_of(self, project: str) -> Path:
         """Write a kubeconfig that leads to a project, "" for the whole server."""
         place = f"{self.url}/projects/{project}" if project else self.url
-        ca = f"data/api-pki/{CA_FILE}"
+        ca = f"data/{AUTHORITY}"
         document = {
             "clusters": [
                 {"name": "own", "cluster": {"server": place, "certificate-authority": ca}}

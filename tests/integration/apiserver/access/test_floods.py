@@ -13,8 +13,7 @@ import aiohttp
 import pytest
 import yaml
 
-from relay.apiserver.access.certificates import CA_FILE
-from tests.kit.apiserver.running import ADMIN, EXPORTERS, tokens
+from tests.kit.apiserver.running import ADMIN, AUTHORITY, EXPORTERS, tokens
 from tests.kit.processes import Process, free_port, relay
 from tests.kit.remote_write.raw import snappy
 
@@ -57,7 +56,7 @@ async def running(folder: Path) -> AsyncIterator[Addresses]:
     config.write_text(yaml.safe_dump({"api": api}))
     async with relay(folder, "--config", str(config), nofile=NOFILE) as (process, url, admin):
         where = f"https://127.0.0.1:{port}", f"http://127.0.0.1:{local}"
-        yield Addresses(process, url, admin, *where, folder / "api-pki" / CA_FILE)
+        yield Addresses(process, url, admin, *where, folder / AUTHORITY)
 
 
 async def all_answer(found: Addresses) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from relay.apiserver.access.certificates import CA_FILE
 from relay.apiserver.objects.kinds import served_kinds
 from tests.kit.apiserver.running import (
     ADMIN,
+    AUTHORITY,
     EXPORTERS,
     SECRETS,
     LocalApi,
@@ -109,7 +109,7 @@ class Attacker:
 
     def __init__(self, api: LocalApi, folder: Path) -> None:
         where = api.server.addresses[0]
-        context = ssl.create_default_context(cafile=str(folder / CA_FILE))
+        context = ssl.create_default_context(cafile=str(folder / AUTHORITY))
         self._connection = http.client.HTTPSConnection(
             where.host, where.port, context=context, timeout=20
         )

@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from relay.apiserver.access.certificates import CA_FILE
 from relay.apiserver.access.limits import ApiLimits
 from relay.apiserver.http import bodies, reads, watches
 from tests.kit.apiserver.running import (
     ADMIN,
+    AUTHORITY,
     EXPORTERS,
     SECRETS,
     LocalApi,
@@ -36,7 +36,7 @@ class Clients:
 
     def __init__(self, api: LocalApi, folder: Path) -> None:
         self._where = api.server.addresses[0]
-        self._tls = ssl.create_default_context(cafile=str(folder / CA_FILE))
+        self._tls = ssl.create_default_context(cafile=str(folder / AUTHORITY))
         self.open: list[Stream] = []
 
     async def ask(self, text: str, body: bytes = b"") -> Stream:
