@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from relay.apiserver.store.database import Change
-from relay.apiserver.store.errors import StoreUnusableError
 
 GROUP_CHANGES_MAX: Final = 250
 """Most changes in one transaction: showing them to readers takes some 10 ms of the loop."""
@@ -41,9 +40,9 @@ class CommitStatistics:
     waiting: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Waiting:
-    changes: tuple[Change, ...]
+    change: Change
     done: asyncio.Future[None]
 
 
@@ -68,21 +67,20 @@ class CommitWriter:
 
     def statistics(self) -> CommitStatistics:
         """Return a snapshot."""
-        waiting = sum(len(one.changes) for one in self._waiting)
-        return CommitStatistics(self._changes, self._transactions, self._failed, waiting)
+        return CommitStatistics(self._changes, self._transactions, self._failed, len(self._waiting))
 
     def start(self) -> None:
         """Start the thread; called on the event loop."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    def submit(self, *changes: Change, can_wait: bool = False) -> asyncio.Future[None]:
-        """Hand over changes that belong together; the result is there when they are durable.
+    def submit(self, change: Change, *, can_wait: bool = False) -> asyncio.Future[None]:
+        """Hand over a change; the result is there when it is durable.
 
-        The future raises StoreUnusableError if they are not stored.
+        The future raises StoreUnusableError if it is not stored.
         """
         assert self._loop is not None, "the writer was started"
-        one = _Waiting(changes, self._loop.create_future())
+        one = _Waiting(change, self._loop.create_future())
         with self._ready:
             assert not self._stopping, "nothing is written after stop()"
             self._waiting.append(one)
@@ -115,31 +113,23 @@ class CommitWriter:
         with self._ready:
             while not (self._waiting and self._is_due) and not self._stopping:
                 self._ready.wait()
-            taken: list[_Waiting] = []
-            size = 0
-            while self._waiting and (not taken or size < GROUP_CHANGES_MAX):
-                one = self._waiting.pop(0)
-                taken.append(one)
-                size += len(one.changes)
+            taken = self._waiting[:GROUP_CHANGES_MAX]
+            del self._waiting[:GROUP_CHANGES_MAX]
             self._is_due = bool(self._waiting)
             return taken
 
     def _run(self) -> None:
         assert self._loop is not None, "start() sets it"
         while taken := self._take():
-            changes = [change for one in taken for change in one.changes]
             error: Exception | None = None
             try:
-                self._sink.write(changes)
-            except StoreUnusableError as caught:
+                self._sink.write([one.change for one in taken])
+            except Exception as caught:  # a bug, too, is raised where the change was handed over
                 error = caught
-            except Exception as caught:
-                error = caught
-            self._loop.call_soon_threadsafe(self._answer, taken, changes, error)
+            self._loop.call_soon_threadsafe(self._answer, taken, error)
 
-    def _answer(
-        self, taken: list[_Waiting], changes: list[Change], error: Exception | None
-    ) -> None:
+    def _answer(self, taken: list[_Waiting], error: Exception | None) -> None:
+        changes = [one.change for one in taken]
         self._transactions += 1
         if error is None:
             self._changes += len(changes)
