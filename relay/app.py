@@ -105,8 +105,8 @@ class Relay:
         self._reconciler: SinkReconciler | None = None
         access = ToolAccess(self._running, self._secrets_of, self._worker)
         tools = make_tools(settings, self._engine, self._turns, access)
-        self._api = self.own_api = make_api(settings, tools)
-        self._sources = make_sources(settings, self._api.source if self._api else None)
+        self.own_api = make_api(settings, tools)
+        self._sources = make_sources(settings, self.own_api.source if self.own_api else None)
         self._reloader: Reloader | None = None
         self._statuses: Statuses | None = None
         self._projects: Projects | None = None
@@ -164,8 +164,8 @@ class Relay:
             self._reloader = self._make_reloader(self._reconciler)
             if self._sources.cluster is not None:
                 await self._sources.cluster.start()
-            if self._api is not None:
-                await self._api.start()
+            if self.own_api is not None:
+                await self.own_api.start()
             await self._reloader.start()
             # A full collection takes a second beside 10,000 exporters: nobody waits for it yet.
             malloc.configure_malloc()
@@ -237,8 +237,8 @@ class Relay:
             await self._reconciler.drain(max(0.0, deadline - self._tick()))
             self.given_up = losses.count(self._storage.journal.contains if self._storage else None)
         await statuses
-        if self._api is not None:
-            await self._api.stop()
+        if self.own_api is not None:
+            await self.own_api.stop()
         if self._sources.cluster is not None:
             await self._sources.cluster.stop()
         await self._close_storage()
@@ -339,7 +339,7 @@ class Relay:
             objects=self._statuses.board.conditions() if self._statuses else (),
             publishing=self._statuses.statistics() if self._statuses else None,
             usage=usage or UsageFacts(),
-            own_api=self._api.figures() if self._api else None,
+            own_api=self.own_api.figures() if self.own_api else None,
         )
 
     @property
@@ -379,9 +379,9 @@ class Relay:
             clock=self._clock,
         )
         await self._statuses.start()
-        if self._api is not None:
+        if self.own_api is not None:
             held = HeldObjects(reconciler).all
-            await self._api.follow(self._statuses.board, self._sources.files, held)
+            await self.own_api.follow(self._statuses.board, self._sources.files, held)
         self._admin.report = self._statuses.report if cluster is not None else None
         await self._admin.start()
         self._statuses.publish(self._admin.address)

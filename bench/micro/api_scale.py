@@ -187,8 +187,8 @@ def settings_of(folder: Path) -> Settings:
 
 def are_stored(relay: Relay, count: int) -> bool:
     """Return whether each Exporter has the condition that it runs, and nothing waits."""
-    assert relay._api is not None  # noqa: SLF001 - the objects, without the cost of a list
-    objects = relay._api._server.objects  # noqa: SLF001
+    assert relay.own_api is not None
+    objects = relay.own_api._server.objects  # noqa: SLF001 - without the cost of a list
     kind = "exporters.telemetry.datumapis.com"
     found = sum(
         b'"Programmed"' in one.raw
@@ -200,8 +200,8 @@ def are_stored(relay: Relay, count: int) -> bool:
 
 async def events_end(relay: Relay) -> float:
     """Wait until nothing is written any more; return when it was for the last time."""
-    assert relay._api is not None  # noqa: SLF001
-    objects = relay._api._server.objects  # noqa: SLF001
+    assert relay.own_api is not None
+    objects = relay.own_api._server.objects  # noqa: SLF001
     version, since = -1, time.perf_counter()
     while time.perf_counter() - since < QUIET_S:
         if objects.version != version:
@@ -256,8 +256,8 @@ async def measure(count: int, connections: int, folder: Path) -> None:
     spent_s, took_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
     print(f"statuses: all stored {took_s:.0f} s after the first apply, {spent_s:.0f} s of CPU")
     took_s = await events_end(relay) - wall_s
-    assert relay._api is not None  # noqa: SLF001 - figures
-    made = relay._api._server.objects.statistics()  # noqa: SLF001
+    assert relay.own_api is not None
+    made = relay.own_api._server.objects.statistics()  # noqa: SLF001 - figures
     spent_s = time.process_time() - cpu_s
     print(
         f"Events: the last {took_s:.0f} s after the first apply, {spent_s:.0f} s of CPU, "
