@@ -7,7 +7,6 @@ import logging
 import secrets
 import time
 import uuid
-from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
@@ -24,6 +23,7 @@ from relay.apiserver.store.served_objects import ServedObjects
 from relay.config.settings.addresses import is_loopback
 from relay.config.settings.api import ApiSettings
 from relay.config.settings.settings import ListenAddress, ServerTls
+from relay.control.kubernetes.status_body import written_time
 from relay.receiver.http.connection_limit import connections_max
 from relay.receiver.http.listener import Listener
 from relay.receiver.http.tls import server_context
@@ -36,9 +36,8 @@ _MADE_BY_ITSELF: Final = ("events", "namespaces")
 
 def new_stamp() -> Stamp:
     """Return time and random parts for a write."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     suffix = "".join(secrets.choice(GENERATED_ALPHABET) for _ in range(SUFFIX_CHARS))
-    return Stamp(now, str(uuid.uuid4()), suffix)
+    return Stamp(written_time(time.time()), str(uuid.uuid4()), suffix)
 
 
 class ApiServer:

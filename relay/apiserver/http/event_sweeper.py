@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from relay.apiserver.objects.failures import ApiRefusalError
 from relay.apiserver.objects.kinds import stored_kind
 from relay.apiserver.store.errors import StoreUnusableError
 from relay.apiserver.store.served_objects import ServedObjects
+from relay.control.kubernetes.status_body import read_time
 
 _log: Final = logging.getLogger("relay.api")
 EVENT_AGE_MAX_S: Final = 3600.0
@@ -34,12 +34,9 @@ def last_seen(event: dict[str, Any]) -> float:
     text = (
         event.get("lastTimestamp")
         or event.get("eventTime")
-        or event["metadata"].get("creationTimestamp", "")
+        or event["metadata"].get("creationTimestamp")
     )
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (TypeError, ValueError):
-        return 0.0
+    return read_time(text) or 0.0
 
 
 class EventSweeper:

@@ -28,6 +28,7 @@ from typing import BinaryIO
 import msgspec
 
 from relay import __version__
+from relay.config.settings.api import DATABASE_FILE
 from relay.config.yaml.document import read_bounded
 from relay.control.durability.backup_archive import VERSION, BackupWriter, Head, is_name, writing
 from relay.control.kubernetes.cache_file import CACHE_DIRECTORY
@@ -53,10 +54,9 @@ _JOURNAL, _QUEUES = "journal", "queues"
 _CHECKPOINT = "checkpoint"
 _RETIRED = ".removed-"
 _TEMPORARY = ".new"
-_DATABASE = "api.db"
 _LEFT_OUT = (
     *("lock", "lost+found", CACHE_DIRECTORY),
-    *(f"{_DATABASE}{end}" for end in ("", "-wal", "-shm", ".lock")),
+    *(f"{DATABASE_FILE}{end}" for end in ("", "-wal", "-shm", ".lock")),
 )
 """``CACHE_DIRECTORY`` has a cache of objects and of the Secrets that they refer to; the database of
 the API is copied as it is at one moment."""
@@ -134,7 +134,7 @@ class _Copier:
 
     def copy_database(self) -> None:
         """Copy the database of the API, if there is one, with all that was acknowledged."""
-        path = self._data / _DATABASE
+        path = self._data / DATABASE_FILE
         if not path.is_file():
             return
         try:
@@ -142,7 +142,7 @@ class _Copier:
                 content = database.serialize()
         except sqlite3.Error as error:
             raise BackupError(f"{path} cannot be copied: {error}") from error
-        self._writer.add(_DATABASE, content)
+        self._writer.add(DATABASE_FILE, content)
 
     def _copy_other(self, path: Path) -> None:
         if path.suffix == _TEMPORARY or path.is_symlink() or not path.is_file():
