@@ -128,6 +128,8 @@ class ApiResources:
 
     def is_deleted(self, owner: Owner) -> bool:
         """Return whether an object is no longer there, or only for finalizers."""
+        if owner.control_plane != self._control_plane:
+            return False  # another database's: it was moved, or lost
         kind, project, *names = names_of(owner.exporter)
         for stored, resource in _RESOURCES.items():
             if resource.kind == kind:
@@ -139,6 +141,10 @@ class ApiResources:
                 if one is not None and one.uid == owner.uid and not one.deleting:
                     return False
         return True
+
+    @property
+    def _control_plane(self) -> str:
+        return f"{self.name} {self._objects.identity}"
 
     def _has_changes(self) -> bool:
         for kind, position in self._positions.items():
@@ -197,7 +203,7 @@ class ApiResources:
     async def _apply(self, found: _Found) -> bool:
         for name in found:
             if name not in self._projects:
-                made = PlaneObjects("", name, source=self.name)
+                made = PlaneObjects("", name, source=self.name, control_plane=self._control_plane)
                 self._projects[name] = _ProjectObjects(made)
         if not found:
             return False

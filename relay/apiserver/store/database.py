@@ -98,6 +98,8 @@ class ObjectDatabase:
         self._connection: sqlite3.Connection | None = None
         self._wal = path.with_name(f"{path.name}-wal")
         self._draft = path.with_name(f"{path.name}.new")
+        self.identity = 0
+        """Random number of this database and its copies, since :meth:`open`."""
         self._files: tuple[_Identity | None, _Identity | None] = (None, None)
         """Database and WAL as they were opened."""
 
@@ -114,6 +116,7 @@ class ObjectDatabase:
             self._draft.unlink(missing_ok=True)
             self._connection = self._connected()
             self._check_format()
+            self._identify()
             self._files = self._present_files()
         except (sqlite3.Error, OSError) as error:
             self.close()
@@ -202,6 +205,14 @@ class ObjectDatabase:
                 f"{self._path}: has format {found}, which is newer than this relay's {FORMAT}: "
                 "run the newer relay"
             )
+
+    def _identify(self) -> None:
+        """Give the database its number, once."""
+        self._opened.execute(
+            "INSERT OR IGNORE INTO counters VALUES ('identity', abs(random() % 1000000000000))"
+        )
+        query = "SELECT value FROM counters WHERE name = 'identity'"
+        self.identity = int(self._opened.execute(query).fetchone()[0])
 
     @property
     def _opened(self) -> sqlite3.Connection:

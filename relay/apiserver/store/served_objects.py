@@ -132,6 +132,11 @@ class ServedObjects:
         await self._writer.stop()
 
     @property
+    def identity(self) -> int:
+        """Number of the database; another one has another number."""
+        return self._database.identity
+
+    @property
     def version(self) -> int:
         """Version of what readers see."""
         return self._visible

@@ -55,7 +55,8 @@ class PlaneObjects:
 
     ``name`` is that of the control plane, ``project`` that of all its objects unless
     ``namespace_label`` is set. ``namespaces`` are those whose objects count, all if empty.
-    ``source`` is what the control plane belongs to.
+    ``source`` is what the control plane belongs to. ``control_plane`` is what owners of queues keep
+    of it, the source and the name if "".
     """
 
     def __init__(
@@ -66,9 +67,11 @@ class PlaneObjects:
         namespace_label: str = "",
         namespaces: tuple[str, ...] = (),
         source: SourceName = "kubernetes",
+        control_plane: str = "",
     ) -> None:
         self._source: SourceName = source
         self._name = name
+        self._control_plane = control_plane
         self._project = project
         self._label = namespace_label
         self._wanted = frozenset(namespaces)
@@ -247,6 +250,7 @@ class PlaneObjects:
             ),
             found.uid,
             found.generation,
+            self._control_plane,
         )
         made = (
             refused_object(identity, self._nobodys_fault(identity))

@@ -172,3 +172,20 @@ async def test_what_tenancy_does_not_reach_is_kept_and_does_not_run(
         code, found = await api.user(ADMIN).ask("GET", f"{ACME}{EXPORTERS}/theirs")
         assert (code, found["metadata"]) == (200, of_acme["metadata"])
         assert "objects of no project are kept" in caplog.text
+
+
+async def test_an_object_of_another_database_is_not_deleted(tmp_path: Path) -> None:
+    async with local_api(tmp_path) as api:
+        user = api.user(ADMIN)
+        source = ApiResources(api.server.objects)
+        await user.ask("POST", EXPORTERS, exporter("one"))
+        (running,) = resources(await source.read())
+        owner = owner_of(running.exporter, running.exporter.sinks[0])
+        assert not source.is_deleted(owner)
+        assert (await user.ask("DELETE", f"{EXPORTERS}/one"))[0] == 200
+        assert source.is_deleted(owner)
+    async with local_api(tmp_path) as api:
+        assert ApiResources(api.server.objects).is_deleted(owner)
+    (tmp_path / "api.db").unlink()
+    async with local_api(tmp_path) as api:
+        assert not ApiResources(api.server.objects).is_deleted(owner)

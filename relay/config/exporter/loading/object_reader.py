@@ -20,6 +20,7 @@ class ObjectIdentity:
     """Name of an object and its place: ``origin`` is that of its faults, such as ``kubernetes``.
 
     ``project`` is given by the operator, never by the object. ``key`` is None for a Secret.
+    ``control_plane`` tells apart those whose origin is shown alike; "": it is the origin.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class ObjectIdentity:
     key: ObjectKey | None = None
     uid: str = ""
     generation: int = 0
+    control_plane: str = ""
 
 
 def refused_object(identity: ObjectIdentity, fault: Fault) -> ManifestResource:
@@ -56,7 +58,8 @@ def read_object_value(value: object, identity: ObjectIdentity) -> ManifestResour
         read_resource(resource, identity.kind, value)
         resource.settle()
         if resource.exporter is not None and identity.key is not None:
-            resource.exporter = replace(resource.exporter, control_plane=identity.origin)
+            plane = identity.control_plane or identity.origin
+            resource.exporter = replace(resource.exporter, control_plane=plane)
     except Exception:
         origin = resource.report.origin()
         _log.exception("bug in the relay: an object cannot be read", extra={"object": origin})
