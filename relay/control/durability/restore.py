@@ -8,17 +8,22 @@ Rules:
 * The state of delta streams is restored only if the caller says that no relay has run since the
   backup: an older state would export increments twice. Without it, streams restart as after a
   crash.
+* Versions of the API's objects go on far above all that the relay may have given after the backup:
+  clients that know one of those list anew, and do not take it for one that comes later.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from relay.config.settings.api import DATABASE_FILE
 from relay.control.durability import delta_state_file
 from relay.control.durability.backup_archive import (
     BackupReader,
@@ -36,6 +41,8 @@ from relay.storage.log.data_directory import (
 from relay.storage.log.filesystem import Disk
 from relay.storage.log.frame import FORMATS, is_known
 
+VERSIONS_SKIPPED = 1_000_000_000
+"""Versions of the API that are given to nothing after a restore."""
 _KEPT = ("lost+found",)
 """Names in an empty file system."""
 _LOCK, _FORMAT = "lock", "format"
@@ -68,6 +75,7 @@ def restore(source: Path | BinaryIO, data: Path, *, moved: bool) -> RestoreRepor
         try:
             write_format(data, UNFINISHED)
             report = _restore_files(reader, data, moved=moved)
+            _skip_versions(data / DATABASE_FILE)
             _sync_directories(data)
             write_format(data, reader.head.format)
             _sync_directories(data)
@@ -104,6 +112,19 @@ def _restore_files(reader: BackupReader, data: Path, *, moved: bool) -> RestoreR
             size += _write(data / name, chunks)
             files += 1
     return RestoreReport(reader.head, files, size, deltas_left_out)
+
+
+def _skip_versions(path: Path) -> None:
+    """Let the API give versions that it has not given before, and make that durable."""
+    if not path.exists():
+        return
+    update = "UPDATE counters SET value = value + ? WHERE name = 'version'"
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("PRAGMA synchronous = FULL")
+            database.execute(update, (VERSIONS_SKIPPED,))
+    except sqlite3.Error as error:
+        raise BackupError(f"{path} is no database of the relay: {error}") from error
 
 
 def _write(path: Path, chunks: Iterator[bytes]) -> int:

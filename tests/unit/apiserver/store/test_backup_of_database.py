@@ -8,7 +8,7 @@ import pytest
 
 from relay.apiserver.store.database import Change, ObjectDatabase, ObjectKeyInStore
 from relay.control.durability.backup import back_up
-from relay.control.durability.restore import restore
+from relay.control.durability.restore import VERSIONS_SKIPPED, restore
 from relay.runtime.errors import BackupError
 
 ONE = ObjectKeyInStore("exporters", "acme", "default", "one")
@@ -36,7 +36,7 @@ def test_a_copy_has_what_was_acknowledged(tmp_path: Path) -> None:
     copy = ObjectDatabase(tmp_path / "restored/api.db", None)
     copy.open()
     assert [(key, value) for key, _, value in copy.read()] == [(ONE, b"{}")]
-    assert copy.version() == 5
+    assert copy.version() == 5 + VERSIONS_SKIPPED, "clients may know one that is not in the copy"
     copy.close()
 
 
