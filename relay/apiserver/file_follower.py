@@ -41,7 +41,9 @@ class FileFollower:
         self._origins = origins
         self._files = files
         self._synced = synced
-        self._seen: tuple[OriginResources, ...] = ()
+        self._seen: tuple[OriginResources, ...] | None = None
+        self._waiting: list[FileObject] = []
+        """Objects whose name is taken by one of the API."""
         self._by_file: dict[str, list[FileObject]] = {}
 
     async def run(self) -> None:
@@ -56,13 +58,17 @@ class FileFollower:
             await asyncio.sleep(LOOK_S)
 
     async def sync(self) -> None:
-        """Serve what the files say, if it has changed."""
+        """Serve what the files say, if it has changed, or if a name has become free."""
         origins = self._origins()
-        if origins is self._seen:
+        files = self._files()
+        if origins is self._seen and not any(files.is_free(one) for one in self._waiting):
             return
         self._by_file = await run_in_thread(lambda: self._read(origins))
         wanted = [one for found in self._by_file.values() for one in found]
-        for one in await self._files().sync(_KINDS, wanted):
+        waiting = await files.sync(_KINDS, wanted)
+        for one in waiting:
+            if origins is self._seen:
+                break  # they are known
             name = f"{one.key.namespace}/{one.key.name}"
             _log.warning(
                 "%s %s of %s is not served: the API has its own, which does not run",
@@ -70,7 +76,7 @@ class FileFollower:
                 name,
                 one.file,
             )
-        self._seen = origins
+        self._seen, self._waiting = origins, waiting
         self._synced()
 
     def _read(self, origins: tuple[OriginResources, ...]) -> dict[str, list[FileObject]]:

@@ -53,6 +53,10 @@ class FileObjects:
     def __repr__(self) -> str:
         return f"<FileObjects in {self._objects!r}>"
 
+    def is_free(self, one: FileObject) -> bool:
+        """Return whether there is no object of its name."""
+        return self._objects.get(one.key) is None
+
     async def sync(
         self, kinds: Iterable[ResourceKind], wanted: Iterable[FileObject]
     ) -> list[FileObject]:

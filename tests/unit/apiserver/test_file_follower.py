@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from relay.apiserver.file_follower import FileFollower
+from relay.apiserver.objects.metadata import FILE_ANNOTATION
 from relay.config.exporter.loading.combine import Combiner, OriginResources
 from relay.config.exporter.manifest_loader import Manifests
 from relay.config.exporter.types import ExporterPath
@@ -78,3 +79,31 @@ async def test_the_first_of_two_files_counts(tmp_path: Path) -> None:
         assert await files.served() == {"a"}
         _, shown = await api.user(ADMIN).ask("GET", f"{EXPORTERS}/a")
         assert shown["metadata"]["labels"] == {"from": "first"}
+
+
+async def test_an_object_of_a_file_is_served_when_its_name_is_free(tmp_path: Path) -> None:
+    async with local_api(tmp_path) as api:
+        user = api.user(ADMIN)
+        await user.ask("POST", EXPORTERS, exporter("a"))
+        files = Files(tmp_path / "manifests", api)
+        files.write("a.yaml", json.dumps(exporter("a")))
+        assert await files.served() == {"a"}
+        await files.sync()
+        assert files.stored == 1
+        assert (await user.ask("DELETE", f"{EXPORTERS}/a"))[0] == 200
+        await files.sync()
+        code, found = await user.ask("GET", f"{EXPORTERS}/a")
+        assert code == 200
+        assert FILE_ANNOTATION in found["metadata"]["annotations"]
+        assert files.stored == 2
+
+
+async def test_no_files_at_all_leave_none_of_their_objects(tmp_path: Path) -> None:
+    async with local_api(tmp_path) as api:
+        files = Files(tmp_path / "manifests", api)
+        files.write("a.yaml", json.dumps(exporter("a")))
+        assert await files.served() == {"a"}
+    async with local_api(tmp_path) as api:
+        follower = FileFollower(tuple, lambda: api.server.service.files, lambda: None)
+        await follower.sync()
+        assert (await api.user(ADMIN).ask("GET", EXPORTERS))[1]["items"] == []
