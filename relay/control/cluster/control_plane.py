@@ -160,7 +160,7 @@ class ControlPlane:
     @property
     def is_ready(self) -> bool:
         """True once its objects are known, from the server or from the cache."""
-        return all(one.is_ready for one in self._kinds.values() if one.resource in _NEEDED)
+        return not self._is_nowhere and all(self._kinds[one].is_ready for one in _NEEDED)
 
     @property
     def is_tried(self) -> bool:
@@ -175,13 +175,20 @@ class ControlPlane:
         """Return whether the objects of a kind are those of the server, as its watch tells."""
         kind = self._kinds[resource]
         is_watched = kind.reflector is not None and kind.reflector.freshness == "synced"
-        return kind.is_absent or is_watched
+        return is_watched or (kind.is_absent and not self._is_nowhere)
+
+    @property
+    def _is_nowhere(self) -> bool:
+        """True if the server has none of the kinds, not even Namespaces: the path is wrong."""
+        return all(self._kinds[one].is_absent for one in _NEEDED)
 
     @property
     def trouble(self) -> str:
         """Reason for which its objects are not known yet; "" if they are, or may come any time."""
         if self.is_ready:
             return ""
+        if self._is_nowhere:
+            return f"there is no such API at {self.access.server}: is the path right?"
         errors = (one.error for one in self._kinds.values() if not one.is_ready and one.error)
         late = self._clock() - self._began_at >= SILENCE_S
         return next(errors, "there was no answer" if late else "")
@@ -359,14 +366,15 @@ class ControlPlane:
                 for kind in self._kinds.values()
                 if kind.reflector is not None
                 and kind.reflector.freshness != "synced"
-                and not kind.is_absent
+                and (self._is_nowhere or not kind.is_absent)
                 and kind.error
             ]
             if bool(lost) is self._is_well:
                 self._is_well = not lost
                 if lost:
                     extra = {**self._as(), "resource": name_of(lost[0].resource)}
-                    _log.warning("control plane is lost: %s", lost[0].error, extra=extra)
+                    why = self.trouble or lost[0].error
+                    _log.warning("control plane is lost: %s", why, extra=extra)
                 else:
                     _log.info("control plane is watched again", extra=self._as())
 

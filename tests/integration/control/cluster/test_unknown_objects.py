@@ -12,7 +12,7 @@ from relay.config.settings.settings import Settings, Storage
 from relay.control.cluster import cluster_source
 from tests.integration.control.cluster.test_cluster_source import put_exporter
 from tests.kit.ingest_server import LOOPBACK
-from tests.kit.kubernetes.fake_api import FakeApi, kubeconfig_of
+from tests.kit.kubernetes.fake_api import FakeApi, Fault, failing, kubeconfig_of
 from tests.kit.processes import eventually
 
 
@@ -64,5 +64,20 @@ async def test_a_cluster_without_objects_is_known(tmp_path: Path) -> None:
         try:
             await relay.start()
             assert relay.not_ready() == []
+        finally:
+            await relay.stop()
+
+
+async def test_a_server_without_any_kind_is_not_one(tmp_path: Path) -> None:
+    async with FakeApi() as api:
+        everything = Fault(failing(404, "NotFound"), times=10_000)
+        api.faults.append(everything)
+        relay = Relay(settings_of(tmp_path, api))
+        try:
+            await relay.start()
+            (reason,) = relay.not_ready()
+            assert f"there is no such API at {api.url}: is the path right?" in reason
+            everything.times = 0
+            await eventually("it is ready", lambda: relay.not_ready() == [], timeout_s=20)
         finally:
             await relay.stop()
