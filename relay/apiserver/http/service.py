@@ -69,6 +69,7 @@ from relay.apiserver.objects.failures import (
     forbidden,
     method_not_allowed,
     no_such_resource,
+    store_failed,
     unauthorized,
 )
 from relay.apiserver.objects.kinds import TAP, action_kinds, served_kinds
@@ -80,7 +81,7 @@ from relay.apiserver.objects.writes import (
     Stamp,
     WriteOptions,
 )
-from relay.apiserver.store.errors import StoreUnusableError
+from relay.apiserver.store.errors import StoreFullError, StoreUnusableError
 from relay.apiserver.store.served_objects import SECRETS, ObjectsStatistics, ServedObjects
 from relay.receiver.http.json_lines import send_lines
 
@@ -219,9 +220,7 @@ class ApiService:
         except ApiRefusalError as refusal:
             return refusal_answer(refusal)
         except StoreUnusableError as error:
-            _log.exception("a request failed: the store cannot be used")
-            message = f"the store cannot be written: {type(error).__name__}"
-            return refusal_answer(ApiRefusalError(500, "InternalError", message))
+            return refusal_answer(store_failed(is_full=isinstance(error, StoreFullError)))
         except ConnectionError:
             return web.Response(status=CLIENT_GONE)  # which nobody reads
         except Exception:
@@ -377,6 +376,9 @@ class ApiService:
             name = outcome.value["metadata"].get("name", name)
         except ApiRefusalError as refusal:
             self._note(call, verb, name, refusal.code, refusal.reason)
+            raise
+        except StoreUnusableError:
+            self._note(call, verb, name, 500, "InternalError")
             raise
         self._note(call, verb, name, outcome.code)
         if verb == "delete" and outcome.is_deleted:

@@ -254,6 +254,13 @@ def forbidden(resource: ResourceName, name: str, message: str) -> ApiRefusalErro
     return ApiRefusalError(403, "Forbidden", said, details=details)
 
 
+def store_failed(*, is_full: bool) -> ApiRefusalError:
+    """Return the refusal of a change that cannot be made durable."""
+    problem = "has no room left" if is_full else "cannot be written"
+    message = f"nothing was changed: the disk of the API {problem}; its operators have to mend that"
+    return ApiRefusalError(500, "InternalError", message)
+
+
 def too_many_requests(message: str, retry_after_s: int = 1) -> ApiRefusalError:
     """Return 429 for a limit that is reached."""
     details = {"retryAfterSeconds": retry_after_s}

@@ -8,13 +8,17 @@ Changes that can wait begin a transaction :data:`JOIN_S` later, or share that of
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from relay.apiserver.lasting_failure import LastingFailure
 from relay.apiserver.store.database import Change
 
+_log: Final = logging.getLogger("relay.api")
 GROUP_CHANGES_MAX: Final = 250
 """Most changes in one transaction: showing them to readers takes some 10 ms of the loop."""
 
@@ -61,6 +65,7 @@ class CommitWriter:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="api-store", daemon=True)
         self._changes = self._transactions = self._failed = 0
+        self._failure = LastingFailure(_log, "changes of objects", time.monotonic)
 
     def __repr__(self) -> str:
         return f"<CommitWriter {self.statistics()}>"
@@ -134,8 +139,11 @@ class CommitWriter:
         if error is None:
             self._changes += len(changes)
             self._committed(changes)
+            self._failure.succeeded()
         else:
             self._failed += len(changes)
+            if isinstance(error, StoreUnusableError):
+                self._failure.failed(error, len(changes))
         for one in taken:
             if one.done.cancelled():
                 continue
