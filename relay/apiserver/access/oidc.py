@@ -146,26 +146,27 @@ class OidcAuthentication:
             raise TokenInvalidError("is not valid yet")
         user = claims.get(settings.user_claim)
         if not isinstance(user, str) or not 0 < len(user) <= _USER_CHARS_MAX:
-            raise TokenInvalidError(f"has no user in {settings.user_claim}")
+            raise TokenInvalidError(f"has no user in its claim {settings.user_claim}")
         role = claims.get(settings.role_claim)
         if role not in ROLES:
-            raise TokenInvalidError(f"has no role in {settings.role_claim}")
+            raise TokenInvalidError(f"has none of the roles in its claim {settings.role_claim}")
         if not self._tenancy:
             return Principal(user, frozenset({EVERY_PROJECT}), role)
         named = claims.get(settings.projects_claim)
         projects = named.split() if isinstance(named, str) else named
         if not isinstance(projects, list) or not 0 < len(projects) <= _PROJECTS_MAX:
-            raise TokenInvalidError(f"has no projects in {settings.projects_claim}")
+            raise TokenInvalidError(f"has no projects in its claim {settings.projects_claim}")
         for project in projects:
             if not isinstance(project, str) or (project != EVERY_PROJECT and name_problem(project)):
-                raise TokenInvalidError(f"has a project in {settings.projects_claim} that is none")
+                said = f"has a name in its claim {settings.projects_claim} that no project can have"
+                raise TokenInvalidError(said)
         return Principal(user, frozenset(projects), role)
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TokenInvalidError(f"has no time in {name}")
+        raise TokenInvalidError(f"has no time in its claim {name}")
     return float(value)
 
 
