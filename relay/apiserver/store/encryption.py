@@ -25,6 +25,9 @@ KEY_BYTES: Final = 32
 _ID_BYTES: Final = 8
 _NONCE_BYTES: Final = 12
 _FILE_BYTES_MAX: Final = 64 * 1024
+_FORM: Final = (
+    f"a key is {KEY_BYTES} bytes in base64: head -c {KEY_BYTES} /dev/urandom | base64 makes one"
+)
 
 
 class SealedValueError(Exception):
@@ -80,13 +83,13 @@ def read_cipher(path: Path, setting: str) -> ValueCipher:
         try:
             key = base64.b64decode(line.strip(), validate=True)
         except (binascii.Error, ValueError):
-            raise _refused(setting, f"{path}:{number}: is not base64") from None
+            raise _refused(setting, f"{path}:{number}: is not base64; {_FORM}") from None
         if len(key) != KEY_BYTES:
-            message = f"{path}:{number}: a key must have {KEY_BYTES} bytes, not {len(key)}"
+            message = f"{path}:{number}: has {len(key)} bytes; {_FORM}"
             raise _refused(setting, message)
         keys.append(key)
     if not keys:
-        raise _refused(setting, f"{path}: has no key")
+        raise _refused(setting, f"{path}: has no key; {_FORM}")
     return ValueCipher(keys)
 
 

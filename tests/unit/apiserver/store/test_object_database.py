@@ -169,7 +169,7 @@ def test_a_sealed_value_belongs_to_its_object() -> None:
         (b"abc", ":1: is not base64"),
         (
             base64.b64encode(KEY) + b"\n" + base64.b64encode(b"short"),
-            ":2: a key must have 32 bytes",
+            ":2: has 5 bytes; a key is 32 bytes in base64",
         ),
         (b"a" * 100_000, "has more than"),
     ],
