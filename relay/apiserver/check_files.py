@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from relay.apiserver.access.tokens import read_tokens
 from relay.apiserver.compose import AUTHENTICATION, authentication_of
@@ -39,13 +41,27 @@ def check_files(settings: ApiSettings, *, tenancy: bool) -> ApiFiles:
             tokens = read_tokens(users.file, f"{AUTHENTICATION}.file", tenancy=tenancy)
             found.tokens = len(tokens)
             found.notices += tokens.notices
+            if tokens:
+                found.notices += _readable(users.file, f"{AUTHENTICATION}.file")
+
+    def read_keys(path: Path) -> None:
+        read_cipher(path, "api.encryptionKeyFile")
+        found.notices += _readable(path, "api.encryptionKeyFile")
 
     read(read_users)
     oidc = users.oidc
     if oidc is not None and oidc.jwks_file is not None and oidc.jwks_file.is_file():
         read(lambda: authentication_of(users, tenancy=tenancy))
     if keys is not None and keys.is_file():
-        read(lambda: read_cipher(keys, "api.encryptionKeyFile"))
+        read(lambda: read_keys(keys))
     if tls is not None and tls.cert_file.is_file() and tls.key_file.is_file():
         read(lambda: server_context(tls, setting="api.tls"))
+        found.notices += _readable(tls.key_file, "api.tls.keyFile")
     return found
+
+
+def _readable(path: Path, setting: str) -> list[str]:
+    """Return a notice for a file of secrets that every user of this machine may read."""
+    if not path.stat().st_mode & stat.S_IROTH:
+        return []
+    return [f"{setting}: {path}: every user of this machine may read it: chmod o-r {path}"]

@@ -82,6 +82,23 @@ def test_faulty_keys_and_certificates_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_files_of_secrets_that_others_may_read_are_worth_a_warning(tmp_path: Path) -> None:
+    certificates = ensure_certificates(tmp_path / "pki", [])
+    (tmp_path / "keys").write_bytes(base64.b64encode(b"k" * 32) + b"\n")
+    (tmp_path / "tokens.yaml").write_text(f"- {{token: {TOKEN}, user: ann, role: viewer}}\n")
+    tls = {"certFile": str(certificates.certificate), "keyFile": str(certificates.key)}
+    users = {"type": "tokens", "file": "tokens.yaml"}
+    paths = (tmp_path / "tokens.yaml", tmp_path / "keys", certificates.key)
+    fields = ("authentication.file", "encryptionKeyFile", "tls.keyFile")
+    for mode, warned in ((0o644, fields), (0o640, ())):
+        for path in paths:
+            path.chmod(mode)
+        result = checked(tmp_path, authentication=users, encryptionKeyFile="keys", tls=tls)
+        assert result.faults == ()
+        said = [line for line in result.lines if "every user of this machine may read it" in line]
+        assert [line.split(":")[0] for line in said] == [f"warning  api.{one}" for one in warned]
+
+
 @pytest.mark.parametrize("kind", ["tokens", "oidc"])
 def test_a_file_that_is_not_there_is_told_once(tmp_path: Path, kind: str) -> None:
     authentication: dict[str, Any] = {"type": "tokens", "file": "none.yaml"}
