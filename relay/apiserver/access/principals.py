@@ -67,6 +67,8 @@ class Principal:
 def forbidden_project(principal: Principal, verb: str, path: str) -> ApiRefusalError:
     """Return 403 for a project that a user does not have, whether or not it exists."""
     message = f'forbidden: User "{principal.user}" cannot {verb} path "{path}"'
+    if not path.startswith("/projects/"):
+        message += ": paths begin with /projects/<project>"
     return ApiRefusalError(403, "Forbidden", message, details={})
 
 

@@ -208,3 +208,13 @@ async def test_refused_changes_are_on_record(
             ("viewer", "delete", 403),
         ]
         assert {vars(one)["project"] for one in caplog.records} == {"acme"}
+
+
+async def test_a_path_without_a_project_is_told_what_it_lacks(tmp_path: Path) -> None:
+    async with local_api(tmp_path, users=tokens("acme"), tenancy=True) as api:
+        for path in ("/apis", "/version", path_of("exporters")):
+            code, status = await api.user(ADMIN).ask("GET", path)
+            assert code == 403
+            assert status["message"].endswith(
+                f'path "{path}": paths begin with /projects/<project>'
+            )
