@@ -105,6 +105,10 @@ class ActionRunner:
         status = await self._actions[kind.plural](request)
         if status:
             value["status"] = status
+        if status.get("ok") is False:
+            # `kubectl create` shows nothing of a status without -o, but warnings.
+            said = (status.get("message"), status.get("advice"))
+            warnings = [*warnings, ": ".join(one for one in said if one)]
         return ChangeOutcome(value, 201, warnings)
 
 

@@ -30,6 +30,22 @@ def preview(**spec: Any) -> dict[str, Any]:
     }
 
 
+async def test_what_failed_is_a_warning(tmp_path: Path) -> None:
+    async def answer(request: ActionRequest) -> dict[str, Any]:
+        failed = {"ok": False, "message": "HTTP 401", "advice": "put in the right ones"}
+        return {"ok": True, "message": "taken"} if request.spec["sink"] == "good" else failed
+
+    async with local_api(tmp_path, actions={"sinktests": answer}) as api:
+        editor = api.user(EDITOR)
+        body = {**preview(exporter="web", sink="bad"), "kind": "SinkTest"}
+        code, made, headers = await editor.ask_all("POST", TESTS, body)
+        assert (code, made["status"]["ok"]) == (201, False)
+        assert headers.getall("Warning") == ['299 - "HTTP 401: put in the right ones"']
+        body["spec"]["sink"] = "good"
+        _, _, headers = await editor.ask_all("POST", TESTS, body)
+        assert "Warning" not in headers
+
+
 async def test_an_action_is_answered_and_not_stored(tmp_path: Path) -> None:
     asked: list[ActionRequest] = []
 
