@@ -17,6 +17,8 @@ _encoder: Final = msgspec.json.Encoder(order="sorted")
 _ACCEPT_CHARS_MAX: Final = 4096
 _WARNING_CHARS_MAX: Final = 256
 _WARNINGS_MAX: Final = 32
+_READ_BY_PEOPLE: Final = ("curl/", "Wget/")
+_INDENTED_BYTES_MAX: Final = 256 * 1024  # which takes a millisecond
 HEADERS: Final = {
     "Server": "relay",
     "Cache-Control": "no-cache, private",
@@ -76,6 +78,23 @@ def json_answer(
     response.headers["Content-Type"] = content_type
     for text in dict.fromkeys(warnings[:_WARNINGS_MAX]):
         response.headers.add("Warning", f'299 - "{_quoted(text)}"')
+    return response
+
+
+def indented(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    """Return an answer with its JSON indented, for ``pretty=true``, and for curl and Wget.
+
+    ``pretty=false`` turns it off. Long answers stay as they are.
+    """
+    wanted = request.rel_url.query.get("pretty")
+    if wanted is None:
+        wanted = str(request.headers.get("User-Agent", "").startswith(_READ_BY_PEOPLE))
+    body = response.body if isinstance(response, web.Response) else None
+    if wanted.lower() not in ("true", "1") or response.content_type != "application/json":
+        return response
+    if isinstance(body, bytes) and len(body) <= _INDENTED_BYTES_MAX:
+        assert isinstance(response, web.Response)
+        response.body = msgspec.json.format(body, indent=2) + b"\n"
     return response
 
 

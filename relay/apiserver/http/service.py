@@ -34,6 +34,7 @@ from relay.apiserver.http.answers import (
     HEADERS,
     AnswerForm,
     answer_form,
+    indented,
     json_answer,
     refusal_answer,
     success_status,
@@ -209,7 +210,7 @@ class ApiService:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; never raise for what a client sends."""
-        response = await self._answered(request)
+        response = indented(request, await self._answered(request))
         method = request.method if request.method in _METHODS else "other"
         self._answers[method, response.status] += 1
         return response

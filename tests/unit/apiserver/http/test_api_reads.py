@@ -262,3 +262,26 @@ async def test_a_status_is_completed_on_reading(tmp_path: Path) -> None:
         assert code == 200
         _, third = await user.ask("GET", f"{EXPORTERS}/a")
         assert third["metadata"] == first["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("agent", "query", "is_indented"),
+    [
+        ("curl/8.0", "", True),
+        ("curl/8.0", "?pretty=false", False),
+        ("kubectl/v1.37", "", False),
+        ("kubectl/v1.37", "?pretty=true", True),
+    ],
+)
+async def test_people_read_indented_json(
+    tmp_path: Path, agent: str, query: str, *, is_indented: bool
+) -> None:
+    async with local_api(tmp_path) as api:
+        user = api.user(ADMIN)
+        await create(user, "a")
+        for path, code in ((EXPORTERS, 200), (f"{EXPORTERS}/a", 200), (f"{EXPORTERS}/b", 404)):
+            answer, body = await user.raw("GET", f"{path}{query}", None, {"User-Agent": agent})
+            assert answer.status == code
+            assert int(answer.headers["Content-Length"]) == len(body)
+            assert msgspec.json.decode(body)["kind"] in ("ExporterList", "Exporter", "Status")
+            assert body.endswith(b"\n}\n") is is_indented
