@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from tests.kit.paths import ROOT
 
 LANES = {
-    "computing": ("unit", "property", "contract"),
+    "computing": ("unit", "property", "contract", "integration/apiserver"),
     "waiting": ("integration",),
     "peers": ("chaos", "integration/senders", "integration/sink", "integration/control/kubernetes"),
     "cluster": ("integration/kubernetes",),

@@ -16,6 +16,7 @@ from tests.kit.processes import eventually, free_port, relay
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROUNDS = 20
+ROUNDS_OF_A_RELAY = 8
 
 
 async def test_no_acknowledged_write_is_lost(tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ async def test_a_whole_relay_loses_none(tmp_path: Path) -> None:
     url = f"https://127.0.0.1:{port}"
     random = Random(18)
     written = Written()
-    for number in range(ROUNDS):
+    for number in range(ROUNDS_OF_A_RELAY):
         async with relay(tmp_path, "--config", str(config)) as (process, _, _):
             await written.write_until_killed(url, process, number, random.randint(1, 60))
     async with relay(tmp_path, "--config", str(config)) as (process, _, _):

@@ -91,7 +91,8 @@ async def test_a_status_is_that_of_all_relays(tmp_path: Path) -> None:
             )
             assert "second" in found["message"]
             await second.start()
-            await kubectl.wait_for("exporter", "web", status="True", timeout_s=40)
+            async with Load(second.url, more="yes").running():
+                await kubectl.wait_for("exporter", "web", status="True", timeout_s=40)
             await kubectl("delete", "exporter", "web", "--timeout=20s")
 
 
