@@ -2,82 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.integration.apiserver.test_relay_with_api import SECRET, configure, exporter
 from tests.kit.apiserver.running import ADMIN, EDITOR, VIEWER
-from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.apiserver.whole_relay import (
+    SECRET,
+    ProjectsRelay,
+    exporter_text,
+    projects_relay,
+)
 from tests.kit.kubernetes.kubectl import VERSIONS, Kubectl
-from tests.kit.kubernetes.relays import Load
-from tests.kit.processes import relay
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(240)]
 
 API = "telemetry.datumapis.com/v1alpha1"
-NEIGHBOUR = "token-of-the-neighbour"
-USERS = [
-    {"token": ADMIN, "user": "admin", "projects": ["acme"], "role": "admin"},
-    {"token": EDITOR, "user": "editor", "projects": ["acme"], "role": "editor"},
-    {"token": VIEWER, "user": "viewer", "projects": ["acme"], "role": "viewer"},
-    {"token": NEIGHBOUR, "user": "neighbour", "projects": ["globex"], "role": "admin"},
-]
-
-
-@dataclass
-class Running:
-    """A relay with series of acme and globex; ``kubectl`` makes one for a user and version."""
-
-    folder: Path
-    config: Path
-    server: OtlpServer
-    admin: str
-
-    async def kubeconfig(self, token: str, project: str = "acme") -> Path:
-        """A kubeconfig for a user."""
-        file = self.folder / f"{token}.kubeconfig"
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "relay", "kubeconfig", "--config", str(self.config)),
-            *("--project", project, "--token", token),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await process.communicate()
-        assert process.returncode == 0
-        file.write_bytes(out)
-        return file
-
-    async def kubectl(self, token: str, version: str, project: str = "acme") -> Kubectl:
-        """kubectl of a user."""
-        folder = self.folder / f"{token}-{version}"
-        folder.mkdir(exist_ok=True)
-        return Kubectl(await self.kubeconfig(token, project), folder, version)
-
-
-@asynccontextmanager
-async def running(folder: Path, **more: Any) -> AsyncIterator[Running]:
-    """Run a relay; both projects send series all the time."""
-    more |= {"tenancy": {"label": "tenant"}, "allowPrivateEndpoints": True}
-    config = configure(folder, **more)
-    (folder / "tokens.yaml").write_text(yaml.safe_dump(USERS))
-    async with OtlpServer() as server, relay(folder, "--config", str(config)) as one:
-        process, url, admin = one
-        found = Running(folder, config, server, admin)
-        async with AsyncExitStack() as stack:
-            for tenant in ("acme", "globex"):
-                await stack.enter_async_context(Load(url, tenant=tenant).running())
-            other = await found.kubectl(NEIGHBOUR, VERSIONS[-1], "globex")
-            await other.apply(SECRET, exporter("secretive", server.origin))
-            yield found
-        assert await process.stop() == 0
 
 
 def question(kind: str, spec: dict[str, Any]) -> str:
@@ -96,9 +39,9 @@ async def created(kubectl: Kubectl, kind: str, spec: dict[str, Any]) -> dict[str
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_questions(tmp_path: Path, version: str) -> None:
-    async with running(tmp_path) as found:
+    async with projects_relay(tmp_path) as found:
         kubectl = await found.kubectl(EDITOR, version)
-        await kubectl.apply(SECRET, exporter("acme", found.server.origin))
+        await kubectl.apply(SECRET, exporter_text("acme", found.server.origin))
         # By name, at once: it need not run yet.
         status = await created(kubectl, "ExporterPreview", {"exporter": "acme"})
         (source,) = status["sources"]
@@ -107,7 +50,7 @@ async def test_questions(tmp_path: Path, version: str) -> None:
         assert all('tenant="acme"' in one for one in source["firstSeries"])
         # Of ten series each, ten times a second; those within half a second count once.
         assert 60 * 10 <= source["samplesPerMinute"] <= 60 * 10 * 10
-        changed = yaml.safe_load(exporter("acme", found.server.origin))
+        changed = yaml.safe_load(exporter_text("acme", found.server.origin))
         changed["spec"]["sources"][0]["metrics"]["metricsql"] = 'numbered{n=~"[0-3]"}'
         spec = {"exporter": changed, "measureSeconds": 0}
         status = await created(kubectl, "ExporterPreview", spec)
@@ -142,7 +85,7 @@ def _is_test(received: Any) -> bool:
     return metrics == ["telemetry_relay_sink_test"]
 
 
-async def refused(found: Running, kubectl: Kubectl, version: str) -> None:
+async def refused(found: ProjectsRelay, kubectl: Kubectl, version: str) -> None:
     """What kubectl says of faulty questions, and of what cannot be done with them."""
 
     async def said(of: Kubectl, kind: str, spec: dict[str, Any], *words: str) -> str:
@@ -182,9 +125,9 @@ async def test_a_tap(tmp_path: Path, version: str) -> None:
     # Since some version kubectl puts the server's own path before a raw one.
     prefix = "/projects/acme" if version == "kubectl-1.32" else ""
     path = f"{prefix}/apis/{API}/namespaces/default/exporters/acme/tap"
-    async with running(tmp_path, admin={"tap": True}) as found:
+    async with projects_relay(tmp_path, admin={"tap": True}) as found:
         kubectl = await found.kubectl(ADMIN, version)
-        await kubectl.apply(SECRET, exporter("acme", found.server.origin))
+        await kubectl.apply(SECRET, exporter_text("acme", found.server.origin))
         await kubectl("wait", "--for=condition=Delivering", "exporter/acme", "--timeout=60s")
         out = await kubectl("get", "--raw", f"{path}?points=15&seconds=30")
         *points, end = map(json.loads, out.splitlines())

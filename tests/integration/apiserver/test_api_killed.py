@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.apiserver.test_relay_with_api import configure
 from tests.kit.apiserver.killed import Written, listed
 from tests.kit.apiserver.running import ApiProcess
+from tests.kit.apiserver.whole_relay import configure
 from tests.kit.processes import eventually, free_port, relay
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -8,13 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.apiserver.test_actions_by_kubectl import (
-    EDITOR,
-    NEIGHBOUR,
-    VIEWER,
-    running,
-)
-from tests.integration.apiserver.test_relay_with_api import SECRET, exporter
+from tests.kit.apiserver.running import EDITOR, VIEWER
+from tests.kit.apiserver.whole_relay import NEIGHBOUR, SECRET, exporter_text, projects_relay
 from tests.kit.kubernetes.kubectl import VERSIONS, Said
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(240)]
@@ -35,9 +30,9 @@ async def command(*words: str) -> Said:
 
 
 async def test_commands(tmp_path: Path) -> None:
-    async with running(tmp_path, admin={"tap": True}) as found:
+    async with projects_relay(tmp_path, admin={"tap": True}) as found:
         kubectl = await found.kubectl(EDITOR, VERSIONS[-1])
-        await kubectl.apply(SECRET, exporter("acme", found.server.origin))
+        await kubectl.apply(SECRET, exporter_text("acme", found.server.origin))
         await kubectl("wait", "--for=condition=Delivering", "exporter/acme", "--timeout=60s")
         editor = ("--kubeconfig", str(await found.kubeconfig(EDITOR)))
         viewer = ("--kubeconfig", str(await found.kubeconfig(VIEWER)))
@@ -52,7 +47,9 @@ async def test_commands(tmp_path: Path) -> None:
             assert said.status == 0, said
             assert said.out.startswith("acme/default/acme takes 10 of 10 series now\n")
         edited = tmp_path / "edited.yaml"
-        edited.write_text(exporter("acme", found.server.origin).replace("numbered", "numbered_not"))
+        edited.write_text(
+            exporter_text("acme", found.server.origin).replace("numbered", "numbered_not")
+        )
         said = await command("preview", *viewer, "--measure", "0", str(edited))
         assert said.status == 0, said
         assert "takes 0 of 10 series now" in said.out

@@ -2,74 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.kit.apiserver.running import ADMIN, VIEWER, tokens
+from tests.kit.apiserver.running import ADMIN, VIEWER
+from tests.kit.apiserver.whole_relay import SECRET, configure, exporter_text, kubectl_of
 from tests.kit.http.otlp_server import OtlpServer
-from tests.kit.kubernetes.kubectl import VERSIONS, Kubectl, object_text
+from tests.kit.kubernetes.kubectl import VERSIONS, Kubectl
 from tests.kit.kubernetes.relays import Load
-from tests.kit.processes import eventually, free_port, get_json, get_metrics, relay
+from tests.kit.processes import eventually, get_json, get_metrics, relay
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
-
-SECRET = object_text("Secret", "tok", {"stringData": {"token": "s3cret"}}, api="v1")
-
-
-def exporter(name: str, endpoint: str) -> str:
-    """An Exporter whose sink needs the Secret."""
-    http = {
-        "endpoint": endpoint,
-        "authentication": {"type": "bearerToken", "secretRef": {"name": "tok"}},
-    }
-    spec = {
-        "sources": [{"name": "some", "metrics": {"metricsql": "numbered"}}],
-        "sinks": [{"name": "collector", "otlp_http": http, "batch": {"timeout": "100ms"}}],
-    }
-    return object_text("Exporter", name, {"spec": spec}, api="telemetry.datumapis.com/v1alpha1")
-
-
-def configure(folder: Path, **more: Any) -> Path:
-    """Write settings with an API, and its users."""
-    (folder / "tokens.yaml").write_text(yaml.safe_dump(tokens()))
-    settings = {
-        "storage": {"path": "data"},
-        "translation": {"firstSightWait": "0s"},
-        "api": {
-            "listen": f"127.0.0.1:{free_port()}",
-            "authentication": {"type": "tokens", "file": "tokens.yaml"},
-        },
-        **more,
-    }
-    file = folder / "relay.yaml"
-    file.write_text(yaml.safe_dump(settings))
-    return file
-
-
-def written(folder: Path, kubeconfig: bytes) -> Path:
-    """The file of a kubeconfig in a new folder."""
-    folder.mkdir()
-    file = folder / "kubeconfig"
-    file.write_bytes(kubeconfig)
-    return file
-
-
-async def kubectl_of(config: Path, folder: Path, token: str, version: str) -> Kubectl:
-    """kubectl with what ``relay kubeconfig`` prints for a user."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "relay", "kubeconfig"),
-        *("--config", str(config), "--token", token),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    return Kubectl(written(folder, out), folder, version)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -79,7 +25,7 @@ async def test_an_exporter_delivers(tmp_path: Path, version: str) -> None:
         async with relay(tmp_path, "--config", str(config)) as (process, url, admin):
             kubectl = await kubectl_of(config, tmp_path / "admin", ADMIN, version)
             async with Load(url).running():
-                await kubectl.apply(SECRET, exporter("acme", server.origin))
+                await kubectl.apply(SECRET, exporter_text("acme", server.origin))
                 await kubectl(
                     "wait", "--for=condition=Delivering", "exporter/acme", "--timeout=60s"
                 )
@@ -126,7 +72,7 @@ async def changes_only_counters(kubectl: Kubectl, before: dict[str, Any]) -> Non
 async def test_objects_of_files_are_read_only(tmp_path: Path) -> None:
     (tmp_path / "exporters").mkdir()
     manifest = tmp_path / "exporters/acme.yaml"
-    manifest.write_text(f"{SECRET}\n{exporter('acme', 'http://127.0.0.1:9')}\n")
+    manifest.write_text(f"{SECRET}\n{exporter_text('acme', 'http://127.0.0.1:9')}\n")
     config = configure(tmp_path, exporters=[{"path": "exporters"}])
     async with relay(tmp_path, "--config", str(config)) as (process, _, _):
         kubectl = await kubectl_of(config, tmp_path / "admin", ADMIN, VERSIONS[-1])
@@ -136,11 +82,11 @@ async def test_objects_of_files_are_read_only(tmp_path: Path) -> None:
         assert said.status == 1
         assert str(manifest) in said.errors
         viewer = await kubectl_of(config, tmp_path / "viewer", VIEWER, VERSIONS[-1])
-        said = await viewer.run("apply", "-f", "-", text=exporter("own", "http://127.0.0.1:9"))
+        said = await viewer.run("apply", "-f", "-", text=exporter_text("own", "http://127.0.0.1:9"))
         assert "Forbidden" in said.errors
-        await kubectl.apply(exporter("own", "http://127.0.0.1:9"))
+        await kubectl.apply(exporter_text("own", "http://127.0.0.1:9"))
         await kubectl("wait", "--for=condition=Programmed", "exporter/own", "--timeout=30s")
-        (tmp_path / "exporters/own.yaml").write_text(exporter("own", "http://127.0.0.1:8"))
+        (tmp_path / "exporters/own.yaml").write_text(exporter_text("own", "http://127.0.0.1:8"))
         found = await kubectl.wait_for("exporter", "own", kind="Accepted", status="False")
         assert found["reason"] == "Conflict"
         assert "the relay's files" in found["message"]
