@@ -153,3 +153,9 @@ def has_neighbour(answer: Any) -> bool:
     """Whether anything of the other project is in an answer."""
     text = answer if isinstance(answer, str) else json.dumps(msgspec.to_builtins(answer))
     return NEIGHBOUR in text or "globex" in text
+
+
+def causes(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """Field and reason of each cause of a refusal."""
+    found = status["details"].get("causes", ())
+    return [(one.get("field", ""), one["reason"]) for one in found]

@@ -8,16 +8,10 @@ from typing import Any
 import pytest
 
 from relay.apiserver.http.actions import ACTION_BYTES_MAX
-from tests.kit.apiserver.projects import ActingApi, acting_api, action, exporter, path_of
+from tests.kit.apiserver.projects import ActingApi, acting_api, action, causes, exporter, path_of
 from tests.kit.apiserver.running import ADMIN, EDITOR, VIEWER
 
 KINDS = ("ExporterPreview", "SinkTest", "SeriesExplanation")
-
-
-def causes(status: dict[str, Any]) -> list[tuple[str, str]]:
-    """Field and reason of each cause of a refusal."""
-    found = status["details"].get("causes", ())
-    return [(one.get("field", ""), one["reason"]) for one in found]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from relay.apiserver.actions.explanations import LABELS_MAX, SERIES_CHARS_MAX
-from tests.kit.apiserver.projects import acting_api, exporter, has_neighbour
+from tests.kit.apiserver.projects import acting_api, causes, exporter, has_neighbour
 from tests.kit.apiserver.running import VIEWER
-from tests.unit.apiserver.actions.test_created_objects import causes
 
 KIND = "SeriesExplanation"
 

@@ -9,9 +9,8 @@ import pytest
 
 from relay.apiserver.actions.subjects import EXPORTER_BYTES_MAX
 from relay.control.preview import service
-from tests.kit.apiserver.projects import acting_api, exporter, has_neighbour
+from tests.kit.apiserver.projects import acting_api, causes, exporter, has_neighbour
 from tests.kit.apiserver.running import VIEWER
-from tests.unit.apiserver.actions.test_created_objects import causes
 
 KIND = "ExporterPreview"
 

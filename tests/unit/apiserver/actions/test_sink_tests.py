@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.kit.apiserver.projects import NEIGHBOUR, acting_api, exporter
+from tests.kit.apiserver.projects import NEIGHBOUR, acting_api, causes, exporter
 from tests.kit.apiserver.running import secret
 from tests.kit.http.otlp_server import OtlpServer, Reply
-from tests.unit.apiserver.actions.test_created_objects import causes
 
 KIND = "SinkTest"
 BEARER = {"authentication": {"type": "bearerToken", "secretRef": {"name": "tok"}}}

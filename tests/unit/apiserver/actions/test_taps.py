@@ -12,12 +12,11 @@ from typing import Any
 import aiohttp
 
 from relay.codec.otlp.batch import SealedBatch
-from tests.kit.apiserver.projects import ActingApi, acting_api, exporter
+from tests.kit.apiserver.projects import ActingApi, acting_api, causes, exporter
 from tests.kit.apiserver.running import ADMIN, EDITOR, VIEWER
 from tests.kit.engine_rig import Rig, RigSink
 from tests.kit.processes import eventually
 from tests.kit.remote_write import raw
-from tests.unit.apiserver.actions.test_created_objects import causes
 
 PATH = "/projects/acme/apis/telemetry.datumapis.com/v1alpha1/namespaces/default/exporters/web/tap"
 
