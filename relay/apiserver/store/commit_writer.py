@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from relay.apiserver.lasting_failure import LastingFailure
 from relay.apiserver.store.database import Change
+from relay.apiserver.store.errors import StoreUnusableError
 
 _log: Final = logging.getLogger("relay.api")
 GROUP_CHANGES_MAX: Final = 250
