@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from relay.apiserver.http.file_objects import file_of
+from relay.apiserver.http.changes import file_of
 from relay.apiserver.store.database import ObjectKeyInStore
 from relay.apiserver.store.event_ring import ANY_PROJECT, StoredObject, VersionExpiredError
 from relay.apiserver.store.served_objects import ServedObjects

@@ -19,8 +19,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from relay.apiserver.http.changes import Changer
-from relay.apiserver.http.file_objects import file_of
+from relay.apiserver.http.changes import Changer, file_of
 from relay.apiserver.http.request_target import ResourceTarget
 from relay.apiserver.lasting_failure import LastingFailure
 from relay.apiserver.merging.managed_fields import JsonObject

@@ -339,8 +339,7 @@ class Changer:
 
         if dry_run:
             result = of_the_api(self._objects.get(key))
-            shown = masked(result.value) if kind.storage_key == SECRETS else result.value
-            return ChangeOutcome(shown, warnings=result.warnings, is_deleted=result.is_deleted)
+            return _outcome(kind, result, None)
         results: list[WriteResult] = []
 
         def decided(live: StoredObject | None) -> JsonObject | None:
@@ -355,20 +354,32 @@ class Changer:
         assert stored is not None, "what was decided on exists"
         if result.is_deleted and kind.namespaced:
             await self.release_namespace(project, target.namespace)
+        # A deleted object is shown as the write left it, with the version that it had.
+        return _outcome(kind, result, None if result.is_deleted else stored)
+
+
+def _outcome(kind: ResourceKind, result: WriteResult, stored: StoredObject | None) -> ChangeOutcome:
+    """Return what is answered: the stored object, or the result of the write where it is None."""
+    if stored is not None:
         shown = stored.shown_value()
-        if result.is_deleted:
-            # The object as the write left it, with the version that it had.
-            shown = masked(result.value) if kind.storage_key == SECRETS else result.value
-        return ChangeOutcome(shown, warnings=result.warnings, is_deleted=result.is_deleted)
+    else:
+        shown = masked(result.value) if kind.storage_key == SECRETS else result.value
+    return ChangeOutcome(shown, warnings=result.warnings, is_deleted=result.is_deleted)
+
+
+def file_of(one: StoredObject) -> str:
+    """Return the file from which an object was read, "" for one of the API."""
+    if FILE_ANNOTATION.encode() not in one.raw:
+        return ""
+    annotations = one.value()["metadata"].get("annotations", {})
+    return str(annotations.get(FILE_ANNOTATION, ""))
 
 
 def _refuse_file_object(kind: ResourceKind, live: StoredObject) -> None:
     """Raise ApiRefusalError for an object that is read from a file."""
-    if FILE_ANNOTATION.encode() in live.raw:
-        annotations = live.value()["metadata"].get("annotations", {})
-        if FILE_ANNOTATION in annotations:
-            message = f"it is read from the file {annotations[FILE_ANNOTATION]}: change that"
-            raise forbidden(kind.names, live.name, message)
+    file = file_of(live)
+    if file:
+        raise forbidden(kind.names, live.name, f"it is read from the file {file}: change that")
 
 
 def _refuse_file_annotation(kind: ResourceKind, name: str, result: WriteResult) -> None:

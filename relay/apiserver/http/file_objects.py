@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from relay.apiserver.http.changes import Changer
+from relay.apiserver.http.changes import Changer, file_of
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import ApiRefusalError
 from relay.apiserver.objects.kinds import ResourceKind
@@ -104,11 +104,3 @@ class FileObjects:
             return result.value
 
         await self._objects.write(one.key, decide)
-
-
-def file_of(one: StoredObject) -> str:
-    """Return the file from which an object was read, "" for one of the API."""
-    if FILE_ANNOTATION.encode() not in one.raw:
-        return ""
-    annotations = one.value()["metadata"].get("annotations", {})
-    return str(annotations.get(FILE_ANNOTATION, ""))
