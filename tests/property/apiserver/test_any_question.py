@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.control.sink_test.service import WINDOW_S, TestLimits
+from tests.kit.apiserver.any_json import json_values, text
 from tests.kit.apiserver.projects import (
     NEIGHBOUR,
     ActingApi,
@@ -27,7 +28,6 @@ from tests.kit.apiserver.projects import (
     path_of,
 )
 from tests.kit.apiserver.running import EDITOR
-from tests.property.apiserver.test_any_request import json_values, text
 
 KINDS = ("ExporterPreview", "SinkTest", "SeriesExplanation")
 ENDPOINTS = ("http://127.0.0.1:1", "https://[::1]", "http://localhost:1", "ftp://x", "", "http://")

@@ -32,31 +32,13 @@ from relay.apiserver.objects.field_checks import UnreadableBodyError, read_json
 from relay.apiserver.objects.kinds import ResourceKind, action_kinds, served_kinds
 from relay.apiserver.objects.selectors import parse_field_selector, parse_label_selector
 from relay.apiserver.objects.writes import ObjectPlace, Stamp, WriteOptions, WriteRequest
+from tests.kit.apiserver.any_json import json_values, text
 from tests.kit.apiserver.running import exporter, secret
 
 KINDS = (*served_kinds(), *action_kinds())
 BY_KEY = {kind.storage_key: kind for kind in KINDS}
 EXPORTER, SECRET = BY_KEY["exporters.telemetry.datumapis.com"], BY_KEY["secrets"]
 STAMP = Stamp("2026-01-01T00:00:00Z", "uid-1", "abcde")
-
-text = st.text(st.characters(codec="utf-8"), max_size=12)
-json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.floats(-1, 1), text),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(
-            st.one_of(
-                text,
-                st.sampled_from(
-                    ["metadata", "spec", "name", "labels", "data", "sinks", "status", "finalizers"]
-                ),
-            ),
-            inner,
-            max_size=4,
-        ),
-    ),
-    max_leaves=12,
-)
 
 
 def request(kind: ResourceKind, name: str) -> WriteRequest:
