@@ -57,7 +57,10 @@ class ThrottledError(AnswerError):
 
 
 class ExpiredError(AnswerError):
-    """Report 410: the resource version or the continue token is too old."""
+    """Report that the resource version or the continue token is too old (410), or of later objects.
+
+    The latter, 504, is answered where a server was restored, or is behind the one asked before.
+    """
 
 
 class WriteConflictError(AnswerError):
@@ -72,6 +75,8 @@ class AbsentError(RequestRefusedError):
     """Report 404: the object, or its whole kind, does not exist."""
 
 
+_TOO_LARGE = "Too large resource version"
+"""Words of a 504 for a version that the server does not know; client-go looks for them, too."""
 _BY_STATUS: dict[int, type[AnswerError]] = {
     404: AbsentError,
     409: WriteConflictError,
@@ -85,4 +90,6 @@ def answer_error(
 ) -> AnswerError:
     """Return the error of a status: the type decides what can be done about it."""
     kind = _BY_STATUS.get(status, ThrottledError if status >= 500 else RequestRefusedError)
+    if status == 504 and _TOO_LARGE in message:
+        kind = ExpiredError
     return kind(message, status=status, reason=reason, retry_after_s=retry_after_s)

@@ -5,7 +5,8 @@ Rules:
 * First a streaming list (``sendInitialEvents``), which goes on as a watch. Where the server refuses
   it or never ends it, pages of a list and then a watch.
 * A list that breaks off changes nothing: the store is replaced only by a complete one. A watch
-  continues from the last resource version; 410, in the answer or in the stream, asks for a list.
+  continues from the last resource version; 410, in the answer or in the stream, asks for a list,
+  and so does 504 for a version that the server has not reached: it was restored.
 * An unusable object is counted and named in :attr:`Reflector.trouble`; its last good version stays.
 * A failure is retried after a pause that doubles, with jitter, or that the server asks for; no
   failure ends the reflector, however long it lasts.

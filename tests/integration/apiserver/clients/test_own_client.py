@@ -86,6 +86,25 @@ async def test_a_reflector_follows_objects_over_a_restart(api: ApiProcess) -> No
             await following.__aexit__(None, None, None)
 
 
+async def test_a_reflector_lists_anew_from_a_server_that_was_set_back(api: ApiProcess) -> None:
+    path = EXPORTERS.path("default")
+    async with connected(api) as client:
+        reflector = Reflector(client, WatchTarget(EXPORTERS), limits=QUICK)
+        async with api.running() as process:
+            for number in range(5):
+                await client.request("POST", path, document=exporter(f"e{number}"))
+            following = running(reflector)
+            await following.__aenter__()
+            assert len(names(reflector)) == 5
+            await process.stop()
+        for file in await asyncio.to_thread(lambda: list(api.folder.glob("api.db*"))):
+            file.unlink()
+        async with api.running():
+            await client.request("POST", path, document=exporter("new"))
+            await eventually("it is alone", lambda: names(reflector) == {"new"}, timeout_s=20)
+            await following.__aexit__(None, None, None)
+
+
 async def test_status_is_owned_by_parts(api: ApiProcess) -> None:
     async with api.running(), connected(api) as client:
         await client.request("POST", EXPORTERS.path("default"), document=exporter("e"))
