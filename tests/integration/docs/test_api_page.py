@@ -74,7 +74,7 @@ class Reader:
     async def types(self, text: str) -> str:
         """Run a command; return what it writes. It must succeed."""
         if text.startswith("export "):
-            self._exported.append(text)
+            self._exported.append(self.local(text))
         script = "\n".join([*self._exported, self.local(text)])
         process = await asyncio.create_subprocess_exec(
             *("sh", "-ec", script),
