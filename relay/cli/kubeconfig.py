@@ -47,7 +47,9 @@ def run_kubeconfig(arguments: argparse.Namespace) -> int:
         tenancy = settings.tenancy is not None
         _check_user(api.authentication.file, str(arguments.token), project, tenancy=tenancy)
     if not api.listen.port:
-        raise ConfigError([Fault("api.listen", "has port 0, which is chosen at each start")])
+        raise ConfigError(
+            [Fault("api.listen", "has port 0, which is another at each start: set one")]
+        )
     # kubectl needs some user, also where the API does not ask for one.
     token = arguments.token or "none"
     print(kubeconfig_document(_url_of(api), _authority_of(api), token, project), end="")
@@ -55,11 +57,11 @@ def run_kubeconfig(arguments: argparse.Namespace) -> int:
 
 
 def _check_user(file: Path, token: str, project: str, *, tenancy: bool) -> None:
-    """Raise UsageError for a token that nobody has, or a project that its user does not have."""
+    """Raise UsageError for a token that no user has, or a project that its user does not have."""
     users = read_tokens(file, f"{AUTHENTICATION}.file", tenancy=tenancy)
     user = asyncio.run(users.principal(f"Bearer {token}"))
     if user is None:
-        raise UsageError("--token", f"is of nobody in {file}")
+        raise UsageError("--token", f"is not in {file}: add it there, or take one that is")
     if project and not user.may_enter(project):
         named = ", ".join(sorted(user.projects))
         raise UsageError("--project", f"{user.user} of {file} has no {project}, but {named}")
@@ -80,7 +82,7 @@ def _authority_of(api: ApiSettings) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        message = f"there is no {path} yet: the relay makes it when it starts"
+        message = f"there is no {path} yet: start the relay, which makes it"
         raise ConfigError([Fault("api.tls", message)]) from None
     except OSError as error:
         raise ConfigError([Fault("api.tls", f"{path}: {error.strerror}")]) from error

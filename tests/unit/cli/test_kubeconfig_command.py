@@ -51,7 +51,7 @@ def test_an_address_of_every_interface_is_named(
         ("", (), 1, "api: is required"),
         (TOKENS, (), 2, "--token: is required with api.authentication.type: tokens"),
         (TOKENS, ("--project", "acme"), 2, "--project: only has a meaning with tenancy"),
-        (TOKENS, ("--token", f"{TOKEN}."), 2, "--token: is of nobody in "),
+        (TOKENS, ("--token", f"{TOKEN}."), 2, "--token: is not in "),
         (
             TOKENS + TENANCY,
             ("--token", TOKEN, "--project", "globex"),
@@ -59,7 +59,7 @@ def test_an_address_of_every_interface_is_named(
             "tokens.yaml has no globex, but acme, beta",
         ),
         (OPEN + TENANCY, (), 2, "--project: is required with tenancy"),
-        (OPEN, (), 1, "the relay makes it when it starts"),
+        (OPEN, (), 1, "start the relay, which makes it"),
         (OPEN.replace("{path", "{listen: 127.0.0.1:0, path"), (), 1, "api.listen: has port 0"),
     ],
 )
