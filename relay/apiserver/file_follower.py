@@ -71,7 +71,7 @@ class FileFollower:
                 break  # they are known
             name = f"{one.key.namespace}/{one.key.name}"
             _log.warning(
-                "%s %s of %s is not served: the API has its own, which does not run",
+                "%s %s of %s is not served: the API has its own, which does not run: rename one",
                 one.kind.kind,
                 name,
                 one.file,

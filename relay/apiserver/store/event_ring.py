@@ -110,7 +110,7 @@ class EventRing:
         return self._oldest
 
     def append(self, event: StoreEvent) -> None:
-        """Add an event and wake those who wait."""
+        """Add an event and wake what waits for one."""
         self._events.append(event)
         self._bytes += _size(event)
         while len(self._events) > self._events_max or self._bytes > self._bytes_max:
@@ -172,7 +172,7 @@ class EventRings:
         return found
 
     def append(self, event: StoreEvent) -> None:
-        """Add an event and wake those who wait."""
+        """Add an event and wake what waits for one."""
         self._every.append(event)
         own = self.of(event.last.project)
         before = own.bytes
