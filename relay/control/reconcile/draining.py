@@ -63,7 +63,7 @@ class DrainingSinks:
             self._entries[entry.key] = entry
         else:
             self._delete(entry, secrets)
-        self._begin(entry, worker)
+        self._ends[worker] = asyncio.get_running_loop().create_task(self._end(entry, worker))
 
     def delete(self, exporter: Exporter, secrets: SecretLookup) -> None:
         """Note that an object is deleted of which sinks drain that it had before."""
@@ -95,10 +95,6 @@ class DrainingSinks:
         for worker in entry.workers:
             worker.delete(secrets)
         self._deleted[entry.worker] = entry
-
-    def _begin(self, entry: SinkEntry, worker: SinkWorker) -> None:
-        task = asyncio.get_running_loop().create_task(self._end(entry, worker))
-        self._ends[worker] = task
 
     async def _end(self, entry: SinkEntry, worker: SinkWorker) -> None:
         try:
