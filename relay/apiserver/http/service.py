@@ -164,6 +164,7 @@ class ApiService:
         self._admissions = Admissions(authentication)
         self._tenancy = tenancy
         self._usage = Usage(limits)
+        self._body_bytes_max = limits.body_bytes_max
         self._closing = asyncio.Event()
         self._reader = Reader(objects, clock, self._usage, hooks.computed)
         self._computed = ComputedStatuses(hooks.computed)
@@ -290,7 +291,7 @@ class ApiService:
         with self._usage.request(call.principal.user, call.project):
             if verb in READING:
                 return await self._read(call)
-            most = self._usage.limits.body_bytes_max
+            most = self._body_bytes_max
             size = call.request.content_length
             with self._usage.carried(call.project, most if size is None else min(size, most)):
                 return await self._change(call, verb)
@@ -420,10 +421,6 @@ class ApiService:
             duplicates,
         )
         return options, found.dry_run
-
-    @property
-    def _body_bytes_max(self) -> int:
-        return self._usage.limits.body_bytes_max
 
     async def _create(self, call: _Call) -> ChangeOutcome:
         target = call.target
