@@ -10,7 +10,6 @@ from random import Random
 import aiohttp
 import pytest
 
-from tests.integration.apiserver.servers import real_with_crds
 from tests.kit.apiserver.reads import KEYS, field_selector, label_selector
 from tests.kit.apiserver.running import ADMIN, EXPORTERS, SECRETS, local_api
 from tests.kit.apiserver.write_sequences import (
@@ -21,6 +20,7 @@ from tests.kit.apiserver.write_sequences import (
     secret_step,
 )
 from tests.kit.kubernetes.real_api import TOKEN
+from tests.kit.kubernetes.servers import defined_api
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(300)]
 
@@ -35,7 +35,7 @@ async def two_servers(
     """A kube-apiserver with our CRDs and the relay's API, each for the same path."""
     (folder / "own").mkdir()
     async with (
-        real_with_crds(folder) as real,
+        defined_api(folder / "real") as real,
         local_api(folder / "own") as own,
         aiohttp.ClientSession() as session,
     ):

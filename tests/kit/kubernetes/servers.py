@@ -22,7 +22,7 @@ from tests.kit.apiserver.running import AUTHORITY
 from tests.kit.kubernetes.kubectl import Kubectl
 from tests.kit.kubernetes.real_api import TOKEN, RealApi, real_api
 from tests.kit.kubernetes.relays import ClusterRelay, RelayProcess, cluster_relay, define
-from tests.kit.processes import free_port
+from tests.kit.processes import eventually, free_port
 
 KUBERNETES = "kube-apiserver"
 OWN = "own API"
@@ -155,11 +155,30 @@ class OwnServer:
 
 
 @asynccontextmanager
+async def defined_api(folder: Path) -> AsyncIterator[RealApi]:
+    """Run kube-apiserver with our CRDs for the duration of the block, in a folder that is made."""
+    _made(folder)
+    async with real_api(folder) as api:
+        kubectl = Kubectl(api.kubeconfig, folder)
+        await define(kubectl)
+
+        async def is_served() -> bool:
+            kinds = "exporters,exportpolicies"
+            return (await kubectl.run("get", kinds, "--request-timeout=5s")).status == 0
+
+        await eventually("our kinds are served", is_served, timeout_s=60)
+        yield api
+
+
+def _made(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+
+
+@asynccontextmanager
 async def object_server(name: str, folder: Path) -> AsyncIterator[ObjectServer]:
     """Run a server of :data:`SERVERS` for the duration of the block."""
     if name == KUBERNETES:
-        async with real_api(folder) as api:
-            await define(Kubectl(api.kubeconfig, folder))
+        async with defined_api(folder) as api:
             yield ClusterServer(api)
         return
     own = OwnServer(folder, is_read=name == OWN_READ)

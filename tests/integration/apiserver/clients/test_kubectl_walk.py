@@ -9,11 +9,11 @@ from typing import Final
 import pytest
 
 from bench import newest
-from tests.integration.apiserver.servers import real_with_crds
 from tests.kit.apiserver.kubectl_steps import STEPS
 from tests.kit.apiserver.kubectl_walk import walk
 from tests.kit.apiserver.running import ApiProcess
 from tests.kit.kubernetes.kubectl import VERSIONS
+from tests.kit.kubernetes.servers import defined_api
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(300)]
 
@@ -58,7 +58,7 @@ async def test_kubectl_says_the_same(tmp_path: Path, version: str) -> None:
     own = ApiProcess(tmp_path / "own")
     own.folder.mkdir()
     own.prepare()
-    async with real_with_crds(tmp_path) as real, own.running():
+    async with defined_api(tmp_path / "real") as real, own.running():
         walks = []
         for name, kubeconfig in (("real", real.kubeconfig), ("own", own.kubeconfig)):
             folder = tmp_path / f"walk-{name}"

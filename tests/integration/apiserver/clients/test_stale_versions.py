@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.integration.apiserver.servers import real_with_crds
 from tests.kit.apiserver.running import ADMIN, EXPORTERS, ApiProcess, exporter
 from tests.kit.kubernetes.real_api import TOKEN
+from tests.kit.kubernetes.servers import defined_api
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
 
@@ -79,7 +79,10 @@ async def test_answers_are_the_same(tmp_path: Path) -> None:
     own.prepare()
     assert TOKEN == ADMIN
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with real_with_crds(tmp_path) as real, aiohttp.ClientSession(headers=headers) as session:
+    async with (
+        defined_api(tmp_path / "real") as real,
+        aiohttp.ClientSession(headers=headers) as session,
+    ):
         await create(session, real.url)
         async with own.running():
             await create(session, own.url)
