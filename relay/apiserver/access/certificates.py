@@ -90,8 +90,9 @@ def _authority(path: Path, key_path: Path, at: datetime) -> _Signed:
         encipher_only=False,
         decipher_only=False,
     )
+    since, until = at - _CLOCK_SKEW, at + timedelta(days=_CA_DAYS)
     certificate = (
-        _builder(name, name, key.public_key(), at, _CA_DAYS)
+        _builder(name, name, key.public_key(), since, until)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .sign(key, hashes.SHA256())
@@ -105,8 +106,8 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     public_key: ec.EllipticCurvePublicKey,
-    at: datetime,
-    days: int,
+    since: datetime,
+    until: datetime,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -114,8 +115,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(at - _CLOCK_SKEW)
-        .not_valid_after(at + timedelta(days=days))
+        .not_valid_before(since)
+        .not_valid_after(until)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
 
@@ -124,8 +125,11 @@ def _server(authority: _Signed, names: Sequence[str], at: datetime) -> _Signed:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "relay API")])
     issuer = authority.certificate
+    # It is good from the beginning: a clock that is ahead while it is made does no harm later.
+    since = issuer.not_valid_before_utc
+    until = max(at, since) + timedelta(days=_SERVER_DAYS)
     certificate = (
-        _builder(subject, issuer.subject, key.public_key(), at, _SERVER_DAYS)
+        _builder(subject, issuer.subject, key.public_key(), since, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()),
