@@ -6,6 +6,9 @@ import argparse
 import asyncio
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
+
+from cryptography import x509
 
 from relay.apiserver.access.certificates import CA_FILE
 from relay.apiserver.access.kubeconfig_document import kubeconfig_document
@@ -27,6 +30,18 @@ def add_kubeconfig_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", default="", help="the project; with tenancy, and only then")
     parser.add_argument(
         "--token", default="", help="the user's token; not with api.authentication.type: none"
+    )
+    parser.add_argument(
+        "--server",
+        default="",
+        metavar="URL",
+        help="https://HOST[:PORT] for clients, where api.listen and api.hostnames do not tell it",
+    )
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="the authority of api.tls, or of a proxy, that clients do not know by themselves, PEM",
     )
 
 
@@ -52,8 +67,35 @@ def run_kubeconfig(arguments: argparse.Namespace) -> int:
         )
     # kubectl needs some user, also where the API does not ask for one.
     token = arguments.token or "none"
-    print(kubeconfig_document(_url_of(api), _authority_of(api), token, project), end="")
+    ca = _authority_in(arguments.ca) if arguments.ca is not None else _authority_of(api)
+    url = _checked(arguments.server) if arguments.server else _url_of(api)
+    print(kubeconfig_document(url, ca, token, project), end="")
     return 0
+
+
+def _checked(server: str) -> str:
+    """Return the address of a server without a path; kubectl sends no token by plain HTTP."""
+    url = server.rstrip("/")
+    try:
+        parts = urlsplit(url)
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_address = False
+    if not is_address or url != f"https://{parts.netloc}" or parts.username is not None:
+        raise UsageError("--server", "must be https://HOST or https://HOST:PORT")
+    return url
+
+
+def _authority_in(path: Path) -> bytes:
+    """Return the certificates of a file; raise UsageError for a file without."""
+    try:
+        content = path.read_bytes()
+        x509.load_pem_x509_certificates(content)
+    except OSError as error:
+        raise UsageError("--ca", f"{path}: {error.strerror}") from error
+    except ValueError:
+        raise UsageError("--ca", f"{path} is no certificate in PEM") from None
+    return content
 
 
 def _check_user(file: Path, token: str, project: str, *, tenancy: bool) -> None:

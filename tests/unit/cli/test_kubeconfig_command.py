@@ -75,3 +75,52 @@ def test_what_is_refused(
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.out == ""
+
+
+def test_address_and_authority_of_the_operator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ensure_certificates(tmp_path / "pki", [])
+    tls = f"tls: {{certFile: '{files.certificate}', keyFile: '{files.key}'}}"
+    file = config(tmp_path, OPEN.replace("{path", f"{{{tls}, path", 1))
+    more = ("--ca", str(files.ca), "--server", "https://api.example.com/")
+    assert main(["kubeconfig", "--config", file, *more]) == 0
+    cluster = yaml.safe_load(capsys.readouterr().out)["clusters"][0]["cluster"]
+    assert cluster["server"] == "https://api.example.com"
+    assert base64.b64decode(cluster["certificate-authority-data"]) == files.ca.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "http://api.example.com",
+        "api.example.com",
+        "https://",
+        "https://h:x",
+        "https://h/projects/acme",
+        "https://user:password@h",
+        "https://h?a=b",
+    ],
+)
+def test_other_addresses_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], server: str
+) -> None:
+    files = ensure_certificates(tmp_path / "pki", [])
+    file = config(tmp_path, OPEN)
+    arguments = ["kubeconfig", "--config", file, "--ca", str(files.ca), "--server", server]
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert (said.out, "--server: must be https://HOST" in said.err) == ("", True)
+
+
+def test_a_file_that_is_no_authority_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ensure_certificates(tmp_path / "pki", [])
+    file = config(tmp_path, OPEN)
+    for path, said in (
+        (files.key, "is no certificate in PEM"),
+        (tmp_path / "none", "No such file or directory"),
+    ):
+        assert main(["kubeconfig", "--config", file, "--ca", str(path)]) == 2
+        assert said in capsys.readouterr().err
