@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -206,5 +207,14 @@ async def _fetched(uri: str) -> bytes:
             while len(body) <= JWKS_BYTES_MAX and (part := await response.content.readany()):
                 body += part
             return body
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except TimeoutError as error:
+        raise KeySetError(f"{uri}: there was no answer within {_TIMEOUT_S:g} s") from error
+    except aiohttp.ClientConnectorDNSError as error:
+        raise KeySetError(f"{uri}: its host has no address") from error
+    except aiohttp.ClientSSLError as error:
+        raise KeySetError(f"{uri}: {error}") from error
+    except aiohttp.ClientConnectorError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error.os_error)
+        raise KeySetError(f"{uri}: cannot be reached: {reason}") from error
+    except aiohttp.ClientError as error:
         raise KeySetError(f"{uri}: {type(error).__name__}: {error}") from error

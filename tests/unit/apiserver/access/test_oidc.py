@@ -252,7 +252,9 @@ async def test_refusals_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) ->
     assert [vars(one)["unlogged"] for one in caplog.records] == [0, 999]
 
 
-async def test_keys_of_a_file_and_of_an_address(tmp_path: Path) -> None:
+async def test_keys_of_a_file_and_of_an_address(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = tmp_path / "jwks.json"
     settings = OidcSettings("https://issuer.example", "relay", jwks_file=file)
     with pytest.raises(ConfigError, match="No such file"):
@@ -275,3 +277,5 @@ async def test_keys_of_a_file_and_of_an_address(tmp_path: Path) -> None:
     assert set(await key_source(settings, lambda: 0.0).keys()) == {"rsa"}
     await runner.cleanup()
     assert dict(await key_source(settings, lambda: 0.0).keys()) == {}
+    said = f"http://127.0.0.1:{port}/keys: cannot be reached: Connection refused"
+    assert caplog.messages == [f"the issuer's keys cannot be read: {said}"]
