@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -171,11 +172,11 @@ def at_once(directory: Path) -> tuple[str, str]:
     return "--config", str(path)
 
 
-async def get_json(url: str) -> dict:
+async def get_json(url: str) -> dict[str, Any]:
     """The JSON document at a URL."""
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert response.status == 200, await response.text()
-        document: dict = await response.json()
+        document: dict[str, Any] = await response.json()
         return document
 
 
