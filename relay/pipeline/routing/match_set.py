@@ -179,6 +179,11 @@ class MatchedSource:
         self.typed = tuple(target for target in targets if not target.options.is_raw)
         self.raw = tuple(target for target in targets if target.options.is_raw)
 
+    def feeds(self, targets: Sequence[SinkOutputSpec]) -> bool:
+        """Return False if these are other sinks than its own, or the same with other batches."""
+        own = [(one.counter, one.shards, one.options) for one in self.targets]
+        return own == [(one.counter, one.shards, one.options) for one in targets]
+
     def __repr__(self) -> str:
         return f"<MatchedSource {self.counter.exporter} {self.counter.source}>"
 
@@ -222,9 +227,9 @@ class MatchSet:
     """
 
     __slots__ = (
+        "_base",
         "_batches",
         "_cycle",
-        "base",
         "handled",
         "handled_sinks",
         "home",
@@ -249,7 +254,8 @@ class MatchSet:
         self.raw_outputs = tuple(RawOutput(*alike) for alike in by_options(self.raw).items())
         self._cycle = math.lcm(*(len(target.shards) for target in self.typed))
         self._batches: dict[int, tuple[OpenBatch, ...]] = {}
-        self.base = self
+        self._base: MatchSet | None = None
+        """None for itself: what refers to itself is freed by the cyclic GC alone."""
         self.home = home
         self.project_epoch = home
         self.matched = matched
@@ -300,7 +306,7 @@ class MatchSet:
         match_set = base.variants.get(key)
         if match_set is None:
             match_set = MatchSet(base.home, base.matched)
-            match_set.base = base
+            match_set._base = base
             match_set.tally = base.tally
             match_set.raw_outputs = base.raw_outputs
             match_set.project_epoch = base.project_epoch
@@ -348,6 +354,15 @@ class MatchSet:
             self.samples = 0
         for match_set in self.variants.values():
             match_set.flush_counters()
+
+    @property
+    def base(self) -> MatchSet:
+        """The match set of which this one is a variant; itself if it is none."""
+        return self if self._base is None else self._base
+
+    def forget_variants(self) -> None:
+        """Forget the variants of a match set that has ended, once their counts are passed on."""
+        self.variants.clear()
 
     def invalidate(self) -> None:
         """Make every series with this match set look for another one."""

@@ -193,7 +193,7 @@ class Router:
             known = routed.get(name)
             if known is None:
                 added.append(self._add_source(at, exporter, routed, name, selection, targets))
-            elif _differ(known.route.targets, targets):
+            elif not known.route.feeds(targets):
                 self._end_match_sets(at, known.route)
                 known.route.feed(targets)
         if added:
@@ -213,6 +213,7 @@ class Router:
             del self._projects[project]
             at.unmatched.invalidate()
             self._retired.append(at.unmatched)
+            self._forget(at)
 
     def match(
         self, labels: Mapping[str, str], project: str
@@ -443,7 +444,17 @@ class Router:
                 self._without_exporters.unmatched.samples += match_set.samples
                 match_set.samples = 0
             match_set.flush_counters()
+            match_set.forget_variants()
         self._retired.clear()
+
+    def _forget(self, at: _Project) -> None:
+        """Leave nothing of a project to the cyclic GC, which does not look at frozen objects.
+
+        Series that are not seen again keep its match set of nothing, and through that the project.
+        """
+        self._answers.clear()
+        at.changes.clear()
+        at.unmatched = self._without_exporters.unmatched
 
     def _remember(self, at: _Project, values: _Values, answer: _Answer) -> None:
         if sum(map(len, filter(None, values))) > ANSWER_CHARS_MAX:
@@ -486,10 +497,3 @@ class Router:
             del match_sets[match_set]
             if not match_sets:
                 del at.by_route[route]
-
-
-def _differ(before: Sequence[SinkOutputSpec], after: Sequence[SinkOutputSpec]) -> bool:
-    """Return True if a source feeds other sinks than before, or the same with other batches."""
-    return [(t.counter, t.shards, t.options) for t in before] != [
-        (t.counter, t.shards, t.options) for t in after
-    ]
