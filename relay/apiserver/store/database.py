@@ -19,6 +19,7 @@ import fcntl
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -45,7 +46,6 @@ CREATE TABLE objects (
     PRIMARY KEY (kind, project, namespace, name)
 ) WITHOUT ROWID;
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counters VALUES ('version', 1);
 """
 _PUT: Final = (
     "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?) "
@@ -56,6 +56,8 @@ _DELETE: Final = "DELETE FROM objects WHERE kind = ? AND project = ? AND namespa
 _SECRETS: Final = "secrets"
 _UNCLEAN: Final = "unclean"
 """Counter that is there from the sealing of Secrets until nothing is left of them in the file."""
+VERSIONS_PER_S: Final = 1_000
+"""More than a database gives for long."""
 WAL_BYTES_MAX: Final = 16 * 1024 * 1024
 """Size to which the WAL is cut after a reader has kept it from being written back."""
 _WAL_PAGES: Final = 1000
@@ -89,10 +91,17 @@ class Change:
 
 
 class ObjectDatabase:
-    """The open database; ``path`` is created if it does not exist."""
+    """The open database; ``path`` is created if it does not exist.
 
-    def __init__(self, path: Path, cipher: ValueCipher | None = None) -> None:
+    ``first_version`` is that of a new one. By default it is above all that one before it, which was
+    lost, can have given: clients that know those are told to list anew.
+    """
+
+    def __init__(
+        self, path: Path, cipher: ValueCipher | None = None, *, first_version: int | None = None
+    ) -> None:
         self._path = path
+        self._first_version = first_version
         self._cipher = cipher
         self._lock = -1
         self._connection: sqlite3.Connection | None = None
@@ -194,10 +203,15 @@ class ObjectDatabase:
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if not owner and not tables:
+            first = self._first_version
+            if first is None:
+                first = int(time.time()) * VERSIONS_PER_S
             connection.executescript(
                 f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
-                f"PRAGMA user_version = {FORMAT}; COMMIT;"
+                f"PRAGMA user_version = {FORMAT};"
             )
+            connection.execute("INSERT INTO counters VALUES ('version', ?)", (first,))
+            connection.execute("COMMIT")
         elif owner != APPLICATION_ID:
             raise StoreUnusableError(f"{self._path}: is the database of another program")
         elif found > FORMAT:

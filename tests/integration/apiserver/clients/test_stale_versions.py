@@ -15,7 +15,7 @@ from tests.kit.kubernetes.servers import defined_api
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
 
-NEW = "resourceVersion=99999999"
+NEW = "resourceVersion=9999999999999999"
 WATCH = "?watch=1&timeoutSeconds=2"
 STREAMING = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
 SAME = (

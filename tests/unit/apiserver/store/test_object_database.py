@@ -5,11 +5,18 @@ from __future__ import annotations
 import base64
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 
-from relay.apiserver.store.database import FORMAT, Change, ObjectDatabase, ObjectKeyInStore
+from relay.apiserver.store.database import (
+    FORMAT,
+    VERSIONS_PER_S,
+    Change,
+    ObjectDatabase,
+    ObjectKeyInStore,
+)
 from relay.apiserver.store.encryption import SealedValueError, ValueCipher, read_cipher
 from relay.apiserver.store.errors import StoreFullError, StoreUnusableError
 from relay.runtime.errors import ConfigError
@@ -197,3 +204,20 @@ def test_a_backup_is_a_whole_database(tmp_path: Path) -> None:
     assert os.stat(copy).st_mode & 0o777 == 0o600
     assert contents(copy) == {EXPORTER: b"{}"}
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_new_database_gives_higher_versions_than_one_that_was_lost(tmp_path: Path) -> None:
+    made = ObjectDatabase(tmp_path / "api.db")
+    made.open()
+    first = made.version()
+    assert first >= (time.time() - 5) * VERSIONS_PER_S
+    made.write([Change(EXPORTER, first + VERSIONS_PER_S // 2, b"{}")])
+    known = made.version()
+    made.close()
+    for file in tmp_path.glob("api.db*"):
+        file.unlink()
+    time.sleep(1.0)
+    again = ObjectDatabase(tmp_path / "api.db")
+    again.open()
+    assert again.version() > known
+    again.close()

@@ -24,7 +24,7 @@ from tests.kit.apiserver.running import ADMIN, EXPORTERS, exporter, local_api, t
 
 @asynccontextmanager
 async def objects(path: Path, **limits: int) -> AsyncIterator[ServedObjects]:
-    database = ObjectDatabase(path / "api.db")
+    database = ObjectDatabase(path / "api.db", first_version=1)
     database.open()
     made = ServedObjects(database, **limits)
     made.load()

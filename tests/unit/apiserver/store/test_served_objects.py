@@ -21,6 +21,7 @@ from relay.apiserver.store.event_ring import (
     VersionExpiredError,
 )
 from relay.apiserver.store.served_objects import ServedObjects
+from tests.kit.processes import eventually
 
 KIND = "exporters"
 
@@ -37,7 +38,7 @@ class GatedDatabase(ObjectDatabase):
     """A database whose transactions wait for a gate, and fail on demand."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
+        super().__init__(path, first_version=1)
         self.gate = threading.Event()
         self.gate.set()
         self.fails = False
@@ -102,7 +103,9 @@ async def test_waiting_writes_share_a_transaction(tmp_path: Path) -> None:
     async with objects(tmp_path) as (made, database):
         database.gate.clear()
         writes = [asyncio.create_task(put(made, str(number))) for number in range(100)]
-        await asyncio.sleep(0.01)
+        await eventually(
+            "each has had its turn", lambda: len(made._busy) == len(writes), timeout_s=10
+        )
         database.gate.set()
         await asyncio.gather(*writes)
         assert len(database.groups) <= 3
