@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from tests.kit.paths import ROOT
 
 LANES = {
-    "computing": ("unit", "property", "contract", "integration/apiserver"),
+    "computing": ("unit", "property", "contract"),
     "waiting": ("integration",),
     "peers": ("chaos", "integration/senders", "integration/sink", "integration/control/kubernetes"),
     "cluster": ("integration/kubernetes",),
+    "api": ("integration/apiserver",),
 }
 """By lane: folders below tests/. A folder within another one is that lane's alone."""
 

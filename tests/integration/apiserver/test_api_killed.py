@@ -16,7 +16,7 @@ from tests.kit.processes import eventually, free_port, relay
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROUNDS = 20
-ROUNDS_OF_A_RELAY = 8
+ROUNDS_OF_A_RELAY = 5
 
 
 async def test_no_acknowledged_write_is_lost(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from tests.kit.kubernetes.servers import defined_api
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(300)]
 
-SEQUENCES = 30
+SEQUENCES = 15
 STEPS = 14
 
 
