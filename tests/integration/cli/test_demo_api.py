@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 CHECKOUT = ("Makefile", "pyproject.toml", "requirements", "relay")
 TOLD = "Give hooli an Exporter"
+OF_MAKE = frozenset({"ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"})
 TIMEOUT_S = 60.0
 
 
@@ -58,7 +59,9 @@ async def running(
     place: Path, path: str, *command: str, python_path: str = ""
 ) -> AsyncIterator[tuple[Process, list[str]]]:
     """Run a demo in a folder until the block ends, by Ctrl-C; give what it prints before."""
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
+    # What `make test` was called with is not for the make that is called here.
+    environment = {name: text for name, text in os.environ.items() if name not in OF_MAKE}
+    environment |= {"PATH": path, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
     process = await asyncio.create_subprocess_exec(
         *command, cwd=place, env=environment, stdout=PIPE, stderr=STDOUT, start_new_session=True
     )

@@ -232,14 +232,16 @@ async def test_paths_and_headers(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 async def test_cursors_and_versions(tmp_path: Path) -> None:
     async with two_customers(tmp_path) as (api, attacker):
         newest = api.server.objects.version
-        for version in range(-1, newest + 3):
+        oldest = api.server.objects.ring("secrets").oldest
+        assert newest - 100 < oldest < newest
+        for version in (-1, 0, 1, *range(oldest - 2, newest + 3)):
             for project in ("", OWN, OTHER, "*", "zzz"):
                 query = f"?limit=1&continue={cursor(project, version)}"
                 for path in (EXPORTERS, SECRETS):
                     target = f"/projects/{OWN}{path}{query}"
                     answer = await attacker.ask("GET", target, None, {})
                     assert HIDDEN not in answer, (project, version)
-        for version in range(newest + 1):
+        for version in (0, 1, *range(oldest - 2, newest + 1)):
             query = f"?watch=1&resourceVersion={version}&timeoutSeconds=1"
             target = f"/projects/{OWN}{SECRETS}{query}"
             answer = await attacker.ask("GET", target, None, {})

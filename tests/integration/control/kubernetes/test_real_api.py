@@ -32,7 +32,7 @@ from relay.control.kubernetes.status_schedule import StatusSchedule
 from relay.control.kubernetes.status_writer import StatusWrite, StatusWriter
 from relay.control.status.conditions import StatusCondition
 from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus
-from tests.kit.kubernetes.real_api import RealApi, debian_etcd, real_api
+from tests.kit.kubernetes.real_api import TOKEN, RealApi, debian_etcd, real_api
 from tests.kit.processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
@@ -273,7 +273,7 @@ async def test_a_wrong_token_and_then_the_right_one(api: RealApi, tmp_path: Path
             lambda: "401 Unauthorized" in reflector.statistics().last_error,
             timeout_s=10,
         )
-        token.write_text("admin-token")
+        token.write_text(TOKEN)
         await asyncio.wait_for(reflector.ready(), 10)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
