@@ -13,7 +13,13 @@ from tests.kit.paths import ROOT
 LANES = {
     "computing": ("unit", "property", "contract"),
     "waiting": ("integration",),
-    "peers": ("chaos", "integration/senders", "integration/sink", "integration/control/kubernetes"),
+    "peers": (
+        "chaos",
+        "integration/senders",
+        "integration/sink",
+        "integration/control/kubernetes",
+        "integration/kubernetes/deployments",
+    ),
     "cluster": ("integration/kubernetes",),
     "api": ("integration/apiserver",),
 }
