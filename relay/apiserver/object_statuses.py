@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -32,7 +32,7 @@ from relay.apiserver.store.database import ObjectKeyInStore
 from relay.apiserver.store.errors import StoreUnusableError
 from relay.apiserver.store.event_ring import StoredObject
 from relay.apiserver.store.served_objects import ServedObjects
-from relay.config.exporter.load_result import ObjectKey, ObjectResult
+from relay.config.exporter.load_result import ObjectKey
 from relay.config.exporter.types import ResourceKind as ObjectKind
 from relay.control.kubernetes.status_body import (
     FIELD_MANAGER,
@@ -42,7 +42,7 @@ from relay.control.kubernetes.status_body import (
 )
 from relay.control.replicas.transitions import happenings
 from relay.control.replicas.written_status import read_object_status
-from relay.control.status.conditions import StatusCondition
+from relay.control.status.judged import JudgedObjects
 from relay.control.status.object_status import ObjectStatus
 from relay.runtime.event_loop import WorkSlice
 
@@ -68,32 +68,8 @@ class _Shown:
     status: bytes
 
 
-class JudgedStatuses(Protocol):
-    """The statuses that this relay gives, or all relays together."""
-
-    def subscribe(self, listener: Callable[[Sequence[ObjectKey]], None]) -> None:
-        """Call ``listener`` with the objects whose conditions may have changed, and those gone."""
-
-    async def look(self) -> list[ObjectKey]:
-        """Judge what may have changed."""
-
-    def objects(self) -> Iterator[ObjectKey]:
-        """Return all objects."""
-
-    def result(self, key: ObjectKey) -> ObjectResult | None:
-        """Return what was loaded of an object; None: it is gone."""
-
-    def status(self, key: ObjectKey) -> ObjectStatus | None:
-        """Return the status of an object as of now; None if it is not judged, or gone."""
-
-    def seed(
-        self,
-        key: ObjectKey,
-        uid: str,
-        conditions: tuple[StatusCondition, ...],
-        sinks: Mapping[str, tuple[StatusCondition, ...]],
-    ) -> None:
-        """Go on from the conditions that an object's stored status has."""
+class JudgedStatuses(JudgedObjects, Protocol):
+    """Judged objects that tell when a status stays as it is."""
 
     def settled(self, key: ObjectKey) -> object | None:
         """Return a mark that stays as long as the status does, None if it may change any time."""

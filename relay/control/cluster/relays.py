@@ -15,7 +15,7 @@ from relay.control.cluster.cluster_source import ClusterSource
 from relay.control.cluster.finalizers import FinalizerHost, FinalizerOptions, Finalizers
 from relay.control.cluster.held_objects import HeldObjects
 from relay.control.cluster.status_publisher import (
-    JudgedObjects,
+    CountedObjects,
     PublisherOptions,
     StatusPublisher,
 )
@@ -37,7 +37,7 @@ REREAD_S: Final = 10.0
 def make_publisher(
     settings: Settings,
     cluster: ClusterSource,
-    board: JudgedObjects,
+    board: CountedObjects,
     held: HeldObjects,
     *,
     listen: ListenAddress,

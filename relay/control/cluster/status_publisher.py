@@ -19,13 +19,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
 from relay.config.export_policy.dialect import KIND as EXPORT_POLICY
-from relay.config.exporter.load_result import ObjectKey, ObjectResult
+from relay.config.exporter.load_result import ObjectKey
 from relay.control.cluster.cluster_source import StatusTarget
 from relay.control.cluster.resources import EXPORT_POLICIES
 from relay.control.kubernetes.client import ApiClient
@@ -38,8 +38,7 @@ from relay.control.replicas.presence import ReplicaIdentity
 from relay.control.replicas.replicas import ReplicaHost, Replicas, ReplicasStatistics
 from relay.control.replicas.report import ReplicaStatus
 from relay.control.replicas.written_status import read_object_status
-from relay.control.status.conditions import StatusCondition
-from relay.control.status.object_status import ObjectStatus
+from relay.control.status.judged import JudgedObjects
 from relay.runtime.event_loop import WorkSlice
 
 _log = logging.getLogger("relay.control.cluster")
@@ -55,35 +54,11 @@ RESTART_S: Final = 5.0
 """Pause after a bug; s."""
 
 
-class JudgedObjects(Protocol):
-    """The statuses that this relay gives; :class:`~relay.control.status.board.StatusBoard`."""
-
-    def subscribe(self, listener: Callable[[Sequence[ObjectKey]], None]) -> None:
-        """Call ``listener`` with the objects whose conditions have changed, and those gone."""
-
-    async def look(self) -> list[ObjectKey]:
-        """Judge what may have changed."""
-
-    def objects(self) -> Iterator[ObjectKey]:
-        """Return all objects."""
+class CountedObjects(JudgedObjects, Protocol):
+    """Judged objects that tell whose counters move."""
 
     def busy(self) -> Iterator[ObjectKey]:
         """Return the objects whose counters may have changed."""
-
-    def result(self, key: ObjectKey) -> ObjectResult | None:
-        """Return what was loaded of an object; None: it is gone."""
-
-    def status(self, key: ObjectKey) -> ObjectStatus | None:
-        """Return the status of an object as of now; None if it is not judged, or gone."""
-
-    def seed(
-        self,
-        key: ObjectKey,
-        uid: str,
-        conditions: tuple[StatusCondition, ...],
-        sinks: Mapping[str, tuple[StatusCondition, ...]],
-    ) -> None:
-        """Go on from the conditions that an object's own status has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +102,7 @@ class StatusPublisher:
         self,
         client: ApiClient,
         options: PublisherOptions,
-        board: JudgedObjects,
+        board: CountedObjects,
         target: Callable[[ObjectKey, str], StatusTarget | None],
         *,
         draining: Callable[[], Iterable[str]] = tuple,
