@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,23 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
 def generations(status: dict[str, Any]) -> set[int]:
     conditions = [*status["conditions"], *(c for s in status["sinks"] for c in s["conditions"])]
     return {one["observedGeneration"] for one in conditions}
+
+
+def before_the_first_status(
+    monkeypatch: pytest.MonkeyPatch, api: JudgedApi, change: Callable[[], Awaitable[object]]
+) -> list[int]:
+    """Make a change just before a status is written first; return a list with what was made."""
+    changer = api.server.service.changer
+    apply, seen = changer.apply, list[int]()
+
+    async def changed_before(target: Any, project: str, body: Any, *rest: Any, **more: Any) -> Any:
+        if target.subresource and not seen:
+            seen.append(1)
+            await change()
+        return await apply(target, project, body, *rest, **more)
+
+    monkeypatch.setattr(changer, "apply", changed_before)
+    return seen
 
 
 async def test_conditions_are_stored_and_counters_are_not(tmp_path: Path) -> None:
@@ -80,16 +98,7 @@ async def test_an_object_that_is_stored_anew_while_its_status_is_written(
 ) -> None:
     async with judged_api(tmp_path) as api:
         await api.create("a")
-        changer = api.server.service.changer
-        apply, seen = changer.apply, list[int]()
-
-        async def edited_before(target: Any, project: str, body: Any, *rest: Any, **more: Any):
-            if target.subresource and not seen:
-                seen.append(1)
-                await api.edit("a")
-            return await apply(target, project, body, *rest, **more)
-
-        monkeypatch.setattr(changer, "apply", edited_before)
+        seen = before_the_first_status(monkeypatch, api, lambda: api.edit("a"))
         await api.start()
         await api.create("b")
         await api.board.look()
@@ -107,18 +116,13 @@ async def test_a_label_that_is_set_while_a_status_is_written_loses_neither(
 ) -> None:
     async with judged_api(tmp_path) as api:
         await api.create("a")
-        changer = api.server.service.changer
-        apply, seen = changer.apply, list[int]()
 
-        async def labelled_before(target: Any, project: str, body: Any, *rest: Any, **more: Any):
-            if target.subresource and not seen:
-                seen.append(1)
-                patch = {"metadata": {"labels": {"team": "x"}}}
-                media = "application/merge-patch+json"
-                assert (await api.user.patch(f"{EXPORTERS}/a", media, patch))[0] == 200
-            return await apply(target, project, body, *rest, **more)
+        async def label() -> None:
+            patch = {"metadata": {"labels": {"team": "x"}}}
+            media = "application/merge-patch+json"
+            assert (await api.user.patch(f"{EXPORTERS}/a", media, patch))[0] == 200
 
-        monkeypatch.setattr(changer, "apply", labelled_before)
+        before_the_first_status(monkeypatch, api, label)
         await api.start()
         await api.until("a", "Programmed", "True")
         _, found = await api.user.ask("GET", f"{EXPORTERS}/a")
