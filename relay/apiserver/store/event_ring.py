@@ -2,8 +2,8 @@
 
 A ring is bounded by events and bytes; the oldest go first. A watch that asks for a version before
 the oldest event that is kept must list anew. Each project has a ring of its own, so that changes of
-one do not make another's watches and lists begin anew; together they are bounded, too, and the
-largest gives way.
+one do not make another's watches and lists begin anew. Together they are bounded, too: beyond that
+the oldest events of the largest ring go.
 """
 
 from __future__ import annotations

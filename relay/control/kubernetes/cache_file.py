@@ -151,7 +151,8 @@ class ObjectCache:
 class CacheWriter:
     """Keeps the file of changing objects up to date; without ``cache`` it does nothing.
 
-    Lives on the event loop; :meth:`run` does the work. ``objects`` returns what is to be written.
+    Lives on the event loop; it writes while :meth:`run` runs. ``objects`` returns the objects to
+    write.
     ``soon_s``: from an urgent change to the writing, in which others join; ``later_s``: from any
     other, and from a failure. ``clock`` is monotonic; s.
     """
