@@ -237,6 +237,11 @@ class StatusBoard:
             return None
         return one.running or one
 
+    def reports(self, key: ObjectKey) -> tuple[str, dict[str, SinkReport]]:
+        """Return the id of an object's exporter, and the reports of its running sinks by name."""
+        one = self._objects.get((key, 0))
+        return (one.id, self._sinks.reports_of(one.id)) if one is not None else ("", {})
+
     def statuses(self) -> Iterator[tuple[ObjectResult, ObjectStatus]]:
         """Return all objects that were judged, with their statuses, in the order of the sources."""
         for one in self._objects.values():
