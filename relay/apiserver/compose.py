@@ -20,14 +20,16 @@ from relay.apiserver.access.tokens import NoAuthentication, UserAuthentication
 from relay.apiserver.actions.build import make_actions, make_tap
 from relay.apiserver.file_follower import FileFollower
 from relay.apiserver.http.changes import Changer
+from relay.apiserver.http.reads import ComputedStatus
 from relay.apiserver.http.service import ApiHooks, allow_every_request
 from relay.apiserver.object_finalizers import ObjectFinalizers
 from relay.apiserver.object_source import ApiResources
 from relay.apiserver.object_statuses import ObjectStatuses
 from relay.apiserver.other_relays import OtherRelays, SharedBoard, held_by_all
-from relay.apiserver.server import ApiServer
+from relay.apiserver.server import ApiServer, Front
 from relay.apiserver.store.encryption import read_cipher
 from relay.apiserver.store.errors import StoreUnusableError
+from relay.apiserver.store.served_objects import ServedObjects
 from relay.config.exporter.loading.combine import OriginResources
 from relay.config.settings.addresses import ListenAddress
 from relay.config.settings.api import ApiAuthentication, ApiSettings
@@ -75,6 +77,27 @@ class OwnApi:
         self.source: Final = ApiResources(objects)
         self._tokens: TokenFile | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._beside: Callable[[StatusBoard], Coroutine[Any, Any, None]] | None = None
+
+    @property
+    def objects(self) -> ServedObjects:
+        """The objects that are served."""
+        return self._server.objects
+
+    @property
+    def computed(self) -> ComputedStatus:
+        """Function that returns the parts of an object's status that are as of now."""
+        return self._statuses.computed
+
+    def mount(
+        self, front: Front, beside: Callable[[StatusBoard], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Let ``front`` see every request first, and run ``beside`` while statuses are followed.
+
+        Before :meth:`start`. ``beside`` is cancelled before requests are ended.
+        """
+        self._server.front = front
+        self._beside = beside
 
     def _changer(self) -> Changer:
         return self._server.service.changer
@@ -129,6 +152,8 @@ class OwnApi:
         self._run(self._others.run())
         self._run(self._statuses.run())
         self._run(follower.run())
+        if self._beside is not None:
+            self._run(self._beside(board))
         self._run(
             ObjectFinalizers(
                 self.source, self._changer, held_by_all(held, self._others), self._release_s

@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 import uuid
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -25,11 +26,13 @@ from relay.config.settings.api import ApiSettings
 from relay.config.settings.settings import ListenAddress, ServerTls
 from relay.control.kubernetes.status_body import written_time
 from relay.receiver.http.connection_limit import connections_max
-from relay.receiver.http.listener import Listener
+from relay.receiver.http.listener import Handler, Listener
 from relay.receiver.http.tls import server_context
 from relay.runtime.event_loop import run_in_thread
 
 _log: Final = logging.getLogger("relay.api")
+Front = Callable[[ApiService, UserAuthentication], Handler]
+"""Returns the handler of every request to the API's addresses, before the API itself. May block."""
 _MADE_BY_ITSELF: Final = ("events", "namespaces")
 """Kinds whose objects are there without a user's doing."""
 
@@ -44,7 +47,7 @@ class ApiServer:
     """Serves the API; raise ConfigError or StoreUnusableError at the start, nothing later.
 
     Addresses and files are those of the settings. ``authentication`` may be given by :meth:`admit`,
-    until the start.
+    and ``front`` be set, until the start.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class ApiServer:
         self.objects: Final = ServedObjects(self._database)
         self._service: ApiService | None = None
         self._listeners: list[Listener] = []
+        self._answer: Handler | None = None
+        self.front: Front = lambda service, _: service.handle
 
     def __repr__(self) -> str:
         return f"<ApiServer {self._settings.listen}>"
@@ -106,6 +111,7 @@ class ApiServer:
         )
         await service.start()
         self._sweeping = asyncio.create_task(service.sweeper.run())
+        self._answer = await run_in_thread(lambda: self.front(service, authentication))
         self._listeners = [
             Listener(self._handle, settings.listen, setting="api.listen", tls=context, role="api")
         ]
@@ -118,7 +124,8 @@ class ApiServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request in a turn of its own."""
         await self.objects.turns.turn()
-        return await self.service.handle(request)
+        assert self._answer is not None, "not started"
+        return await self._answer(request)
 
     def _load(self) -> None:
         self._database.open()

@@ -63,7 +63,11 @@ class TokenAuthentication:
     async def principal(self, authorization: str | None) -> Principal | None:
         """Return the user of an ``Authorization`` header, None for one that is not valid."""
         token = bearer(authorization)
-        return self._users.get(_digest(token)) if token else None
+        return self._users.get(token_digest(token)) if token else None
+
+    def user_of(self, digest: str) -> Principal | None:
+        """Return the user of a token by :func:`token_digest`, None for one that is not valid."""
+        return self._users.get(digest)
 
     def projects(self) -> frozenset[str]:
         """Return the projects that tokens name, without ``*``."""
@@ -90,7 +94,8 @@ class NoAuthentication:
         return frozenset()
 
 
-def _digest(token: str) -> str:
+def token_digest(token: str) -> str:
+    """Return the SHA-256 by which a token is known."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
@@ -118,7 +123,7 @@ def read_tokens(path: Path, setting: str, *, tenancy: bool) -> TokenAuthenticati
         faults += [_fault(document, (index, *where), said) for where, said in found]
         if found:
             continue
-        digest = _digest(entry["token"])
+        digest = token_digest(entry["token"])
         if digest in users:
             faults.append(_fault(document, (index, "token"), "is listed twice"))
         named = frozenset(entry.get("projects", (EVERY_PROJECT,)))

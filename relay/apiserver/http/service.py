@@ -63,6 +63,7 @@ from relay.apiserver.http.request_target import (
     write_parameters,
 )
 from relay.apiserver.http.watches import Watcher
+from relay.apiserver.in_process import user_of
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import (
     ApiRefusalError,
@@ -71,7 +72,6 @@ from relay.apiserver.objects.failures import (
     method_not_allowed,
     no_such_resource,
     store_failed,
-    unauthorized,
 )
 from relay.apiserver.objects.kinds import TAP, action_kinds, served_kinds
 from relay.apiserver.objects.writes import (
@@ -236,9 +236,7 @@ class ApiService:
         refused = self._hooks.allows_request(request)
         if refused:
             raise ApiRefusalError(403, "Forbidden", f"forbidden: {refused}", details={})
-        principal = await self._authentication.principal(request.headers.get("Authorization"))
-        if principal is None:
-            raise unauthorized()
+        principal = await user_of(request, self._authentication)
         raw_path = request.rel_url.raw_path
         target = parse_target(raw_path, tenancy=self._tenancy, kinds=self._kinds)
         query = request.rel_url.query
