@@ -19,7 +19,6 @@ from dataclasses import replace
 from relay.api.admin import AdminServer
 from relay.api.contract import EVERYTHING, StatusFilter
 from relay.api.status import StatusSource
-from relay.apiserver.compose import make_api
 from relay.config.exporter.types import Exporter, Sink
 from relay.config.settings.settings import ListenAddress, Settings
 from relay.control.build_pipeline import make_engine
@@ -60,6 +59,7 @@ from relay.sink.worker import SinkWorker
 from relay.storage.log.filesystem import Disk
 from relay.telemetry.loop_lag import LoopLag
 from relay.telemetry.registry import Snapshot, Telemetry
+from relay.ui.compose import make_served_api
 
 _log = logging.getLogger("relay.app")
 
@@ -105,7 +105,7 @@ class Relay:
         self._reconciler: SinkReconciler | None = None
         access = ToolAccess(self._running, self._secrets_of, self._worker)
         tools = make_tools(settings, self._engine, self._turns, access)
-        self.own_api = make_api(settings, tools)
+        self.own_api = make_served_api(settings, tools, self.look)
         self._sources = make_sources(settings, self.own_api.source if self.own_api else None)
         self._reloader: Reloader | None = None
         self._statuses: Statuses | None = None

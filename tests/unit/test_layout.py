@@ -26,6 +26,7 @@ LEVELS = [
     {"receiver", "sink"},
     {"control"},
     {"api", "apiserver"},
+    {"ui"},
     {"app"},
     {"cli"},
     {"__main__"},

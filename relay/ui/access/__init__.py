@@ -1,0 +1,1 @@
+"""Access to the pages: sessions, logins, and the origin of changes."""

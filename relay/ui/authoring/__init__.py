@@ -1,0 +1,1 @@
+"""Exporters as forms and as text. Pure."""

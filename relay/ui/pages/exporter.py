@@ -1,0 +1,209 @@
+"""The page of one exporter, and what can be done to it without writing it anew."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from relay.apiserver.objects.metadata import FILE_ANNOTATION
+from relay.config.exporter.types import id_of
+from relay.ui.api_calls import ApiProblemError, exporter_path
+from relay.ui.authoring.manifest_text import manifest_text, short_manifest
+from relay.ui.live import Part
+from relay.ui.summaries import kind_of
+from relay.ui.views.exporter_details import (
+    ExporterDetails,
+    SinkView,
+    chart_of,
+    details_of,
+    events_of,
+    kubectl_command,
+    pause_patch,
+)
+from relay.ui.visit import PageProblemError, Route, Visit
+
+_TEMPLATE: Final = "exporter.html"
+JSON_PATCH: Final = "application/json-patch+json"
+_POLICY: Final = "ExportPolicy"
+
+
+async def show_exporter(visit: Visit) -> web.StreamResponse:
+    """Show an Exporter."""
+    return visit.page(_TEMPLATE, await _values(visit, _path(visit)))
+
+
+async def show_policy(visit: Visit) -> web.StreamResponse:
+    """Show an ExportPolicy, which is written elsewhere."""
+    return visit.page(_TEMPLATE, await _values(visit, _path(visit)))
+
+
+async def exporter_parts(visit: Visit) -> AsyncIterator[list[Part]]:
+    """Yield the parts of the page that move, at each tick; the whole page where it was edited."""
+    place = {name: visit.text(name) for name in ("group", "namespace", "name") if visit.text(name)}
+    there = visit.at(place)
+    generation: int | None = None
+    async for _ in visit.shared.live.ticks():
+        try:
+            values = await _values(there, _path(there))
+        except ApiProblemError as problem:
+            if problem.code != 404:
+                raise
+            yield [Part("gone", there.fragment(_TEMPLATE, "gone", {"is_gone": True}))]
+            return
+        details: ExporterDetails = values["details"]
+        if generation not in (None, details.generation):
+            yield [Part("edited", there.fragment(_TEMPLATE, "edited", {**values, "is_new": True}))]
+        generation = details.generation
+        parts = [
+            Part("head-state", there.fragment(_TEMPLATE, "head_state", values)),
+            Part("sources", there.fragment(_TEMPLATE, "sources", values)),
+            Part("conditions", there.fragment(_TEMPLATE, "conditions", values)),
+            Part("events", there.fragment(_TEMPLATE, "events", values)),
+        ]
+        for sink in details.sinks:
+            own = {**values, "sink": sink, "chart": values["charts"][sink.name]}
+            parts.append(Part(f"facts-{sink.index}", there.text_of("sink_facts.html", own)))
+            parts.append(Part(f"chart-{sink.index}", there.text_of("sink_chart.html", own)))
+        yield parts
+
+
+async def _values(visit: Visit, path: str) -> dict[str, Any]:
+    value = await visit.api.get(path)
+    metadata = value["metadata"]
+    file = metadata.get("annotations", {}).get(FILE_ANNOTATION, "")
+    details = details_of(value, file)
+    events = await visit.api.get(
+        f"/api/v1/namespaces/{details.namespace}/events",
+        fieldSelector=f"involvedObject.name={details.name}",
+    )
+    exporter = id_of(details.kind, visit.project, details.namespace, details.name)
+    histories = visit.shared.histories.of(exporter)
+    now = visit.shared.clock()
+    resource = "exporter" if details.kind != _POLICY else f"exportpolicies.{details.group}"
+    own = (resource, details.name)
+    return {
+        "details": details,
+        "events": events_of(events, metadata.get("uid", "")),
+        "charts": {sink.name: chart_of(histories.get(sink.name), now) for sink in details.sinks},
+        "began": min((one.began_at for one in histories.values()), default=None),
+        "lost_in_day": {name: one.lost_in_day(now) for name, one in histories.items()},
+        "oldest": {name: one.oldest_s for name, one in histories.items()},
+        "text": manifest_text(short_manifest(value, _node_of(details))),
+        "commands": [
+            ("Show it", kubectl_command("describe", *own, namespace=details.namespace)),
+            ("Edit it", kubectl_command("edit", *own, namespace=details.namespace)),
+            (
+                "Wait until it delivers",
+                kubectl_command(
+                    "wait",
+                    f"{resource}/{details.name}",
+                    "--for=condition=Delivering",
+                    namespace=details.namespace,
+                ),
+            ),
+        ],
+        "may_change": visit.may_edit and not file and details.kind != _POLICY,
+        "live": visit.url(
+            "live",
+            view="exporter",
+            group=details.group if details.kind == _POLICY else "",
+            namespace=details.namespace,
+            name=details.name,
+        ),
+    }
+
+
+def _node_of(details: ExporterDetails) -> Mapping[str, Any]:
+    kind = kind_of(details.kind, details.group)
+    return {} if kind is None else kind.node
+
+
+def _path(visit: Visit) -> str:
+    """Return the path of the object that a page's address names."""
+    namespace, name = visit.arguments.get("namespace", ""), visit.arguments.get("name", "")
+    group = visit.arguments.get("group", "")
+    if not group:
+        return exporter_path(namespace, name)
+    kind = kind_of(_POLICY, group)
+    if kind is None:
+        raise PageProblemError(404, "There is no such kind of exporter.")
+    return f"{kind.path}/namespaces/{namespace}/{kind.plural}/{name}"
+
+
+async def pause_sink(visit: Visit) -> web.StreamResponse:
+    """Pause a sink; its queue is kept."""
+    return await _set_paused(visit, paused=True)
+
+
+async def resume_sink(visit: Visit) -> web.StreamResponse:
+    """Send from a paused sink again."""
+    return await _set_paused(visit, paused=False)
+
+
+async def _set_paused(visit: Visit, *, paused: bool) -> web.StreamResponse:
+    namespace, name = visit.arguments["namespace"], visit.arguments["name"]
+    path = exporter_path(namespace, name)
+    sink = find_sink(details_of(await visit.api.get(path)), visit.arguments["sink"])
+    patch = pause_patch(sink.index, sink.name, paused=paused)
+    await visit.api.call("PATCH", path, {}, patch, JSON_PATCH)
+    return visit.leads_to(f"{visit.url('exporters', namespace, name)}#sink-{sink.index}")
+
+
+def find_sink(details: ExporterDetails, name: str) -> SinkView:
+    """Return a sink by its name; raise PageProblemError."""
+    for sink in details.sinks:
+        if sink.name == name:
+            return sink
+    raise PageProblemError(404, f'The exporter has no sink "{name}".')
+
+
+def pause_command(details: ExporterDetails, sink: SinkView) -> str:
+    """Return the command that pauses, or resumes, a sink."""
+    patch = msgspec.json.encode(pause_patch(sink.index, sink.name, paused=not sink.paused)[1:])
+    given = ("patch", "exporter", details.name, "--type=json", "-p", patch.decode())
+    return kubectl_command(*given, namespace=details.namespace)
+
+
+async def ask_to_delete(visit: Visit) -> web.StreamResponse:
+    """Show what a deletion means, and ask for it."""
+    namespace, name = visit.arguments["namespace"], visit.arguments["name"]
+    value = await visit.api.get(exporter_path(namespace, name))
+    details = details_of(value)
+    waiting = sum(
+        part.points
+        for sink in details.sinks
+        if sink.ledger is not None
+        for part in sink.ledger.parts
+        if part.field == "queued"
+    )
+    command = kubectl_command("delete", "exporter", name, namespace=namespace)
+    values = {
+        "details": details,
+        "waiting": waiting,
+        "uid": value["metadata"].get("uid", ""),
+        "command": command,
+    }
+    return visit.page("delete.html", values)
+
+
+async def delete_exporter(visit: Visit) -> web.StreamResponse:
+    """Delete an Exporter, if it is still the one that was shown."""
+    namespace, name = visit.arguments["namespace"], visit.arguments["name"]
+    form = await visit.form()
+    options = {"preconditions": {"uid": form["uid"]}} if form.get("uid") else {}
+    await visit.api.delete(exporter_path(namespace, name), options)
+    return visit.leads_to(visit.url("exporters"))
+
+
+_ONE: Final = "exporters/{namespace}/{name}"
+ROUTES: Final = (
+    Route("GET", "policies/{group}/{namespace}/{name}", show_policy),
+    Route("POST", f"{_ONE}/sinks/{{sink}}/pause", pause_sink),
+    Route("POST", f"{_ONE}/sinks/{{sink}}/resume", resume_sink),
+    Route("GET", f"{_ONE}/delete", ask_to_delete),
+    Route("POST", f"{_ONE}/delete", delete_exporter),
+    Route("GET", _ONE, show_exporter),
+)

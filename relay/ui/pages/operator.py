@@ -1,0 +1,77 @@
+"""The operator's page: all projects, worst sinks first. For admins of every project alone."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from relay import __version__
+from relay.api.status import StatusSource
+from relay.ui.views.operator_view import HealthFigure, operator_view
+from relay.ui.views.quantities import bytes_, count, duration, share
+from relay.ui.visit import PageProblemError, Route, Visit
+
+_TEMPLATE: Final = "operator.html"
+_LAG_BAD_S: Final = 0.05
+"""The event loop is never held for longer by what is within the limits."""
+_FULL: Final = 0.8
+
+
+async def show_operator(visit: Visit) -> web.StreamResponse:
+    """Show the relay as its operator sees it."""
+    if not visit.is_operator:
+        raise PageProblemError(403, "Only an admin of every project sees all of them.")
+    look = visit.shared.look
+    if look is None:
+        raise PageProblemError(404, "This relay shows no figures of its own here.")
+    facts = await look()
+    view = operator_view(facts, __version__, health_figures(facts))
+    values = {"view": view, "here": "operator"}
+    if visit.is_part:
+        return visit.part(_TEMPLATE, "figures", values)
+    return visit.page(_TEMPLATE, values)
+
+
+def health_figures(facts: StatusSource) -> tuple[HealthFigure, ...]:
+    """Return memory, disk, event loop, series, senders and reloads of a relay."""
+    memory, lag = facts.memory, facts.lag
+    found = [
+        _filled("Memory for data", memory.used_bytes, memory.bytes_max),
+        HealthFigure(
+            "Event loop late, at most",
+            duration(lag.max_s),
+            is_bad=lag.max_s > _LAG_BAD_S,
+        ),
+        HealthFigure("Active series", count(facts.engine.table.active)),
+        HealthFigure("Samples received", count(facts.engine.received_samples)),
+        HealthFigure("Samples that matched nothing", count(facts.engine.router.unmatched_samples)),
+    ]
+    if facts.store is not None:
+        found.append(_filled("Disk for queues", facts.store.used_bytes, facts.store.bytes_max))
+    if facts.journal is not None:
+        found.append(_filled("Journal", facts.journal.bytes, facts.journal.bytes_max))
+    troubles = [
+        part.trouble for part in (facts.store, facts.journal) if part is not None and part.trouble
+    ]
+    found += [HealthFigure("Storage", text, is_bad=True) for text in troubles]
+    changes = facts.changes
+    if changes is not None:
+        text = f"{changes.applied} applied, the last in {duration(changes.applied_in_s)}"
+        found.append(HealthFigure("Changes of exporters", text, is_bad=changes.failures > 0))
+    found.append(
+        HealthFigure(
+            "Endpoints that cannot be reached",
+            str(facts.unreachable_endpoints),
+            is_bad=facts.unreachable_endpoints > 0,
+        )
+    )
+    return tuple(found)
+
+
+def _filled(word: str, used: int, most: int) -> HealthFigure:
+    text = f"{bytes_(used)} of {bytes_(most)}, {share(used, most)}"
+    return HealthFigure(word, text, used, most, is_bad=bool(most) and used > _FULL * most)
+
+
+ROUTES: Final = (Route("GET", "operator", show_operator, is_wide=True),)

@@ -1,0 +1,197 @@
+"""Try exporters: previews, tests of sinks, explanations, taps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from relay.ui.api_calls import GROUP, ApiProblemError, exporter_path
+from relay.ui.authoring.backends import backend_of_url
+from relay.ui.authoring.checking import plain, sendable
+from relay.ui.authoring.controls import exporter_kind, sink_kind_of
+from relay.ui.authoring.draft import Draft, get, read_draft
+from relay.ui.pages.exporter import find_sink
+from relay.ui.pages.write import store_credentials
+from relay.ui.views.answers import preview_view, test_view
+from relay.ui.views.exporter_details import details_of
+from relay.ui.visit import PageProblemError, Route, Visit
+
+_TEMPLATE: Final = "tools.html"
+MEASURE_S: Final = 10
+TAP_S: Final = 5
+TAP_POINTS: Final = 20
+_WAITS: Final = "The preview waits until what is marked is mended."
+
+
+async def preview(visit: Visit) -> web.StreamResponse:
+    """Answer with what a draft would match now, beside its stored version."""
+    fields = await visit.form()
+    draft = read_draft(fields)
+    measure_s = MEASURE_S if fields.get("measure") else 0
+    values: dict[str, Any] = {"preview": None, "problem": "", "is_busy": False, "bills": ()}
+    if draft.problems:
+        values["problem"], values["is_busy"] = _WAITS, True
+        return visit.part(_TEMPLATE, "preview", values)
+    spec = {"exporter": _previewable(draft), "measureSeconds": measure_s}
+    try:
+        status = await act(visit, "exporterpreviews", "ExporterPreview", draft.namespace, spec)
+    except ApiProblemError as problem:
+        values["is_busy"] = problem.code in (422, 429)
+        values["problem"] = _said(problem) if problem.code != 422 else _WAITS
+        return visit.part(_TEMPLATE, "preview", values)
+    values["preview"] = preview_view(status)
+    values["bills"] = bills_of(draft)
+    return visit.part(_TEMPLATE, "preview", values)
+
+
+def _previewable(draft: Draft) -> dict[str, Any]:
+    """Return an object that a preview takes: its name may still be missing."""
+    value = sendable(draft.value)
+    metadata = {**(value.get("metadata") or {})}
+    metadata["name"] = metadata.get("name") or "draft"
+    kept = {name: own for name, own in metadata.items() if name in ("name", "namespace")}
+    return {**value, "metadata": kept}
+
+
+def bills_of(draft: Draft) -> tuple[str, ...]:
+    """Return what the backends of a draft's sinks bill, each once."""
+    found = []
+    for sink in draft.sinks:
+        url = get(sink, f"{sink_kind_of(sink).field}.endpoint")
+        backend = backend_of_url(url) if isinstance(url, str) else None
+        if backend is not None and backend.bills:
+            found.append(backend.bills)
+    return tuple(dict.fromkeys(found))
+
+
+async def test_draft(visit: Visit) -> web.StreamResponse:
+    """Test a sink that is being written, after its credential is in its Secret."""
+    fields = await visit.form()
+    draft = read_draft(fields)
+    index = fields.get("sink", "")
+    if not (index.isascii() and index.isdigit() and int(index) < len(draft.sinks)):
+        raise PageProblemError(400, "There is no such sink.")
+    sink = draft.sinks[int(index)]
+    try:
+        await store_credentials(visit, draft)
+    except ApiProblemError as problem:
+        values = {"test": None, "problem": _said(problem), "name": sink.get("name", "")}
+        return visit.part(_TEMPLATE, "test", values)
+    return await _test(visit, draft.namespace, {"sink": sink}, str(sink.get("name", "")))
+
+
+async def test_sink(visit: Visit) -> web.StreamResponse:
+    """Test a sink of a stored Exporter."""
+    namespace, name = visit.arguments["namespace"], visit.arguments["name"]
+    value = await visit.api.get(exporter_path(namespace, name))
+    sink = find_sink(details_of(value), visit.arguments["sink"])
+    return await _test(visit, namespace, {"exporter": name, "sink": sink.name}, sink.name)
+
+
+async def _test(
+    visit: Visit, namespace: str, spec: Mapping[str, Any], name: str
+) -> web.StreamResponse:
+    values: dict[str, Any] = {"test": None, "problem": "", "name": name}
+    try:
+        status = await act(visit, "sinktests", "SinkTest", namespace, spec)
+    except ApiProblemError as problem:
+        values["problem"] = _said(problem)
+    else:
+        values["test"] = test_view(status)
+    if visit.is_part:
+        return visit.part(_TEMPLATE, "test", values)
+    return visit.page(_TEMPLATE, {**values, "back": visit.arguments})
+
+
+async def show_explain(visit: Visit) -> web.StreamResponse:
+    """Explain which exporters take a series, and why."""
+    series = visit.text("series", 20_000).strip()
+    values: dict[str, Any] = {"series": series, "answer": None, "problem": "", "here": "explain"}
+    values["first"] = []
+    if series:
+        try:
+            values["answer"] = await act(
+                visit,
+                "seriesexplanations",
+                "SeriesExplanation",
+                visit.text("namespace", 63) or "default",
+                {"series": series, "all": bool(visit.text("all"))},
+            )
+        except ApiProblemError as problem:
+            values["problem"] = _said(problem)
+    else:
+        values["first"] = await _some_series(visit)
+    return visit.page("explain.html", values)
+
+
+def everything(selector: str = "{}") -> dict[str, Any]:
+    """Return an Exporter for a preview of what a selector matches."""
+    return {
+        "apiVersion": exporter_kind().api_version,
+        "kind": "Exporter",
+        "metadata": {"name": "draft"},
+        "spec": {"sources": [{"name": "all", "metrics": {"metricsql": selector}}], "sinks": []},
+    }
+
+
+async def _some_series(visit: Visit) -> list[str]:
+    """Return some series of the project to choose from, [] where there are none to be had."""
+    spec = {"exporter": everything(), "measureSeconds": 0}
+    try:
+        status = await act(visit, "exporterpreviews", "ExporterPreview", "default", spec)
+    except ApiProblemError:
+        return []
+    return list(preview_view(status).total.first_series)
+
+
+async def show_tap(visit: Visit) -> web.StreamResponse:
+    """Show some live points of a sink, where the operator allows it."""
+    namespace, name = visit.arguments["namespace"], visit.arguments["name"]
+    sink = visit.arguments["sink"]
+    path = exporter_path(namespace, name, "tap")
+    values: dict[str, Any] = {"points": [], "problem": "", "sink": sink, "end": None}
+    try:
+        events = await visit.api.lines(path, sink=sink, seconds=str(TAP_S), points=str(TAP_POINTS))
+    except ApiProblemError as problem:
+        values["problem"] = _said(problem)
+    else:
+        values["points"] = [one for one in events if one.get("event") == "point"]
+        values["end"] = next((one for one in events if one.get("event") == "end"), None)
+        errors = [one for one in events if one.get("event") == "error"]
+        if errors:
+            values["problem"] = str(errors[0].get("message", ""))
+    if visit.is_part:
+        return visit.part(_TEMPLATE, "tap", values)
+    return visit.page(_TEMPLATE, {**values, "back": visit.arguments, "test": None, "is_tap": True})
+
+
+async def act(
+    visit: Visit, plural: str, kind: str, namespace: str, spec: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Create an object that is answered and not stored; return its status."""
+    body = {"apiVersion": exporter_kind().api_version, "kind": kind, "spec": dict(spec)}
+    answer = await visit.api.create(f"{GROUP}/namespaces/{namespace}/{plural}", body)
+    found: Mapping[str, Any] = answer.value.get("status") or {}
+    return found
+
+
+def _said(problem: ApiProblemError) -> str:
+    """Return the words of a refusal, with the fields that they are about."""
+    if not problem.problems:
+        return problem.message
+    return "\n".join(
+        f"{one.field.removeprefix('spec.exporter.')}: {plain(one.message)}".lstrip(": ")
+        for one in problem.problems
+    )
+
+
+_ONE: Final = "exporters/{namespace}/{name}"
+ROUTES: Final = (
+    Route("POST", "preview", preview),
+    Route("POST", "try", test_draft),
+    Route("POST", f"{_ONE}/sinks/{{sink}}/test", test_sink),
+    Route("POST", f"{_ONE}/sinks/{{sink}}/tap", show_tap),
+    Route("GET", "explain", show_explain),
+)

@@ -1,0 +1,443 @@
+"""Write an Exporter: form and YAML, checked by the server while typing, saved through the API."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from aiohttp import web
+
+from relay.apiserver.merging.managed_fields import JsonObject
+from relay.ui.api_calls import ApiProblemError, FieldProblem, exporter_path, secret_path
+from relay.ui.authoring.backends import BACKENDS, backend_of, backend_of_url
+from relay.ui.authoring.checking import Checked, check, for_update, sendable, sorted_problems
+from relay.ui.authoring.controls import (
+    CREDENTIALS,
+    SINK_KINDS,
+    all_controls,
+    choices,
+    credential_row,
+    help_of,
+    is_by_resources,
+    sink_controls,
+    sink_kind_of,
+    source_controls,
+)
+from relay.ui.authoring.draft import (
+    ITEMS_MAX,
+    Draft,
+    draft_of,
+    empty_value,
+    get,
+    read_base,
+    read_draft,
+    shown_value,
+    text_digest,
+)
+from relay.ui.pasting.snippet import SnippetError, read_snippet
+from relay.ui.views.exporter_details import kubectl_command
+from relay.ui.visit import PageProblemError, Route, Visit
+
+_TEMPLATE: Final = "write.html"
+_TRIES: Final = 5
+_DO: Final = re.compile(r"(remove-source|remove-sink|backend|add-source|save|paste)(?:\.([\w-]+))?")
+_FREE_NAME: Final = re.compile(r"[^a-z0-9-]+")
+
+
+async def show_new(visit: Visit) -> web.StreamResponse:
+    """Show the form of a new Exporter."""
+    if not visit.may_edit:
+        raise PageProblemError(403, "Your role is viewer: an editor writes exporters.")
+    draft = Draft(empty_value(), "").with_value(empty_value())
+    return await _show(visit, draft, Checked())
+
+
+async def show_edit(visit: Visit) -> web.StreamResponse:
+    """Show the form of a stored Exporter."""
+    live = await visit.api.get(_path(visit))
+    if not visit.may_edit:
+        raise PageProblemError(403, "Your role is viewer: an editor writes exporters.")
+    draft = draft_of(live)
+    return await _show(visit, draft, check(draft, visit.project, live, is_begun=True))
+
+
+async def change(visit: Visit) -> web.StreamResponse:
+    """Do what a button of the form asks for: add, remove, take a snippet or a backend, save."""
+    fields = await visit.form()
+    draft = read_draft(fields)
+    found = _DO.fullmatch(fields.get("do", "save"))
+    if found is None:
+        raise PageProblemError(400, "The form has no such button.")
+    action, argument = found[1], found[2] or ""
+    if action == "save":
+        return await _save(visit, draft)
+    if draft.problems:
+        return await _show(visit, draft, Checked(others=draft.problems))
+    notes: list[str] = []
+    if action == "paste":
+        try:
+            draft, notes = _with_snippet(draft, fields.get("snippet", ""))
+        except SnippetError as error:
+            return await _show(visit, draft, Checked(), paste_problem=str(error), fields=fields)
+    elif action == "backend":
+        draft = _with_backend(draft, argument)
+    else:
+        draft = _with_list_changed(draft, action, argument)
+    checked = check(draft, visit.project, await _live(visit), is_begun=True)
+    return await _show(visit, draft, checked, notes=notes)
+
+
+async def check_draft(visit: Visit) -> web.StreamResponse:
+    """Answer with the messages of a draft, and the pane that was not edited."""
+    fields = await visit.form()
+    draft = read_draft(fields)
+    try:
+        live = await _live(visit)
+    except ApiProblemError as problem:
+        live = None
+        checked = Checked(others=(FieldProblem("", problem.message),))
+    else:
+        checked = check(draft, visit.project, live, is_begun=True)
+    values = await _values(visit, draft, checked)
+    values["pane"] = "text" if fields.get("pane") == "text" else "form"
+    if values["pane"] == "form" and draft.shape != read_base(fields).shape:
+        values["pane"] = "shape"
+    if draft.is_text and not draft.problems:
+        values["digest"] = text_digest(draft.text)
+    elif draft.problems:
+        values["digest"] = fields.get("digest", "")
+    response = visit.shared.rendering.answer(visit.text_of("write_followed.html", values))
+    response.headers["HX-Trigger"] = "relay-draft"
+    return response
+
+
+async def _save(visit: Visit, draft: Draft) -> web.StreamResponse:
+    draft = _named(draft)
+    try:
+        live = await _live(visit)
+    except ApiProblemError as problem:
+        if problem.code != 404:
+            raise
+        said = "It was deleted meanwhile: copy the YAML into a new one."
+        return await _show(visit, draft, Checked(others=(FieldProblem("", said),)), is_save=True)
+    checked = check(draft, visit.project, live, is_begun=False)
+    if not checked.is_good:
+        return await _show(visit, draft, checked, is_save=True)
+    if live is not None and draft_of(live).version != draft.version:
+        return await _show_conflict(visit, draft, live)
+    try:
+        changed = await _write(visit, draft, live)
+    except ApiProblemError as problem:
+        return await _show(visit, draft, _refused(draft, problem), is_save=True)
+    if changed is not None:
+        return await _show_conflict(visit, draft, changed)
+    return visit.leads_to(visit.url("exporters", draft.namespace, draft.name))
+
+
+async def _write(visit: Visit, draft: Draft, live: JsonObject | None) -> JsonObject | None:
+    """Store a draft; return the stored object if somebody else was faster, None if it is done."""
+    path = exporter_path(draft.namespace)
+    if live is None:
+        await visit.api.create(path, sendable(draft.value), dryRun="All")
+    await store_credentials(visit, draft)
+    if live is None:
+        await visit.api.create(path, sendable(draft.value), fieldValidation="Strict")
+        return None
+    for _ in range(_TRIES):
+        value = for_update(draft.value, live)
+        try:
+            await visit.api.update(_path(visit), value, fieldValidation="Strict")
+        except ApiProblemError as problem:
+            if problem.code != 409:
+                raise
+        else:
+            return None
+        # The relay itself may have written a status meanwhile, which is nobody's edit.
+        live = await visit.api.get(_path(visit))
+        if draft_of(live).version != draft.version:
+            return live
+    raise ApiProblemError(409, {"message": "the exporter changes all the time: try again"})
+
+
+def _refused(draft: Draft, problem: ApiProblemError) -> Checked:
+    if problem.reason == "AlreadyExists":
+        said = f'there is an exporter "{draft.name}" already'
+        return sorted_problems(draft, [FieldProblem("metadata.name", said)])
+    problems = problem.problems or (FieldProblem("", problem.message),)
+    return sorted_problems(draft, problems)
+
+
+async def _show_conflict(visit: Visit, draft: Draft, live: JsonObject) -> web.StreamResponse:
+    """Show what somebody else has stored beside the draft, which is kept."""
+    theirs = draft_of(live)
+    lines = difflib.unified_diff(
+        theirs.text.splitlines(), draft.text.splitlines(), "theirs", "yours", lineterm="", n=2
+    )
+    newest = replace(draft, version=theirs.version)
+    return await _show(
+        visit,
+        newest,
+        check(newest, visit.project, live, is_begun=True),
+        conflict=list(lines)[2:],
+        is_save=True,
+    )
+
+
+async def store_credentials(visit: Visit, draft: Draft) -> None:
+    """Put the credentials that were entered into their Secrets."""
+    for name, values in credentials_by_secret(draft).items():
+        body: JsonObject = {"stringData": values}
+        try:
+            await visit.api.merge(secret_path(draft.namespace, name), body)
+        except ApiProblemError as problem:
+            if problem.code != 404:
+                raise
+            made = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, **body}
+            await visit.api.create(secret_path(draft.namespace), made)
+
+
+def credentials_by_secret(draft: Draft) -> dict[str, dict[str, str]]:
+    """Return the values that were entered, by Secret and by key there."""
+    found: dict[str, dict[str, str]] = {}
+    for (index, key), text in draft.credentials.items():
+        if index >= len(draft.sinks):
+            continue
+        reference = secret_of(draft.sinks[index])
+        known = {name for name, _ in credential_row(_authentication(draft.sinks[index])).keys}
+        name = str(reference.get("name", ""))
+        if name and key in known:
+            stored = str(reference.get("key", "")) or key
+            found.setdefault(name, {})[stored] = text
+    return found
+
+
+def secret_of(sink: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the reference of a sink to its Secret."""
+    found = get(sink, f"{sink_kind_of(sink).field}.authentication.secretRef")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _authentication(sink: Mapping[str, Any]) -> object:
+    return get(sink, f"{sink_kind_of(sink).field}.authentication.type")
+
+
+def _named(draft: Draft) -> Draft:
+    """Return a draft with a name: that of its first sink, if it has none."""
+    if draft.name or draft.is_text or not draft.sinks:
+        return draft
+    name = _FREE_NAME.sub("-", str(draft.sinks[0].get("name", "")).lower()).strip("-")
+    value = {**draft.value, "metadata": {**draft.value.get("metadata", {}), "name": name}}
+    return draft.with_value(value)
+
+
+def _with_snippet(draft: Draft, snippet: str) -> tuple[Draft, list[str]]:
+    notes: list[str] = []
+    for pasted in read_snippet(snippet):
+        notes += pasted.notes
+        draft = _with_sink(draft, pasted.sink(), pasted.credential)
+    return draft, list(dict.fromkeys(notes))
+
+
+def _with_backend(draft: Draft, key: str) -> Draft:
+    backend = backend_of(key)
+    if backend is None:
+        raise PageProblemError(404, "There is no such backend.")
+    return _with_sink(draft, backend.sink(backend.key), {})
+
+
+def _with_sink(draft: Draft, sink: dict[str, Any], credential: Mapping[str, str]) -> Draft:
+    """Return a draft with one sink more, under a name that is free."""
+    sinks = draft.sinks
+    if len(sinks) >= ITEMS_MAX:
+        raise PageProblemError(400, f"An exporter has at most {ITEMS_MAX} sinks.")
+    name = _free_name(str(sink["name"]), (str(one.get("name", "")) for one in sinks))
+    sink = {**sink, "name": name}
+    values = {(len(sinks), key): text for key, text in credential.items() if text}
+    spec = {**(draft.value.get("spec") or {}), "sinks": [*sinks, sink]}
+    made = draft.with_value({**draft.value, "spec": spec})
+    return _named(replace(made, credentials={**draft.credentials, **values}))
+
+
+def _free_name(base: str, taken: Iterable[str]) -> str:
+    """Return a name that none has: the given one, or with a number."""
+    known = set(taken)
+    name, number = base, 1
+    while name in known:
+        number += 1
+        name = f"{base}-{number}"
+    return name
+
+
+def _with_list_changed(draft: Draft, action: str, argument: str) -> Draft:
+    spec = dict(draft.value.get("spec") or {})
+    sources, sinks, credentials = draft.sources, draft.sinks, dict(draft.credentials)
+    number = int(argument) if argument.isascii() and argument.isdigit() else -1
+    if action == "add-source":
+        if len(sources) >= ITEMS_MAX:
+            raise PageProblemError(400, f"An exporter has at most {ITEMS_MAX} sources.")
+        name = _free_name("more", (str(one.get("name", "")) for one in sources))
+        sources = [*sources, {"name": name, "metrics": {"metricsql": ""}}]
+    elif action == "remove-source" and 0 <= number < len(sources):
+        sources = sources[:number] + sources[number + 1 :]
+    elif action == "remove-sink" and 0 <= number < len(sinks):
+        sinks = sinks[:number] + sinks[number + 1 :]
+        credentials = {
+            (index - (index > number), key): text
+            for (index, key), text in credentials.items()
+            if index != number
+        }
+    spec.update(sources=sources, sinks=sinks)
+    made = draft.with_value({**draft.value, "spec": spec})
+    return replace(made, credentials=credentials)
+
+
+async def _show(
+    visit: Visit,
+    draft: Draft,
+    checked: Checked,
+    *,
+    is_save: bool = False,
+    notes: list[str] | None = None,
+    conflict: list[str] | None = None,
+    paste_problem: str = "",
+    fields: Mapping[str, str] | None = None,
+) -> web.StreamResponse:
+    values = await _values(visit, draft, checked)
+    values |= {
+        "notes": notes or [],
+        "conflict": conflict or [],
+        "paste_problem": paste_problem,
+        "snippet": (fields or {}).get("snippet", ""),
+        "is_save": is_save,
+    }
+    if visit.is_part:
+        response = visit.part(_TEMPLATE, "author", values, status=422 if is_save else 200)
+        response.headers["HX-Trigger-After-Swap"] = "relay-draft"
+        return response
+    return visit.page(_TEMPLATE, values, status=422 if is_save else 200)
+
+
+async def _values(visit: Visit, draft: Draft, checked: Checked) -> dict[str, Any]:
+    is_new = "name" not in visit.arguments
+    listed = await visit.api.get(secret_path(draft.namespace)) if draft.namespace else {}
+    secrets = {one["metadata"]["name"] for one in listed.get("items", ())}
+    action = visit.url("exporters", "new") if is_new else visit.url(*_place(visit), "edit")
+    return {
+        "draft": draft,
+        "checked": checked,
+        "digest": draft.digest,
+        "is_new": is_new,
+        "action": action,
+        "sources": [_source_view(draft, index) for index in range(len(draft.sources))],
+        "sinks": [_sink_view(draft, index, secrets) for index in range(len(draft.sinks))],
+        "secrets": sorted(secrets),
+        "labels": _labels(draft),
+        "cards": [one for one in BACKENDS if one.is_card],
+        "sink_kinds": SINK_KINDS,
+        "ways": CREDENTIALS,
+        "command": kubectl_command("apply", "-f", "exporter.yaml"),
+        "cancel": visit.url("exporters") if is_new else visit.url(*_place(visit)),
+    }
+
+
+def _labels(draft: Draft) -> dict[str, str]:
+    """Return the words for the controls of the form, by their paths."""
+    found = {"metadata.name": "Name", "metadata.namespace": "Namespace"}
+    found |= {path: control.label for path, control in all_controls(draft.value)}
+    for index in range(len(draft.sinks)):
+        found[f"spec.sinks[{index}].authentication"] = "Authentication"
+    return {path: f"{label}{_whose(draft, path)}" for path, label in found.items()}
+
+
+def _whose(draft: Draft, path: str) -> str:
+    """Return the source or sink of a control in words, "" where there is only one."""
+    for section, word, items in (
+        ("sources", "source", draft.sources),
+        ("sinks", "destination", draft.sinks),
+    ):
+        start = f"spec.{section}["
+        if path.startswith(start) and len(items) > 1:
+            return f" of {word} {int(path.removeprefix(start).partition(']')[0]) + 1}"
+    return ""
+
+
+def _source_view(draft: Draft, index: int) -> dict[str, Any]:
+    source = draft.sources[index]
+    base = f"spec.sources[{index}]"
+    return {
+        "index": index,
+        "name": str(source.get("name", "")),
+        "is_by_resources": is_by_resources(source),
+        "controls": [
+            _control_view(draft, base, "sources", control) for control in source_controls(source)
+        ],
+    }
+
+
+def _sink_view(draft: Draft, index: int, secrets: set[str]) -> dict[str, Any]:
+    sink = draft.sinks[index]
+    base = f"spec.sinks[{index}]"
+    kind = sink_kind_of(sink)
+    url = str(get(sink, f"{kind.field}.endpoint") or "")
+    backend = backend_of_url(url)
+    row = credential_row(_authentication(sink))
+    reference = secret_of(sink)
+    labels = backend.credential_labels if backend is not None else {}
+    name = str(reference.get("name", ""))
+    wanted = sink.get("sources")
+    return {
+        "index": index,
+        "name": str(sink.get("name", "")),
+        "kind": kind.field,
+        "backend": backend,
+        "controls": [
+            _control_view(draft, base, "sinks", control) for control in sink_controls(sink)
+        ],
+        "way": row.type,
+        "header": str(get(sink, f"{kind.field}.authentication.header") or ""),
+        "secret": name,
+        "is_stored": name in secrets,
+        "keys": [
+            (key, labels.get(key, label), draft.credentials.get((index, key), ""))
+            for key, label in row.keys
+        ],
+        "chosen": wanted if isinstance(wanted, list) else None,
+    }
+
+
+def _control_view(draft: Draft, base: str, section: Any, control: Any) -> dict[str, Any]:
+    path = f"{base}.{control.path}"
+    return {
+        "path": path,
+        "id": re.sub(r"\W", "-", path),
+        "control": control,
+        "value": shown_value(draft.value, path, control),
+        "help": help_of(section, control),
+        "choices": choices(section, control) if control.kind == "select" else (),
+    }
+
+
+def _place(visit: Visit) -> tuple[str, str, str]:
+    return ("exporters", visit.arguments["namespace"], visit.arguments["name"])
+
+
+def _path(visit: Visit) -> str:
+    return exporter_path(visit.arguments["namespace"], visit.arguments["name"])
+
+
+async def _live(visit: Visit) -> JsonObject | None:
+    """Return the stored object that is edited, None for a new one; raise ApiProblemError."""
+    return await visit.api.get(_path(visit)) if "name" in visit.arguments else None
+
+
+ROUTES: Final = (
+    Route("GET", "exporters/new", show_new),
+    Route("POST", "exporters/new", change),
+    Route("POST", "exporters/new/check", check_draft),
+    Route("GET", "exporters/{namespace}/{name}/edit", show_edit),
+    Route("POST", "exporters/{namespace}/{name}/edit", change),
+    Route("POST", "exporters/{namespace}/{name}/edit/check", check_draft),
+)

@@ -1,0 +1,1 @@
+"""Sinks of the snippets that vendors show. Pure."""

@@ -1,0 +1,146 @@
+"""Read exporters ``otlphttp`` of a Collector, and OTEL_EXPORTER_OTLP variables. Pure.
+
+Of a whole configuration the extensions that authenticate an exporter are read, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote
+
+from relay.ui.pasting.pasted_sink import PastedSink, take_headers, take_tls
+
+_TYPES: Final = ("otlphttp", "otlp_http")
+_OTHER_TYPES: Final = ("otlp",)
+_PATH: Final = "/v1/metrics"
+_COMPRESSIONS: Final = ("gzip", "zstd", "none")
+_ENDPOINTS: Final = ("metrics_endpoint", "endpoint")
+_LEFT_OUT: Final = {
+    "sending_queue": "sending_queue: the relay's own queue is set below Queue",
+    "retry_on_failure": "retry_on_failure: the relay retries as long as the queue's age allows",
+    "proxy_url": "proxy_url: a proxy is the operator's setting",
+    "logs_endpoint": "logs_endpoint: a sink has one endpoint",
+    "traces_endpoint": "traces_endpoint: a sink has one endpoint",
+    "encoding": "encoding: bodies are protobuf",
+}
+_KNOWN: Final = frozenset(
+    {*_ENDPOINTS, "headers", "auth", "tls", "compression", "timeout", "read_buffer_size"}
+    | {"write_buffer_size", *_LEFT_OUT}
+)
+PREFIX: Final = "OTEL_EXPORTER_OTLP_"
+
+
+def find_otlphttps(value: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the exporters of a configuration, or of its part, by name; [] for others."""
+    if not isinstance(value, Mapping):
+        return []
+    if isinstance(value.get("exporters"), Mapping):
+        return find_otlphttps(value["exporters"])
+    found = [
+        (str(name), body if isinstance(body, Mapping) else {})
+        for name, body in value.items()
+        if str(name).partition("/")[0] in _TYPES
+    ]
+    if not found and any(isinstance(value.get(name), str) for name in _ENDPOINTS):
+        return [("otlphttp", value)]
+    return found
+
+
+def has_grpc_exporter(value: Any) -> bool:
+    """Return True for a configuration whose exporters of OTLP speak gRPC."""
+    exporters = value.get("exporters", value) if isinstance(value, Mapping) else {}
+    if not isinstance(exporters, Mapping):
+        return False
+    return any(str(name).partition("/")[0] in _OTHER_TYPES for name in exporters)
+
+
+def read_otlphttp(body: Mapping[str, Any], extensions: object = None) -> PastedSink:
+    """Return the sink of an exporter; ``extensions`` are the configuration's."""
+    pasted = PastedSink("otlp_http")
+    for name in _ENDPOINTS:
+        if isinstance(body.get(name), str) and body[name].strip():
+            pasted.endpoint["endpoint"] = base_url(body[name])
+            break
+    else:
+        pasted.note("the exporter has no endpoint: enter it")
+    auth = body.get("auth")
+    if isinstance(auth, Mapping) and auth.get("authenticator"):
+        _take_extension(pasted, str(auth["authenticator"]), extensions)
+    headers = body.get("headers")
+    if isinstance(headers, Mapping):
+        take_headers(pasted, headers)
+    elif isinstance(headers, list):  # a list of {name, value}, as newer collectors take it
+        pairs = [one for one in headers if isinstance(one, Mapping) and "name" in one]
+        take_headers(pasted, {str(one["name"]): one.get("value", "") for one in pairs})
+    take_tls(pasted, body.get("tls"))
+    compression = body.get("compression")
+    if compression in _COMPRESSIONS and compression != "gzip":
+        pasted.endpoint["compression"] = compression
+    elif compression not in (None, "", *_COMPRESSIONS):
+        pasted.note(f"compression {str(compression)[:20]} is not there: gzip is used")
+    timeout = body.get("timeout")
+    if isinstance(timeout, str) and timeout not in ("", "30s", "0s"):
+        pasted.endpoint["timeout"] = timeout
+    for key, text in _LEFT_OUT.items():
+        if key in body:
+            pasted.note(text)
+    for key in body:
+        if key not in _KNOWN:
+            pasted.note(f"{str(key)[:60]} was not understood and left out")
+    return pasted
+
+
+def base_url(url: str) -> str:
+    """Return an endpoint without the path that is appended."""
+    text = url.strip().rstrip("/")
+    return text.removesuffix(_PATH)
+
+
+def _take_extension(pasted: PastedSink, name: str, extensions: object) -> None:
+    found = extensions.get(name) if isinstance(extensions, Mapping) else None
+    kind = name.partition("/")[0]
+    body = found if isinstance(found, Mapping) else {}
+    if kind == "basicauth":
+        client = body.get("client_auth")
+        basic = client if isinstance(client, Mapping) else {}
+        user, password = (str(basic.get(key) or "") for key in ("username", "password"))
+        pasted.sign_with("basicAuth", {"username": user, "password": password})
+    elif kind == "bearertokenauth":
+        pasted.sign_with("bearerToken", {"token": str(body.get("token") or "")})
+    else:
+        pasted.note(f"the authenticator {name[:60]} is not there: use a token")
+    if found is None:
+        pasted.note(f"the extension {name[:60]} is not in the snippet: enter its credentials")
+
+
+def read_variables(text: str) -> dict[str, str]:
+    """Return the OTEL_EXPORTER_OTLP variables of a text of assignments, {} without any."""
+    found = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().removeprefix("export ").strip().partition("=")
+        if equals and name.strip().startswith(PREFIX):
+            found[name.strip()] = _unquoted(value.strip())
+    return found
+
+
+def _unquoted(text: str) -> str:
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if is_quoted else text
+
+
+def read_environment(variables: Mapping[str, str]) -> PastedSink:
+    """Return the sink that the variables name (OpenTelemetry specification, OTLP exporter)."""
+    pasted = PastedSink("otlp_http")
+    endpoint = variables.get(f"{PREFIX}METRICS_ENDPOINT") or variables.get(f"{PREFIX}ENDPOINT")
+    if endpoint:
+        pasted.endpoint["endpoint"] = base_url(endpoint)
+    else:
+        pasted.note("there is no endpoint: enter it")
+    headers = variables.get(f"{PREFIX}METRICS_HEADERS") or variables.get(f"{PREFIX}HEADERS") or ""
+    pairs = (one.partition("=") for one in headers.split(",") if one.strip())
+    take_headers(pasted, {name.strip(): unquote(value).strip() for name, _, value in pairs})
+    protocol = variables.get(f"{PREFIX}PROTOCOL", "")
+    if protocol == "grpc":
+        pasted.note("the protocol is grpc: take the endpoint for HTTP")
+    return pasted

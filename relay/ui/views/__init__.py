@@ -1,0 +1,1 @@
+"""Models of pages, made of objects as the API has them. Pure."""

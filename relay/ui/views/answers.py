@@ -1,0 +1,133 @@
+"""Answers of previews, tests and explanations as pages show them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+STEP_WORDS: Final = {
+    "credentials": "Credentials",
+    "name": "Name",
+    "address": "Address",
+    "connection": "Connection",
+    "tunnel": "Proxy",
+    "tls": "TLS",
+    "answer": "Answer",
+    "body": "Body",
+}
+STEP_MEANINGS: Final = {
+    "credentials": "read from the Secret",
+    "name": "looked up in the DNS",
+    "address": "allowed by the operator",
+    "connection": "made",
+    "tunnel": "opened",
+    "tls": "agreed on, certificate checked",
+    "answer": "given to the request",
+    "body": "understood",
+}
+
+
+class MetricCount(msgspec.Struct, frozen=True):
+    """A metric and the number of its series."""
+
+    name: str = ""
+    series: int = 0
+
+
+class SelectedView(msgspec.Struct, frozen=True, rename="camel"):
+    """Series that are selected: of a source, or of all together."""
+
+    name: str = ""
+    series: int = 0
+    samples_per_minute: float | None = None
+    metrics: int = 0
+    has_more_metrics: bool = False
+    top_metrics: tuple[MetricCount, ...] = ()
+    first_series: tuple[str, ...] = ()
+
+    @property
+    def points_per_series(self) -> float | None:
+        """Data points a minute of each series, None where they were not measured."""
+        if self.samples_per_minute is None or not self.series:
+            return None
+        return self.samples_per_minute / self.series
+
+
+class PreviewView(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer of a preview; ``added`` and ``removed`` are None without a stored version."""
+
+    project_series: int = 0
+    sources: tuple[SelectedView, ...] = ()
+    total: SelectedView = SelectedView()
+    added: SelectedView | None = None
+    removed: SelectedView | None = None
+    measured_seconds: float = 0.0
+
+    @property
+    def share(self) -> tuple[float, float]:
+        """Selected series, and all that the project has."""
+        return float(self.total.series), float(self.project_series)
+
+    @property
+    def is_changed(self) -> bool:
+        """True if other series would be sent than by the stored version."""
+        return any(one is not None and one.series for one in (self.added, self.removed))
+
+
+def preview_view(status: Mapping[str, Any]) -> PreviewView:
+    """Return a preview of the status of an ExporterPreview."""
+    return msgspec.convert(dict(status), PreviewView)
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step of a test; ``share`` is its part of the whole time, in percent."""
+
+    word: str
+    meaning: str
+    is_ok: bool
+    seconds: float
+    message: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class TestView:
+    """The answer of a test."""
+
+    __test__ = False
+
+    is_ok: bool
+    message: str
+    advice: str
+    seconds: float
+    steps: tuple[StepView, ...]
+
+
+def test_view(status: Mapping[str, Any]) -> TestView:
+    """Return a test of the status of a SinkTest."""
+    steps = status.get("steps", ())
+    total = sum(float(one.get("seconds", 0.0)) for one in steps) or 1.0
+    return TestView(
+        bool(status.get("ok")),
+        str(status.get("message", "")),
+        str(status.get("advice", "")),
+        float(status.get("seconds", 0.0)),
+        tuple(
+            StepView(
+                STEP_WORDS.get(one.get("name", ""), str(one.get("name", ""))),
+                STEP_MEANINGS.get(one.get("name", ""), ""),
+                bool(one.get("ok")),
+                float(one.get("seconds", 0.0)),
+                str(one.get("message", "")),
+                round(100 * float(one.get("seconds", 0.0)) / total, 1),
+            )
+            for one in steps
+        ),
+    )
+
+
+test_view.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test

@@ -1,0 +1,325 @@
+"""The page of one exporter: its sources, sinks, conditions and events. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from relay.control.status.sink_history import HistoryMinute, SinkHistory
+from relay.ui.views.exporter_rows import read_time
+from relay.ui.views.states import ShownCondition, ShownState, state_of
+
+EVENTS_MAX: Final = 50
+_BAR_UNITS: Final = 1000
+_LEAST_UNITS: Final = 6
+"""Width of a part that is not nothing, so that it is seen."""
+PARTS: Final = (
+    ("delivered", "Delivered", "taken by the endpoint"),
+    ("queued", "Waiting", "in the batch, in the queue or on the way"),
+    ("rejected", "Rejected", "refused by the endpoint for good"),
+    ("expired", "Expired", "waited for longer than queue.maxAge"),
+    ("dropped", "Dropped", "given up by the relay"),
+)
+"""Parts of a ledger: their fields, words and meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPart:
+    """One part of a ledger; ``x`` and ``width`` are in thousandths of the bar."""
+
+    field: str
+    word: str
+    meaning: str
+    points: int
+    x: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPicture:
+    """A ledger: what was matched is the sum of its parts."""
+
+    matched: int
+    parts: tuple[LedgerPart, ...]
+
+    @property
+    def is_balanced(self) -> bool:
+        """True if the parts add up; they do but for what happens while they are read."""
+        return self.matched == sum(part.points for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """One source: its selector, series, samples a minute, and share of the samples of all."""
+
+    name: str
+    signal: str
+    selector: str
+    series: int | None
+    samples_per_minute: int | None
+    share: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SinkView:
+    """One sink. Times are wall clock, s; None: never."""
+
+    index: int
+    name: str
+    kind: str
+    endpoint: str
+    profile: str
+    sources: tuple[str, ...]
+    state: ShownState
+    conditions: tuple[ShownCondition, ...]
+    paused: bool
+    ledger: LedgerPicture | None
+    last_success: float | None
+    last_error: str
+    last_error_at: float | None
+    usage: Mapping[str, int]
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """One Event; ``at`` is its last time, wall clock, s."""
+
+    at: float | None
+    is_warning: bool
+    reason: str
+    message: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterDetails:
+    """One exporter."""
+
+    kind: str
+    group: str
+    namespace: str
+    name: str
+    state: ShownState
+    file: str
+    created: float | None
+    generation: int
+    sources: tuple[SourceView, ...]
+    sinks: tuple[SinkView, ...]
+    conditions: tuple[ShownCondition, ...]
+    usage: Mapping[str, int]
+    is_deleting: bool
+
+
+def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:
+    """Return the details of an object of the API, whatever others wrote into its status."""
+    metadata, spec = _mapping(value.get("metadata")), _mapping(value.get("spec"))
+    status = _mapping(value.get("status"))
+    conditions = _conditions(status)
+    usages = {str(one.get("name")): _mapping(one.get("usage")) for one in _list(status, "sources")}
+    total = sum(_number(one, "samplesPerMinute") or 0 for one in usages.values())
+    states = {str(one.get("name")): one for one in _list(status, "sinks")}
+    return ExporterDetails(
+        kind=str(value.get("kind", "")),
+        group=str(value.get("apiVersion", "")).partition("/")[0],
+        namespace=str(metadata.get("namespace", "")),
+        name=str(metadata.get("name", "")),
+        state=state_of(conditions),
+        file=file,
+        created=read_time(metadata.get("creationTimestamp")),
+        generation=_number(metadata, "generation") or 0,
+        sources=tuple(
+            _source(one, usages.get(str(one.get("name")), {}), total)
+            for one in _list(spec, "sources")
+        ),
+        sinks=tuple(
+            _sink(index, one, states.get(str(one.get("name")), {}))
+            for index, one in enumerate(_list(spec, "sinks"))
+        ),
+        conditions=conditions,
+        usage=_numbers(_mapping(status.get("usage"))),
+        is_deleting="deletionTimestamp" in metadata,
+    )
+
+
+def _source(source: Mapping[str, Any], usage: Mapping[str, Any], total: int) -> SourceView:
+    signal = next((name for name in ("metrics", "logs", "traces") if name in source), "metrics")
+    body = _mapping(source.get(signal))
+    selector = body.get("metricsql")
+    if not isinstance(selector, str):
+        rest = body.get("resourceSelectors")
+        selector = "" if rest is None else msgspec.json.encode(rest).decode()
+    samples = _number(usage, "samplesPerMinute")
+    return SourceView(
+        str(source.get("name", "")),
+        signal,
+        selector,
+        _number(usage, "activeSeries"),
+        samples,
+        (float(samples or 0), float(total)),
+    )
+
+
+_KINDS: Final = {
+    "otlp_http": "OTLP over HTTP",
+    "prometheusRemoteWrite": "Prometheus remote write",
+}
+
+
+def _sink(index: int, sink: Mapping[str, Any], status: Mapping[str, Any]) -> SinkView:
+    field = next((name for name in _KINDS if name in sink), "")
+    endpoint = _mapping(sink.get(field))
+    if not field:
+        target = _mapping(sink.get("target"))
+        field = next((name for name in _KINDS if name in target), "prometheusRemoteWrite")
+        endpoint = _mapping(target.get(field))
+    conditions = _conditions(status)
+    error = _mapping(status.get("lastError"))
+    secret = _mapping(_mapping(endpoint.get("authentication")).get("secretRef")).get("name", "")
+    return SinkView(
+        index=index,
+        name=str(sink.get("name", "")),
+        kind=_KINDS.get(field, ""),
+        endpoint=str(endpoint.get("endpoint", "")),
+        profile=str(endpoint.get("profile", "")),
+        sources=tuple(str(one) for one in sink.get("sources") or ()),
+        state=state_of(conditions),
+        conditions=conditions,
+        paused=sink.get("paused") is True,
+        ledger=ledger_picture(_mapping(status["ledger"])) if "ledger" in status else None,
+        last_success=read_time(status.get("lastSuccess")),
+        last_error=str(error.get("message", "")),
+        last_error_at=read_time(error.get("time")),
+        usage=_numbers(_mapping(status.get("usage"))),
+        secret=str(secret),
+    )
+
+
+def ledger_picture(ledger: Mapping[str, Any]) -> LedgerPicture:
+    """Return a ledger as parts of a bar; every part that is not nothing can be seen."""
+    points = {field: max(0, _number(ledger, field) or 0) for field, _, _ in PARTS}
+    total = sum(points.values())
+    widths = {
+        field: max(_LEAST_UNITS, round(_BAR_UNITS * number / total)) if number else 0
+        for field, number in points.items()
+    }
+    excess = sum(widths.values()) - _BAR_UNITS
+    if total:
+        largest = max(widths, key=lambda field: widths[field])
+        widths[largest] -= excess
+    parts, x = [], 0
+    for field, word, meaning in PARTS:
+        parts.append(LedgerPart(field, word, meaning, points[field], x, widths[field]))
+        x += widths[field]
+    return LedgerPicture(_number(ledger, "matched") or 0, tuple(parts))
+
+
+def events_of(listed: Mapping[str, Any], uid: str) -> tuple[EventView, ...]:
+    """Return the Events of one object, the newest first."""
+    found = [
+        EventView(
+            read_time(one.get("lastTimestamp")),
+            one.get("type") == "Warning",
+            str(one.get("reason", "")),
+            str(one.get("message", "")),
+            _number(one, "count") or 1,
+        )
+        for one in _list(listed, "items")
+        if _mapping(one.get("involvedObject")).get("uid") in (uid, None)
+    ]
+    found.sort(key=lambda one: one.at or 0.0, reverse=True)
+    return tuple(found[:EVENTS_MAX])
+
+
+@dataclass(frozen=True, slots=True)
+class SinkChart:
+    """Points a second and mean seconds of a request, by whole minute of the last hour."""
+
+    minutes: tuple[HistoryMinute, ...]
+
+    @property
+    def data(self) -> str:
+        """The columns as JSON: times in s, points a second, seconds of a request or null."""
+        return msgspec.json.encode(
+            [
+                [one.at for one in self.minutes],
+                [round(one.delivered / 60, 3) for one in self.minutes],
+                [
+                    round(one.request_s / one.requests, 4) if one.requests else None
+                    for one in self.minutes
+                ],
+            ]
+        ).decode()
+
+    @property
+    def mean_rate(self) -> float | None:
+        """Points a second over the time that is shown, None without any."""
+        if not self.minutes:
+            return None
+        return sum(one.delivered for one in self.minutes) / (60 * len(self.minutes))
+
+    @property
+    def mean_request_s(self) -> float | None:
+        """Mean duration of a request, s, None without any."""
+        requests = sum(one.requests for one in self.minutes)
+        return sum(one.request_s for one in self.minutes) / requests if requests else None
+
+    @property
+    def line(self) -> str:
+        """Points a second as the points of an SVG line of 600 by 100."""
+        most = max((one.delivered for one in self.minutes), default=0.0)
+        steps = max(1, len(self.minutes) - 1)
+        return " ".join(
+            f"{600 * number / steps:.1f},{98 - (94 * one.delivered / most if most else 0):.1f}"
+            for number, one in enumerate(self.minutes)
+        )
+
+
+def chart_of(history: SinkHistory | None, now: float) -> SinkChart:
+    """Return the chart of a sink; without a history it is empty."""
+    return SinkChart(tuple(history.minutes(now)) if history is not None else ())
+
+
+def kubectl_command(*arguments: str, namespace: str = "") -> str:
+    """Return a command of kubectl, quoted for a shell."""
+    place = ("-n", namespace) if namespace and namespace != "default" else ()
+    return shlex.join(("kubectl", *place, *arguments))
+
+
+def pause_patch(index: int, name: str, *, paused: bool) -> list[dict[str, Any]]:
+    """Return the JSON patch that pauses or resumes a sink, if it is still at its place."""
+    return [
+        {"op": "test", "path": f"/spec/sinks/{index}/name", "value": name},
+        {"op": "add", "path": f"/spec/sinks/{index}/paused", "value": paused},
+    ]
+
+
+def _conditions(status: Mapping[str, Any]) -> tuple[ShownCondition, ...]:
+    found = []
+    for one in _list(status, "conditions"):
+        words = ("type", "status", "reason", "message", "lastTransitionTime")
+        texts = [one.get(word) if isinstance(one.get(word), str) else "" for word in words]
+        found.append(ShownCondition(*map(str, texts)))
+    return tuple(found)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Mapping[str, Any], field: str) -> Sequence[Mapping[str, Any]]:
+    found = value.get(field)
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _number(value: Mapping[str, Any], field: str) -> int | None:
+    found = value.get(field)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _numbers(value: Mapping[str, Any]) -> dict[str, int]:
+    return {name: number for name in value if (number := _number(value, name)) is not None}

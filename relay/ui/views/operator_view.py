@@ -1,0 +1,133 @@
+"""The operator's view: the worst sinks first, projects, and the relay's own health. Pure.
+
+The figures are those of ``/status`` and ``/metrics``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from relay.api.status import StatusSource
+from relay.api.usage_status import project_figures
+from relay.control.reconcile.sink_report import SinkReport
+from relay.telemetry.snapshot import ProjectFigures
+from relay.ui.views.states import Tone
+
+WORST_SINKS: Final = 50
+PROJECTS_MAX: Final = 500
+_STATES: Final[dict[str, tuple[int, str, Tone]]] = {
+    "failing": (0, "Failing", "bad"),
+    "paused": (0, "Credentials refused", "bad"),
+    "behind": (2, "Behind", "warn"),
+    "healthy": (3, "Delivering", "good"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WorstSink:
+    """One sink; times are wall clock, s, ages s."""
+
+    exporter: str
+    sink: str
+    word: str
+    tone: Tone
+    waiting: int
+    lost: int
+    oldest_s: float | None
+    queue_bytes: int
+    error: str
+    last_success: float | None
+    rank: tuple[int, float, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthFigure:
+    """One figure of the relay: ``used`` of ``most`` as a bar, where there is a limit."""
+
+    word: str
+    text: str
+    used: float = 0.0
+    most: float = 0.0
+    is_bad: bool = False
+
+    @property
+    def width(self) -> float:
+        """Width of the bar, in percent."""
+        return round(min(100.0, 100 * self.used / self.most), 1) if self.most else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorView:
+    """Everything that the page shows."""
+
+    version: str
+    started_at: float
+    states: tuple[tuple[str, Tone, int], ...]
+    worst: tuple[WorstSink, ...]
+    sinks: int
+    exporters: int
+    projects: tuple[ProjectFigures, ...]
+    figures: tuple[HealthFigure, ...]
+    requests: tuple[tuple[str, int], ...]
+    refused: tuple[tuple[str, int], ...]
+    faults: tuple[str, ...]
+
+
+def worst_of(report: SinkReport) -> WorstSink:
+    """Return how bad a sink is: its state, then the age of what waits, then how much."""
+    worker, ledger = report.worker, report.ledger
+    order, word, tone = _state_of(report)
+    waiting = ledger.queued + report.open
+    oldest = report.oldest_point_age_s
+    lost = sum(ledger.rejected.values()) + ledger.expired + sum(ledger.dropped.values())
+    error = worker.paused or (worker.last_error.text if worker.last_error else "")
+    return WorstSink(
+        report.exporter,
+        report.sink,
+        word,
+        tone,
+        waiting,
+        lost,
+        oldest,
+        report.queue.bytes,
+        error if order < 3 else "",
+        worker.last_success_at,
+        (order, -(oldest or 0.0), -waiting),
+    )
+
+
+def _state_of(report: SinkReport) -> tuple[int, str, Tone]:
+    worker = report.worker
+    if worker.owner_paused:
+        return 4, "Paused", "idle"
+    if worker.state == "healthy" and worker.last_success_at is None:
+        return 5, "No data yet", "wait"
+    return _STATES[worker.state]
+
+
+def operator_view(
+    facts: StatusSource, version: str, figures: tuple[HealthFigure, ...]
+) -> OperatorView:
+    """Return the view of the relay at one moment."""
+    sinks = sorted(map(worst_of, facts.sinks), key=lambda one: (one.rank, one.exporter, one.sink))
+    counted: dict[tuple[str, Tone], int] = {}
+    for one in sinks:
+        counted[one.word, one.tone] = counted.get((one.word, one.tone), 0) + 1
+    projects = project_figures(facts.usage, facts.exporters, facts.sinks)
+    largest = sorted(projects, key=lambda one: (-one.queue_bytes, -one.series, one.project))
+    return OperatorView(
+        version=version,
+        started_at=facts.started_at,
+        states=tuple((word, tone, number) for (word, tone), number in counted.items()),
+        worst=tuple(sinks[:WORST_SINKS]),
+        sinks=len(sinks),
+        exporters=len(facts.exporters),
+        projects=tuple(largest[:PROJECTS_MAX]),
+        figures=figures,
+        requests=tuple(
+            (str(code), number) for code, number in sorted(facts.ingest.requests.items())
+        ),
+        refused=tuple(sorted((why, one) for why, one in facts.ingest.refused.items() if one)),
+        faults=tuple(fault.text for fault in facts.faults[:WORST_SINKS]),
+    )

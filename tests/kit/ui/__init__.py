@@ -1,0 +1,1 @@
+"""Visit the pages, by HTTP and with a browser."""

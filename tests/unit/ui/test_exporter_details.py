@@ -1,0 +1,170 @@
+"""The page of one exporter, made of what the API has."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.apiserver.merging.json_patch import json_patched
+from relay.control.status.sink_history import HistoryMinute, SinkCounters, SinkHistory
+from relay.ui.views.exporter_details import (
+    SinkChart,
+    chart_of,
+    details_of,
+    events_of,
+    kubectl_command,
+    ledger_picture,
+    pause_patch,
+)
+from tests.kit.apiserver.running import exporter
+from tests.kit.ui.visitor import ready
+
+FIELDS = ("delivered", "rejected", "expired", "dropped", "queued")
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), st.integers(0, 10**15)))
+def test_the_parts_of_a_ledger_fill_the_bar(ledger: dict[str, int]) -> None:
+    total = sum(ledger.values())
+    picture = ledger_picture({**ledger, "matched": total})
+    assert picture.is_balanced
+    assert sum(part.width for part in picture.parts) == (1000 if total else 0)
+    x = 0
+    for part in picture.parts:
+        assert part.x == x
+        assert (part.width > 0) == (part.points > 0)
+        x += part.width
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+STATUS = st.fixed_dictionaries(
+    {},
+    optional={
+        "conditions": JSON | st.lists(st.fixed_dictionaries({"type": JSON, "status": JSON})),
+        "sinks": JSON
+        | st.lists(st.fixed_dictionaries({"name": JSON, "ledger": JSON, "lastError": JSON})),
+        "sources": JSON,
+        "usage": JSON,
+    },
+)
+
+
+@given(STATUS)
+def test_a_status_of_any_shape_is_shown(status: dict[str, Any]) -> None:
+    value = {**exporter("acme", namespace="default"), "status": status}
+    details = details_of(value)
+    assert details.sinks[0].name == "one"
+    assert details.state.word
+
+
+def test_a_sink_has_its_part_of_the_status() -> None:
+    status = ready()
+    status["sinks"] = [
+        {
+            "name": "one",
+            **ready("Failing", "False", "HTTP 401"),
+            "lastSuccess": "2026-11-29T07:00:00Z",
+            "lastError": {"time": "2026-11-29T07:10:00Z", "message": "HTTP 401"},
+            "ledger": {"matched": 3, "delivered": 1, "queued": 2},
+            "usage": {"bytesPerMinute": 9, "x": "y"},
+        }
+    ]
+    status["sources"] = [{"name": "all", "usage": {"activeSeries": 4, "samplesPerMinute": 8}}]
+    details = details_of({**exporter("acme", namespace="default"), "status": status})
+    (sink,) = details.sinks
+    assert (sink.kind, sink.endpoint) == ("OTLP over HTTP", "https://otlp.example")
+    assert (sink.state.word, sink.last_error, sink.usage) == (
+        "Failing",
+        "HTTP 401",
+        {"bytesPerMinute": 9},
+    )
+    assert sink.ledger is not None
+    assert [part.points for part in sink.ledger.parts] == [1, 2, 0, 0, 0]
+    (source,) = details.sources
+    assert (source.selector, source.series, source.share) == ("{}", 4, (8.0, 8.0))
+
+
+def test_sinks_and_sources_of_policies_are_shown() -> None:
+    value = {
+        "apiVersion": "telemetry.miloapis.com/v1alpha1",
+        "kind": "ExportPolicy",
+        "metadata": {"name": "p", "namespace": "default"},
+        "spec": {
+            "sources": [{"name": "s", "logs": {"resourceSelectors": [{"kinds": []}]}}],
+            "sinks": [
+                {
+                    "name": "g",
+                    "sources": ["s"],
+                    "target": {"prometheusRemoteWrite": {"endpoint": "https://prom.example/w"}},
+                }
+            ],
+        },
+    }
+    details = details_of(value)
+    assert details.sinks[0].endpoint == "https://prom.example/w"
+    assert (details.sources[0].signal, details.sources[0].selector) == ("logs", '[{"kinds":[]}]')
+
+
+def test_a_pause_is_refused_where_another_sink_is_at_its_place() -> None:
+    value = exporter("acme")
+    paused = json_patched(value, pause_patch(0, "one", paused=True))
+    assert paused["spec"]["sinks"][0]["paused"] is True
+    assert pause_patch(0, "one", paused=True)[0] == {
+        "op": "test",
+        "path": "/spec/sinks/0/name",
+        "value": "one",
+    }
+
+
+def test_events_are_those_of_the_object_the_newest_first() -> None:
+    def event(uid: str, at: str, reason: str) -> dict[str, Any]:
+        return {
+            "involvedObject": {"uid": uid},
+            "lastTimestamp": at,
+            "reason": reason,
+            "type": "Normal",
+        }
+
+    listed = {
+        "items": [
+            event("a", "2026-11-29T07:00:00Z", "old"),
+            event("b", "2026-11-29T07:01:00Z", "other"),
+            event("a", "2026-11-29T07:02:00Z", "new"),
+            {"involvedObject": 3},
+        ]
+    }
+    assert [one.reason for one in events_of(listed, "a")][:2] == ["new", "old"]
+
+
+def test_commands_are_quoted_for_a_shell() -> None:
+    command = kubectl_command("patch", "exporter", "a b", "-p", "it's", namespace="team")
+    assert shlex.split(command) == [
+        "kubectl",
+        "-n",
+        "team",
+        "patch",
+        "exporter",
+        "a b",
+        "-p",
+        "it's",
+    ]
+    assert kubectl_command("get", "x", namespace="default") == "kubectl get x"
+
+
+def test_a_chart_has_rates_and_means() -> None:
+    chart = SinkChart((HistoryMinute(60.0, 120.0, 4, 2.0), HistoryMinute(120.0, 0.0, 0, 0.0)))
+    assert json.loads(chart.data) == [[60, 120], [2.0, 0.0], [0.5, None]]
+    assert (chart.mean_rate, chart.mean_request_s) == (1.0, 0.5)
+    assert chart.line == "0.0,4.0 600.0,98.0"
+    history = SinkHistory(SinkCounters(0, 0, 0, 0.0), 0.0)
+    assert chart_of(history, 180.0).mean_request_s is None
+    assert chart_of(None, 0.0).line == ""
