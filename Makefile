@@ -38,8 +38,8 @@ LOCKED := $(PIP_INSTALL) --require-hashes
 PYTHON ?=
 
 # Debian packages of the binaries that the tests marked `real` drive.
-REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool etcd curl
-REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter etcd-server curl
+REAL_BINARIES := vmagent prometheus prometheus-node-exporter promtool etcd curl chromium
+REAL_PACKAGES := victoria-metrics prometheus prometheus-node-exporter etcd-server curl chromium
 
 .PHONY: help venv extensions demo test test-fast peers chaos lint bench build wheels test-newest test-lowest schema deployments lock clean
 

@@ -27,7 +27,7 @@ from relay.runtime.quantity import parse_bytes
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = sorted((ROOT / "config/kubernetes").glob("*.yaml"))
-REAL_PACKAGES = "victoria-metrics prometheus prometheus-node-exporter etcd-server curl"
+REAL_PACKAGES = "victoria-metrics prometheus prometheus-node-exporter etcd-server curl chromium"
 
 DISTRIBUTIONS = {
     "cramjam": "cramjam",
