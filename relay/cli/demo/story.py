@@ -43,6 +43,7 @@ The relay's own API, where customers write Exporters:
 
   {url}/projects/CUSTOMER
   {http_url}/projects/CUSTOMER, the same without TLS
+  {http_url}/ui/, in a browser: paste the token of a customer
 
 {users}
 
