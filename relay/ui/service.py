@@ -50,6 +50,8 @@ class UiService:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; never raise for what a client sends."""
         path = request.path
+        if path == "/" and _is_of_browser(request):
+            return redirect(f"{ROOT}/")
         if path != ROOT and not path.startswith(f"{ROOT}/"):
             return await self._api.handle(request)
         if path.startswith(PREFIX):
@@ -137,3 +139,9 @@ class UiService:
         template = "problem_part.html" if is_part else "problem.html"
         text = rendering.text(template, {"code": code, "message": message})
         return rendering.answer(text, status=code)
+
+
+def _is_of_browser(request: web.BaseRequest) -> bool:
+    """Return True for the address line of a browser: kubectl asks for JSON, with a token."""
+    is_page = "text/html" in request.headers.get("Accept", "")
+    return is_page and request.method == "GET" and "Authorization" not in request.headers

@@ -143,6 +143,9 @@ async def test_static_files_are_kept_for_good(tmp_path: Path) -> None:
 async def test_the_api_is_where_it_was(tmp_path: Path) -> None:
     async with local_pages(tmp_path) as pages, pages.visitor() as visitor, pages.api() as admin:
         assert (await visitor.get("/healthz")).text == "ok"
+        assert (await visitor.get("/", Accept="text/html,*/*")).location == "/ui/"
+        assert (await visitor.get("/", Accept="application/json")).status == 401
+        assert (await visitor.get("/", Accept="text/html", Authorization="Bearer x")).status == 401
         assert (await visitor.get("/api/v1/namespaces")).status == 401
         assert (await admin.ask("GET", "/api/v1/namespaces"))[0] == 200
 

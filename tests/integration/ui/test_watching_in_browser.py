@@ -194,6 +194,28 @@ async def test_a_page_can_be_read_without_scripts(tmp_path: Path) -> None:
         await context.close()
 
 
+async def test_violations_would_be_found(tmp_path: Path) -> None:
+    """What the other tests find nothing of is found where it is."""
+    async with (
+        platform(tmp_path) as found,
+        browser() as chromium,
+        person(chromium, found.url, EDITOR) as user,
+    ):
+        await user.page.evaluate(
+            """() => {
+            const field = document.createElement("input");
+            const wide = document.createElement("div");
+            wide.textContent = "x".repeat(500);
+            wide.className = "number";
+            document.querySelector("main").append(field, wide);
+            }"""
+        )
+        assert any("label" in one for one in await user.violations())
+        assert await user.overflow() != []
+        await user.page.evaluate("() => document.body.setAttribute('style', 'color: red')")
+        assert any("style" in one for one in user.complaints)
+
+
 async def test_what_moves_may_be_still(tmp_path: Path) -> None:
     async with (
         platform(tmp_path) as found,

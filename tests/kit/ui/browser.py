@@ -114,10 +114,15 @@ class BrowserUser:
         """Return elements that make the page scroll sideways at a width of 360 px."""
         await self.look("light", 360)
         found: list[str] = await self.page.evaluate(
-            """() => document.documentElement.scrollWidth <= innerWidth ? [] :
-            [...document.querySelectorAll("body *")]
-              .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
-              .map((one) => one.outerHTML.slice(0, 200))"""
+            """() => {
+              const width = document.documentElement.scrollWidth;
+              if (width <= innerWidth) return [];
+              const wide = [...document.querySelectorAll("body *")].filter((one) =>
+                one.getBoundingClientRect().right > innerWidth + 1
+                || (one.scrollWidth > one.clientWidth + 1
+                    && getComputedStyle(one).overflowX === "visible"));
+              return [`${width} px wide`, ...wide.map((one) => one.outerHTML.slice(0, 200))];
+            }"""
         )
         return found
 
