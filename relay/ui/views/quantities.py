@@ -51,8 +51,10 @@ def duration(seconds: float | None) -> str:
     """Return a duration in its two largest units: ``42 s``, ``3 min 5 s``, ``2 h``."""
     if seconds is None:
         return NOTHING
+    if seconds < 0.0005:
+        return "< 1 ms" if seconds > 0 else "0 s"
     if seconds < 1:
-        return f"{round(seconds * 1000)} ms" if seconds > 0 else "0 s"
+        return f"{round(seconds * 1000)} ms"
     left = round(seconds)
     parts = []
     for size, name in _UNITS:

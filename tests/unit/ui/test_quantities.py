@@ -29,8 +29,8 @@ def test_rates(value: float | None, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(None, "–"), (0, "0 s"), (0.25, "250 ms"), (42, "42 s"), (185, "3 min 5 s"), (7200, "2 h"),
-     (7205, "2 h"), (90_000, "1 d 1 h"), (59.6, "1 min")],
+    [(None, "–"), (0, "0 s"), (0.0001, "< 1 ms"), (0.25, "250 ms"), (42, "42 s"),
+     (185, "3 min 5 s"), (7200, "2 h"), (7205, "2 h"), (90_000, "1 d 1 h"), (59.6, "1 min")],
 )  # fmt: skip
 def test_durations(seconds: float | None, shown: str) -> None:
     assert quantities.duration(seconds) == shown
