@@ -11,8 +11,6 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-Billing = Literal["series", "metrics", "points", ""]
-
 
 @dataclass(frozen=True, slots=True)
 class Backend:

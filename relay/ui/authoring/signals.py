@@ -12,7 +12,6 @@ class SignalRow:
 
     field: str
     word: str
-    unit: str
     selector: str
     selector_label: str
     placeholder: str
@@ -22,7 +21,6 @@ SIGNALS: Final = (
     SignalRow(
         "metrics",
         "Metrics",
-        "series",
         "metricsql",
         "Which metrics",
         'http_requests_total{code=~"5.."}',

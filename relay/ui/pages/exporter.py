@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +28,7 @@ from relay.ui.visit import PageProblemError, Route, Visit
 _TEMPLATE: Final = "exporter.html"
 JSON_PATCH: Final = "application/json-patch+json"
 _POLICY: Final = "ExportPolicy"
+_COMMANDS_MAX: Final = 5
 
 
 async def show_exporter(visit: Visit) -> web.StreamResponse:
@@ -104,6 +105,7 @@ async def _values(visit: Visit, path: str) -> dict[str, Any]:
                     namespace=details.namespace,
                 ),
             ),
+            *pause_commands(details),
         ],
         "may_change": visit.may_edit and not file and details.kind != _POLICY,
         "live": visit.url(
@@ -160,11 +162,15 @@ def find_sink(details: ExporterDetails, name: str) -> SinkView:
     raise PageProblemError(404, f'The exporter has no sink "{name}".')
 
 
-def pause_command(details: ExporterDetails, sink: SinkView) -> str:
-    """Return the command that pauses, or resumes, a sink."""
-    patch = msgspec.json.encode(pause_patch(sink.index, sink.name, paused=not sink.paused)[1:])
-    given = ("patch", "exporter", details.name, "--type=json", "-p", patch.decode())
-    return kubectl_command(*given, namespace=details.namespace)
+def pause_commands(details: ExporterDetails) -> Iterator[tuple[str, str]]:
+    """Yield the commands that pause, or resume, the first sinks of an Exporter."""
+    if details.kind == _POLICY:
+        return
+    for sink in details.sinks[:_COMMANDS_MAX]:
+        patch = msgspec.json.encode(pause_patch(sink.index, sink.name, paused=not sink.paused))
+        given = ("patch", "exporter", details.name, "--type=json", "-p", patch.decode())
+        word = "Resume" if sink.paused else "Pause"
+        yield f"{word} {sink.name}", kubectl_command(*given, namespace=details.namespace)
 
 
 async def ask_to_delete(visit: Visit) -> web.StreamResponse:

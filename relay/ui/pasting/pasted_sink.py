@@ -11,7 +11,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from relay.ui.authoring.backends import backend_of_url
-from relay.ui.authoring.controls import SINK_KINDS
 
 SECRET_HEADER: Final = re.compile(r"(?i)(auth|key|token|secret|password|credential|team)")
 """Headers whose value is taken for a credential."""
@@ -144,8 +143,3 @@ def take_tls(pasted: PastedSink, tls: object) -> None:
             pasted.note(f"tls {key}: certificates come from a Secret: see tls in the reference")
     if made:
         pasted.endpoint["tls"] = made
-
-
-def is_sink_kind(kind: str) -> bool:
-    """Return True for a kind of sink that there is."""
-    return any(row.field == kind for row in SINK_KINDS)

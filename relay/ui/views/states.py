@@ -49,7 +49,6 @@ FILTERS: Final = (
     ("delivering", "Delivering"),
 )
 """Keys of states and their words, what wants attention first."""
-_RANKS: Final = {key: rank for rank, (key, _) in enumerate(FILTERS)}
 
 
 def state_of(conditions: Sequence[ShownCondition]) -> ShownState:
@@ -75,8 +74,3 @@ def state_of(conditions: Sequence[ShownCondition]) -> ShownState:
     if accepted is not None and accepted.reason == "LimitExceeded":
         return ShownState(key, word, "warn" if tone == "good" else tone, accepted.message)
     return ShownState(key, word, tone, delivering.message)
-
-
-def rank(state: ShownState) -> int:
-    """Return the place of a state in :data:`FILTERS`."""
-    return _RANKS[state.key]
