@@ -1,8 +1,9 @@
 """OpenID Connect's authorization code flow with PKCE (RFC 6749 section 4.1, RFC 7636).
 
-The relay is a public client: what proves that the code is its own is the verifier, which never
-leaves the server. Verifier, state and nonce are kept under a cookie of this login alone, for ten
-minutes. That cookie is SameSite=Lax: the issuer sends the browser back from another site.
+The relay is a public client: what proves that the code is its own is the verifier. State, nonce
+and verifier are in a cookie of this login alone, encrypted and signed with a key that only this
+process has, for ten minutes: nothing is kept of a login that has begun, so that no number of others
+pushes it out. The cookie is SameSite=Lax: the issuer sends the browser back from another site.
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
+import msgspec
 from aiohttp import web
+from cryptography.fernet import Fernet, InvalidToken
 
 from relay.apiserver.access.principals import Principal
 from relay.apiserver.access.tokens import UserAuthentication
 from relay.ui.rendering import redirect
 from relay.ui.visit import PageProblemError
 
-LOGIN_S: Final = 600.0
-LOGINS_MAX: Final = 1000
+LOGIN_S: Final = 600
+WANTED_CHARS_MAX: Final = 1000
+"""Longest address that a login comes back to: browsers keep cookies of 4,096 bytes."""
 CALLBACK: Final = "/ui/oidc/callback"
 _SCOPE: Final = "openid profile email"
 _ANSWER_BYTES_MAX: Final = 256 * 1024
@@ -36,15 +38,16 @@ _ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint")
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
+class _Begun(msgspec.Struct, frozen=True, array_like=True):
     """A login that has begun: what only this relay and the issuer's answer may know."""
 
     state: str
     verifier: str
     nonce: str
     wanted: str
-    until: float
+
+
+_decoder: Final = msgspec.json.Decoder(_Begun)
 
 
 class OidcCodeFlow:
@@ -61,7 +64,7 @@ class OidcCodeFlow:
         self._client_id = client_id
         self._authentication = authentication
         self._clock = clock
-        self._begun: OrderedDict[str, _Begun] = OrderedDict()
+        self._key = Fernet(Fernet.generate_key())
         self._endpoints: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
@@ -70,11 +73,8 @@ class OidcCodeFlow:
     async def start(self, request: web.BaseRequest, wanted: str) -> web.Response:
         """Lead to the issuer; raise PageProblemError where it cannot be asked."""
         endpoints = await self._discovered()
-        cookie, state, verifier, nonce = (secrets.token_urlsafe(32) for _ in range(4))
-        begun = _Begun(state, verifier, nonce, wanted, self._clock() + LOGIN_S)
-        self._begun[_digest(cookie)] = begun
-        while len(self._begun) > LOGINS_MAX:
-            self._begun.popitem(last=False)
+        state, verifier, nonce = (secrets.token_urlsafe(32) for _ in range(3))
+        begun = _Begun(state, verifier, nonce, wanted if len(wanted) <= WANTED_CHARS_MAX else "")
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
         query = {
             "response_type": "code",
@@ -89,7 +89,7 @@ class OidcCodeFlow:
         address = endpoints["authorization_endpoint"]
         joint = "&" if "?" in address else "?"
         response = redirect(f"{address}{joint}{urlencode(query)}")
-        response.headers.add("Set-Cookie", _cookie(request, cookie, int(LOGIN_S)))
+        response.headers.add("Set-Cookie", _cookie(request, self._sealed(begun), LOGIN_S))
         return response
 
     async def finish(self, request: web.BaseRequest) -> tuple[Principal, str]:
@@ -98,8 +98,8 @@ class OidcCodeFlow:
         Raises PageProblemError for an answer to no login of this browser, or that is refused.
         """
         query = request.rel_url.query
-        begun = self._begun.pop(_digest(request.cookies.get(_cookie_name(request), "")), None)
-        if begun is None or begun.until <= self._clock():
+        begun = self._opened(request.cookies.get(_cookie_name(request), ""))
+        if begun is None:
             raise PageProblemError(400, "This login is over or was begun elsewhere: sign in again.")
         if not hmac.compare_digest(begun.state.encode(), query.get("state", "").encode()):
             raise PageProblemError(400, "The issuer's answer is to another login: sign in again.")
@@ -112,6 +112,22 @@ class OidcCodeFlow:
             message = "The issuer knows you, but its token gives you no project and role here."
             raise PageProblemError(403, message)
         return user, begun.wanted
+
+    def end(self, request: web.BaseRequest, response: web.Response) -> None:
+        """Make the browser forget its login at the issuer: it is over."""
+        response.headers.add("Set-Cookie", _cookie(request, "", 0))
+
+    def _sealed(self, begun: _Begun) -> str:
+        content = msgspec.json.encode(begun)
+        return self._key.encrypt_at_time(content, int(self._clock())).decode()
+
+    def _opened(self, cookie: str) -> _Begun | None:
+        """Return the login of a cookie of ours that is not too old, None for any other."""
+        try:
+            content = self._key.decrypt_at_time(cookie, LOGIN_S, int(self._clock()))
+        except (InvalidToken, ValueError):
+            return None  # ValueError: text that is no ASCII
+        return _decoder.decode(content)
 
     async def _tokens(
         self, request: web.BaseRequest, code: str, verifier: str
@@ -219,7 +235,3 @@ def _cookie(request: web.BaseRequest, value: str, age_s: int) -> str:
     secure = "; Secure" if request.secure else ""
     name = _cookie_name(request)
     return f"{name}={value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}"
-
-
-def _digest(cookie: str) -> str:
-    return hashlib.sha256(cookie.encode()).hexdigest()

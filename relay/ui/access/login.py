@@ -36,6 +36,10 @@ class CodeFlow(Protocol):
         """Return the user that the issuer has sent back, and the page that was wanted."""
         ...
 
+    def end(self, request: web.BaseRequest, response: web.Response) -> None:
+        """Make the browser forget its login at the issuer."""
+        ...
+
 
 class LoginPages:
     """The pages of login and logout; ``code_flow`` is None without an issuer."""
@@ -92,7 +96,9 @@ class LoginPages:
                 return await self._code_flow.start(request, wanted)
             case ("GET", ("oidc", "callback")) if self._code_flow is not None:
                 user, wanted = await self._code_flow.finish(request)
-                return await self._begin_after_redirect(request, user, wanted)
+                response = await self._begin_after_redirect(request, user, own_page(wanted))
+                self._code_flow.end(request, response)
+                return response
         raise PageProblemError(404, "There is no such page.")
 
     def _form(self, wanted: str, problem: str = "") -> web.Response:

@@ -12,9 +12,12 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from relay.apiserver.access.oidc import OidcAuthentication, key_source
 from relay.config.settings.api import OidcSettings
+from relay.ui.access.code_flow import CALLBACK, LOGIN_S, WANTED_CHARS_MAX, OidcCodeFlow
+from relay.ui.visit import PageProblemError
 from tests.kit.apiserver.issuer import AUDIENCE, Issuer
 from tests.kit.http.loopback_server import LoopbackServer
 from tests.kit.ui.visitor import LocalPages, PageAnswer, Visitor, local_pages
@@ -107,7 +110,10 @@ async def test_a_login_at_the_issuer(tmp_path: Path) -> None:
         done = await visitor.get(back)
         assert done.status == 200
         assert f'content="0; url={wanted}"' in done.text
-        assert "SameSite=Strict" in done.headers["Set-Cookie"]
+        session, over = done.headers.getall("Set-Cookie")
+        assert "SameSite=Strict" in session
+        assert over.startswith("__Host-relay-login=; ")
+        assert "Max-Age=0" in over
         page = await visitor.get(wanted)
         assert page.status == 200
         assert "<bdi>ann</bdi>, admin" in page.text
@@ -175,3 +181,59 @@ async def test_without_a_client_there_is_no_such_login(tmp_path: Path) -> None:
     async with local_pages(tmp_path) as pages, pages.visitor() as visitor:
         assert (await visitor.get("/ui/oidc/start")).status == 404
         assert "organisation" not in (await visitor.get("/ui/login")).text
+
+
+class BegunLogin:
+    """A login of one browser over plain HTTP, begun at ``flow``."""
+
+    def __init__(self, response: web.Response) -> None:
+        self.location = response.headers["Location"]
+        self.cookie = response.headers["Set-Cookie"].partition(";")[0]
+
+    def back(self, address: str, cookie: str = "") -> web.Request:
+        """The request by which the browser comes back."""
+        path = address[address.index(CALLBACK) :]
+        headers = {"Cookie": cookie or self.cookie, "Host": "relay.example"}
+        return make_mocked_request("GET", path, headers=headers)
+
+
+async def login_of(flow: OidcCodeFlow, wanted: str = "/ui/") -> BegunLogin:
+    """A login that begins."""
+    request = make_mocked_request("GET", "/ui/oidc/start", headers={"Host": "relay.example"})
+    return BegunLogin(await flow.start(request, wanted))
+
+
+async def test_no_number_of_other_logins_pushes_one_out(tmp_path: Path) -> None:
+    async with IssuerServer() as server:
+        keys = tmp_path / "jwks.json"
+        keys.write_bytes(server.issuer.keys)
+        oidc = OidcSettings(server.origin, AUDIENCE, jwks_file=keys, client_id=CLIENT)
+        authentication = OidcAuthentication(oidc, key_source(oidc, time.monotonic), time.time)
+        now = time.time()
+        flow = OidcCodeFlow(server.origin, CLIENT, authentication, lambda: now)
+        first = await login_of(flow, "/ui/projects/acme/exporters")
+        others = [await login_of(flow) for _ in range(1200)]
+        assert len({one.cookie for one in others}) == 1200
+        now += LOGIN_S - 1
+        user, wanted = await flow.finish(first.back(server.authorize(first.location)))
+        assert (user.user, wanted) == ("ann", "/ui/projects/acme/exporters")
+
+        long = await login_of(flow, "/ui/" + "x" * WANTED_CHARS_MAX)
+        assert len(long.cookie) < 4000
+        assert (await flow.finish(long.back(server.authorize(long.location))))[1] == ""
+        longest = "/ui/" + "x" * (WANTED_CHARS_MAX - 4)
+        assert len((await login_of(flow, longest)).cookie) < 4000
+
+        late = await login_of(flow)
+        back = server.authorize(late.location)
+        name, _, value = late.cookie.partition("=")
+        stranger = OidcCodeFlow(server.origin, CLIENT, authentication, lambda: now)
+        for cookie in ("", "gAAAA", value[:-4], value[:50] + "A" + value[51:], "x\u00e9"):
+            with pytest.raises(PageProblemError, match="sign in again"):
+                await flow.finish(late.back(back, f"{name}={cookie}"))
+        with pytest.raises(PageProblemError, match="sign in again"):
+            await stranger.finish(late.back(back))
+        now += LOGIN_S + 1
+        with pytest.raises(PageProblemError, match="This login is over"):
+            await flow.finish(late.back(back))
+        assert len(server.token_requests) == 2

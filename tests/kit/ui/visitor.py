@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import yaml
+from multidict import CIMultiDictProxy
 
 from relay.apiserver.access.tokens import UserAuthentication, read_tokens
 from relay.apiserver.http.reads import ComputedStatus, nothing_computed
@@ -29,7 +30,7 @@ class PageAnswer:
 
     status: int
     text: str
-    headers: Mapping[str, str]
+    headers: CIMultiDictProxy[str]
 
     @property
     def location(self) -> str:
