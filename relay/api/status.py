@@ -211,7 +211,7 @@ def _sink_figures(report: SinkReport, now: float) -> SinkFigures:
         queued_points=ledger.queued + report.open,
         queue_bytes=report.queue.bytes,
         queue_bytes_max=report.queue.bytes_max,
-        oldest_point_age_s=_oldest_age_s(report, now),
+        oldest_point_age_s=report.oldest_age_s(now),
         memory_bytes=report.queue.memory_bytes,
         stored_bytes=report.queue.stored_bytes,
         full_in_s=math.inf if forecast.full_in_s is None else forecast.full_in_s,
@@ -470,7 +470,7 @@ def _sink(report: SinkReport, now: float) -> dict[str, Any]:
             "maxBytes": report.queue.bytes_max,
             "memoryBytes": report.queue.memory_bytes,
             "storedBytes": report.queue.stored_bytes,
-            "oldestPointAgeSeconds": round(_oldest_age_s(report, now), 3),
+            "oldestPointAgeSeconds": round(report.oldest_age_s(now), 3),
             "secondsUntilFull": None if full_in_s is None else round(full_in_s, 1),
         },
         "stalledSeconds": round(worker.forecast.stalled_s, 1),
@@ -487,12 +487,6 @@ def _sink(report: SinkReport, now: float) -> dict[str, Any]:
         "paused": worker.paused or None,
         "pausedByOwner": worker.owner_paused,
     }
-
-
-def _oldest_age_s(report: SinkReport, now: float) -> float:
-    """Return the age of the oldest point queued or in an open batch in s; 0 if there is none."""
-    opened = report.open_since
-    return max(report.oldest_point_age_s or 0.0, now - opened if opened else 0.0)
 
 
 def _remark(remark: LastEvent | None) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from relay.apiserver.access.oidc import OidcAuthentication, key_source
 from relay.apiserver.access.token_file import TokenFile
 from relay.apiserver.access.tokens import NoAuthentication, UserAuthentication
 from relay.apiserver.actions.build import make_actions, make_tap
+from relay.apiserver.actions.histories import HistoryAnswers
 from relay.apiserver.file_follower import FileFollower
 from relay.apiserver.http.changes import Changer
 from relay.apiserver.http.reads import ComputedStatus
@@ -37,6 +38,8 @@ from relay.config.settings.settings import Settings
 from relay.control.cluster.relays import RELEASE_MARGIN_S
 from relay.control.replicas.peer_access import PeerAccess
 from relay.control.status.board import StatusBoard
+from relay.control.status.history_recorder import HistoryRecorder
+from relay.control.status.sink_history import SinkHistories
 from relay.control.tools import ExporterTools
 from relay.runtime.errors import ConfigError, Fault
 from relay.telemetry.snapshot import ApiFigures
@@ -65,11 +68,13 @@ class OwnApi:
         self._server = ApiServer(settings, tenancy=tenancy)
         objects = self._server.objects
         self._statuses = ObjectStatuses(objects, self._changer)
+        self.histories: Final = SinkHistories()
         hooks = ApiHooks(
             allows_request=refuse_foreign_pages if is_open else allow_every_request,
             actions=make_actions(objects, tools),
             computed=self._statuses.computed,
             tap=make_tap(objects, tools),
+            history=HistoryAnswers(self.histories, time.time),
         )
         self._server.use(hooks)
         mark = secrets.token_hex(4)
@@ -77,7 +82,7 @@ class OwnApi:
         self.source: Final = ApiResources(objects)
         self._tokens: TokenFile | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._beside: Callable[[StatusBoard], Coroutine[Any, Any, None]] | None = None
+        self._closing: Callable[[], None] = lambda: None
 
     @property
     def objects(self) -> ServedObjects:
@@ -89,15 +94,13 @@ class OwnApi:
         """Function that returns the parts of an object's status that are as of now."""
         return self._statuses.computed
 
-    def mount(
-        self, front: Front, beside: Callable[[StatusBoard], Coroutine[Any, Any, None]]
-    ) -> None:
-        """Let ``front`` see every request first, and run ``beside`` while statuses are followed.
+    def mount(self, front: Front, close: Callable[[], None]) -> None:
+        """Let ``front`` see every request first; ``close`` is called before requests are ended.
 
-        Before :meth:`start`. ``beside`` is cancelled before requests are ended.
+        Before :meth:`start`.
         """
         self._server.front = front
-        self._beside = beside
+        self._closing = close
 
     def _changer(self) -> Changer:
         return self._server.service.changer
@@ -152,8 +155,7 @@ class OwnApi:
         self._run(self._others.run())
         self._run(self._statuses.run())
         self._run(follower.run())
-        if self._beside is not None:
-            self._run(self._beside(board))
+        self._run(HistoryRecorder(board, self.histories, time.time).run())
         self._run(
             ObjectFinalizers(
                 self.source, self._changer, held_by_all(held, self._others), self._release_s
@@ -162,6 +164,7 @@ class OwnApi:
 
     async def stop(self) -> None:
         """End all requests, and close the database."""
+        self._closing()
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()

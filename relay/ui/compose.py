@@ -15,7 +15,6 @@ from relay.apiserver.http.service import ApiService
 from relay.apiserver.store.served_objects import ServedObjects
 from relay.config.settings.api import OidcSettings
 from relay.config.settings.settings import Settings
-from relay.control.status.board import StatusBoard
 from relay.control.status.sink_history import SinkHistories
 from relay.control.tools import ExporterTools
 from relay.receiver.http.listener import Handler
@@ -24,7 +23,6 @@ from relay.ui.access.login import LoginPages
 from relay.ui.access.sessions import Sessions
 from relay.ui.live import LiveStreams, RowCache
 from relay.ui.pages import complete, exporter, exporters, operator, secrets, streams, tools, write
-from relay.ui.recorder import HistoryRecorder
 from relay.ui.rendering import Rendering
 from relay.ui.service import UiService
 from relay.ui.static_files import StaticFiles
@@ -45,12 +43,16 @@ ROUTES: Final = (
 
 
 class Pages:
-    """The parts of the pages of one API; ``sessions`` is the file of sessions."""
+    """The parts of the pages of one API; ``sessions`` is the file of sessions.
+
+    The pages call the API; only the list reads statuses (``computed``) and ``histories`` without.
+    """
 
     def __init__(
         self,
         objects: ServedObjects,
         computed: ComputedStatus,
+        histories: SinkHistories,
         sessions: Path,
         *,
         tenancy: bool,
@@ -62,10 +64,10 @@ class Pages:
         self._oidc = oidc
         self._objects = objects
         self._computed = computed
+        self._histories = histories
         self._sessions = sessions
         self._tenancy = tenancy
         self._clock = clock
-        self.histories: Final = SinkHistories()
         self.live: Final = LiveStreams(clock)
 
     def front(self, service: ApiService, authentication: UserAuthentication) -> Handler:
@@ -79,7 +81,7 @@ class Pages:
             rendering=rendering,
             objects=self._objects,
             computed=self._computed,
-            histories=self.histories,
+            histories=self._histories,
             summaries=Summaries(self._objects),
             live=self.live,
             rows=RowCache(),
@@ -90,13 +92,6 @@ class Pages:
             clock=self._clock,
         )
         return UiService(service, shared, login, static, ROUTES).handle
-
-    async def run(self, board: StatusBoard) -> None:
-        """Note what sinks do, until cancelled; then every stream ends."""
-        try:
-            await HistoryRecorder(board, self.histories, self._clock).run()
-        finally:
-            self.live.close()
 
     def _code_flow(self, authentication: UserAuthentication) -> OidcCodeFlow | None:
         """Return the logins at the issuer, None without a client ID of the pages."""
@@ -126,10 +121,11 @@ def make_served_api(settings: Settings, tools: ExporterTools, look: Look) -> Own
     pages = Pages(
         api.objects,
         api.computed,
+        api.histories,
         settings.api.path.parent / SESSIONS_FILE,
         tenancy=settings.tenancy is not None,
         look=look,
         oidc=settings.api.authentication.oidc,
     )
-    api.mount(pages.front, pages.run)
+    api.mount(pages.front, pages.live.close)
     return api

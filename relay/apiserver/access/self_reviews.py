@@ -127,15 +127,21 @@ def _rules(kind: ResourceKind, principal: Principal, kinds: Kinds, spec: JsonObj
 
 def _resource_rules(principal: Principal, kinds: Kinds) -> Iterator[JsonObject]:
     for kind in kinds:
-        for subresource in ("", "status") if kind.has_status else ("",):
+        for subresource in kind.subresources:
             verbs = [
                 verb
-                for verb in (("get", "patch", "update") if subresource else kind.verbs)
+                for verb in _verbs_of(kind, subresource)
                 if _may(principal, verb, kind, subresource)
             ]
             if verbs:
                 name = f"{kind.plural}/{subresource}" if subresource else kind.plural
                 yield {"verbs": verbs, "apiGroups": [kind.group], "resources": [name]}
+
+
+def _verbs_of(kind: ResourceKind, subresource: str) -> tuple[str, ...]:
+    if not subresource:
+        return kind.verbs
+    return ("get", "patch", "update") if subresource == "status" else ("get",)
 
 
 def _may(principal: Principal, verb: str, kind: ResourceKind, subresource: str) -> bool:

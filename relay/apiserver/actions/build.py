@@ -1,4 +1,4 @@
-"""Make the answers of kinds that can only be created, and of taps, of the relay's tools."""
+"""Make the answers of kinds that can only be created, and of subresources that are computed."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from relay import __version__
 from relay.apiserver.merging.managed_fields import JsonObject
-from relay.apiserver.objects.kinds import TAP, ResourceKind
+from relay.apiserver.objects.kinds import ResourceKind
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _STATUS_VERBS: Final = ["get", "patch", "update"]
@@ -90,13 +90,13 @@ def _resources(group: str, version: str, kinds: Kinds) -> JsonObject:
                     "verbs": _STATUS_VERBS,
                 }
             )
-        if kind.has_tap:
+        for name, answer in kind.read_only:
             resources.append(
                 {
-                    "name": f"{kind.plural}/{TAP}",
+                    "name": f"{kind.plural}/{name}",
                     "singularName": "",
                     "namespaced": kind.namespaced,
-                    "kind": kind.kind,
+                    "kind": answer,
                     "verbs": ["get"],
                 }
             )
@@ -145,7 +145,7 @@ def _aggregated_resource(kind: ResourceKind) -> JsonObject:
         made["subresources"] = [
             {"subresource": "status", "responseKind": gvk, "verbs": _STATUS_VERBS}
         ]
-    if kind.has_tap:
-        tap = {"subresource": TAP, "responseKind": gvk, "verbs": ["get"]}
-        made["subresources"] = [*made.get("subresources", ()), tap]
+    for name, answer in kind.read_only:
+        one = {"subresource": name, "responseKind": {**gvk, "kind": answer}, "verbs": ["get"]}
+        made["subresources"] = [*made.get("subresources", ()), one]
     return made

@@ -22,7 +22,7 @@ from relay.apiserver.http.discovery import Kinds, groups
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.merging.value_types import REF_PREFIX, Node
 from relay.apiserver.objects.failures import no_such_resource
-from relay.apiserver.objects.kinds import META, TAP, ResourceKind
+from relay.apiserver.objects.kinds import HISTORY, META, TAP, ResourceKind
 from relay.apiserver.objects.openapi_protobuf import ACCEPTED, MEDIA_TYPE, openapi_protobuf
 from relay.apiserver.objects.writes import (
     APPLY_PATCH,
@@ -244,6 +244,8 @@ def _roots(kinds: list[ResourceKind]) -> Iterator[str]:
         yield kind.definition
         if not kind.is_action:
             yield f"{kind.definition}List"
+        if kind.has_history:
+            yield f"{kind.definition}History"
 
 
 def _collect(name: str, definitions: dict[str, Node], found: dict[str, Node]) -> None:
@@ -278,6 +280,8 @@ def _paths(kind: ResourceKind) -> dict[str, Any]:
         found[f"{kind.path}/{kind.plural}"] = {"get": _operation(kind, "get", "list", many=True)}
     if kind.has_tap:
         found[f"{one}/{TAP}"] = {"get": _tap_operation(kind)}
+    if kind.has_history:
+        found[f"{one}/{HISTORY}"] = {"get": _history_operation(kind)}
     found[many] = {
         "get": _operation(kind, "get", "list", many=True),
         "post": _operation(kind, "post", "post"),
@@ -345,6 +349,14 @@ def _tap_operation(kind: ResourceKind) -> JsonObject:
     content = {LINES: {"schema": {"type": "string"}}}
     made["responses"] = {"200": {"description": "OK", "content": content}}
     made["x-kubernetes-action"] = "connect"
+    return made
+
+
+def _history_operation(kind: ResourceKind) -> JsonObject:
+    made = _operation(kind, "get", "get", suffix="History")
+    content = {_JSON: {"schema": {"$ref": f"{REF_PREFIX}{kind.definition}History"}}}
+    made["responses"] = {"200": {"description": "OK", "content": content}}
+    made["x-kubernetes-group-version-kind"]["kind"] = f"{kind.kind}History"
     return made
 
 

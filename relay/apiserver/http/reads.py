@@ -30,7 +30,7 @@ from relay.apiserver.objects.failures import (
     not_found,
     version_too_large,
 )
-from relay.apiserver.objects.kinds import ResourceKind
+from relay.apiserver.objects.kinds import HISTORY, ResourceKind
 from relay.apiserver.objects.object_bytes import metadata_of, status_of, with_status
 from relay.apiserver.objects.selectors import (
     FieldQuery,
@@ -68,6 +68,10 @@ ComputedStatus = Callable[[ResourceKind, StoredObject], bytes | None]
 
 None: it is shown as it is stored. What is computed never changes a version.
 """
+
+
+History = Callable[[ResourceKind, StoredObject], JsonObject]
+"""Returns the answer of an object's subresource ``history``."""
 
 
 def nothing_computed(kind: ResourceKind, one: StoredObject) -> bytes | None:
@@ -259,11 +263,13 @@ class Reader:
         clock: Clock,
         usage: Usage,
         computed: ComputedStatus = nothing_computed,
+        history: History | None = None,
     ) -> None:
         self._objects = objects
         self._clock = clock
         self._usage = usage
         self._computed = computed
+        self._history = history
 
     def __repr__(self) -> str:
         return f"<Reader of {self._objects!r}>"
@@ -278,7 +284,7 @@ class Reader:
         *,
         with_values: bool = False,
     ) -> web.Response:
-        """Answer with one object; raise ApiRefusalError where there is none.
+        """Answer with one object, or its history; raise ApiRefusalError where there is none.
 
         Of all projects at once, the one that has it is meant.
         """
@@ -293,6 +299,9 @@ class Reader:
             named = ", ".join(one.project for one in found[:_PROJECTS_SHOWN])
             message = f"{len(found)} projects have it, such as {named}: name one in the path"
             raise bad_request(f'{target.kind.names.qualified} "{target.name}": {message}')
+        if target.subresource == HISTORY:
+            assert self._history is not None, "the subresource is not served without"
+            return json_answer(self._history(target.kind, found[0]))
         whole = Selection(target, project, LabelQuery(), FieldQuery(), computed, with_values)
         return json_answer(object_body(target, whole.shown(found[0]), form, self._clock()))
 

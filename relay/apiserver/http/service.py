@@ -49,6 +49,7 @@ from relay.apiserver.http.reads import (
     Clock,
     ComputedStatus,
     ComputedStatuses,
+    History,
     Reader,
     nothing_computed,
     object_body,
@@ -73,7 +74,7 @@ from relay.apiserver.objects.failures import (
     no_such_resource,
     store_failed,
 )
-from relay.apiserver.objects.kinds import TAP, action_kinds, served_kinds
+from relay.apiserver.objects.kinds import HISTORY, TAP, action_kinds, served_kinds
 from relay.apiserver.objects.writes import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -91,6 +92,7 @@ _OPEN_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 _CHANGES: Final = {**_VERBS, "DELETE": "delete"}
+_METHODS_OF: Final = {TAP: ("GET",), HISTORY: ("GET", "HEAD")}
 _QUERY_FIELDS_MAX: Final = 64
 CLIENT_GONE: Final = 499
 """Code under which a request is counted whose client does not wait for the answer."""
@@ -118,15 +120,16 @@ class ApiHooks:
     """Parts that the rest of the relay gives the API.
 
     ``allows_request`` returns why a request is refused whatever its token, "" otherwise;
-    ``actions`` are the kinds that can only be created and are served; ``tap`` answers the
-    subresource of that name, which is not served without; ``computed`` returns what is added to a
-    status when it is read.
+    ``actions`` are the kinds that can only be created and are served; ``tap`` and ``history``
+    answer the subresources of these names, which are not served without; ``computed`` returns what
+    is added to a status when it is read.
     """
 
     allows_request: Callable[[web.BaseRequest], str] = allow_every_request
     actions: Actions = field(default_factory=dict)
     computed: ComputedStatus = nothing_computed
     tap: Tap | None = None
+    history: History | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +159,8 @@ class ApiService:
         self._hooks = hooks
         acting = (kind for kind in action_kinds() if kind.plural in hooks.actions)
         kinds = (*served_kinds(), *review_kinds(), *acting)
-        if hooks.tap is None:
-            kinds = tuple(replace(kind, has_tap=False) for kind in kinds)
-        self._kinds = kinds
+        has_tap, has_history = hooks.tap is not None, hooks.history is not None
+        self._kinds = tuple(one.restricted(tap=has_tap, history=has_history) for one in kinds)
         self._objects = objects
         self._authentication = authentication
         self._admissions = Admissions(authentication)
@@ -166,7 +168,7 @@ class ApiService:
         self._usage = Usage(limits)
         self._body_bytes_max = limits.body_bytes_max
         self._closing = asyncio.Event()
-        self._reader = Reader(objects, clock, self._usage, hooks.computed)
+        self._reader = Reader(objects, clock, self._usage, hooks.computed, hooks.history)
         self._computed = ComputedStatuses(hooks.computed)
         self._watcher = Watcher(objects, clock, self._closing, self._usage)
         self.changer: Final = Changer(objects, limits, stamp)
@@ -311,7 +313,7 @@ class ApiService:
             raise method_not_allowed()
         if verb not in READING and target.kind.namespaced and not target.namespace:
             raise method_not_allowed()
-        if target.subresource == TAP and method != "GET":
+        if method not in _METHODS_OF.get(target.subresource, _METHODS):
             raise method_not_allowed()
         return verb
 

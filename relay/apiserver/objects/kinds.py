@@ -1,12 +1,13 @@
 """The kinds that the API serves, with their schemas.
 
 Custom kinds come from the sources of the CRDs (:mod:`relay.config.schema.generate`), the core kinds
-from ``core.yaml`` and those that can only be created from ``actions.yaml`` beside this module.
+from ``core.yaml``, those that can only be created from ``actions.yaml``, and what the subresource
+``history`` answers from ``history.yaml`` beside this module.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ from relay.config.schema.source import load
 META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
 CORE: Final = "io.k8s.api.core.v1."
 TAP: Final = "tap"
+HISTORY: Final = "history"
 COORDINATION: Final = "io.k8s.api.coordination.v1."
 _VERBS: Final = (
     "create",
@@ -73,12 +75,24 @@ class ResourceKind:
     """True for a kind that can only be created, and is not stored."""
     has_tap: bool = False
     """True for a kind with the subresource ``tap``."""
+    has_history: bool = False
+    """True for a kind with the subresource ``history``."""
 
     @property
     def subresources(self) -> tuple[str, ...]:
         """Names of its subresources, and "" for the object itself."""
-        status, tap = ("status",) * self.has_status, (TAP,) * self.has_tap
-        return ("", *status, *tap)
+        status = ("status",) * self.has_status
+        return ("", *status, *(name for name, _ in self.read_only))
+
+    @property
+    def read_only(self) -> tuple[tuple[str, str], ...]:
+        """Subresources that can only be read, each with the kind of its answer."""
+        tap = ((TAP, self.kind),) * self.has_tap
+        return (*tap, *((HISTORY, f"{self.kind}History"),) * self.has_history)
+
+    def restricted(self, *, tap: bool, history: bool) -> ResourceKind:
+        """Return the kind without the subresources that are not served."""
+        return replace(self, has_tap=self.has_tap and tap, has_history=self.has_history and history)
 
     @property
     def api_version(self) -> str:
@@ -140,6 +154,14 @@ def core_definitions() -> dict[str, Node]:
     return definitions
 
 
+@cache
+def _history() -> Node:
+    """Return the schema of a history, below its metadata."""
+    with (Path(__file__).parent / "history.yaml").open("rb") as file:
+        content: Node = yaml.safe_load(file)
+    return content
+
+
 def _reference(name: str) -> Node:
     return {"$ref": f"{REF_PREFIX}{name}"}
 
@@ -182,6 +204,15 @@ def _custom(source_name: str, schema: Any, group: str) -> ResourceKind:
         },
         "x-kubernetes-group-version-kind": [{**gvk, "kind": f"{kind}List"}],
     }
+    history = {
+        **_history(),
+        "properties": {
+            "apiVersion": secret["apiVersion"],
+            "kind": secret["kind"],
+            "metadata": {"allOf": [_reference(f"{META}ObjectMeta")]},
+            **_history()["properties"],
+        },
+    }
     return ResourceKind(
         group=group,
         version=name,
@@ -189,12 +220,18 @@ def _custom(source_name: str, schema: Any, group: str) -> ResourceKind:
         plural=names["plural"],
         singular=names["singular"],
         definition=definition,
-        definitions={**core, definition: root, f"{definition}List": listed},
+        definitions={
+            **core,
+            definition: root,
+            f"{definition}List": listed,
+            f"{definition}History": history,
+        },
         columns=tuple(_columns(version["additionalPrinterColumns"])),
         short_names=tuple(names.get("shortNames", ())),
         has_status=True,
         is_custom=True,
         has_tap=kind == "Exporter",
+        has_history=True,
     )
 
 

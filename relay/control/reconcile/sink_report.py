@@ -39,6 +39,14 @@ class SinkReport(msgspec.Struct, frozen=True):
         """True if every matched point is accounted for exactly once."""
         return self.matched == self.ledger.offered + self.open and self.ledger.balanced
 
+    def oldest_age_s(self, now: float) -> float:
+        """Return the age of the oldest point queued or in an open batch in s; 0 if there is none.
+
+        ``now`` is the wall clock, s.
+        """
+        opened = self.open_since
+        return max(self.oldest_point_age_s or 0.0, now - opened if opened else 0.0)
+
 
 def sum_queues(parts: list[QueueStatistics]) -> QueueStatistics:
     """Sum up the queues of several workers."""

@@ -144,9 +144,9 @@ class SinkHistories:
             history = known.get(name)
             if history is None:
                 history = SinkHistory(counters, now)
-                history.oldest_s = report.oldest_point_age_s
+                history.oldest_s = report.oldest_age_s(now) or None
             else:
-                history.note(counters, now, report.oldest_point_age_s)
+                history.note(counters, now, report.oldest_age_s(now) or None)
             found[name] = history
         if found:
             self._histories[exporter] = found

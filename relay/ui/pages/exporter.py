@@ -9,7 +9,6 @@ import msgspec
 from aiohttp import web
 
 from relay.apiserver.objects.metadata import FILE_ANNOTATION
-from relay.config.exporter.types import id_of
 from relay.ui.api_calls import ApiProblemError, exporter_path
 from relay.ui.authoring.manifest_text import manifest_text, short_manifest
 from relay.ui.live import Part
@@ -23,6 +22,7 @@ from relay.ui.views.exporter_details import (
     kubectl_command,
     pause_patch,
 )
+from relay.ui.views.history import histories_of
 from relay.ui.visit import PageProblemError, Route, Visit
 
 _TEMPLATE: Final = "exporter.html"
@@ -80,18 +80,15 @@ async def _values(visit: Visit, path: str) -> dict[str, Any]:
         f"/api/v1/namespaces/{details.namespace}/events",
         fieldSelector=f"involvedObject.name={details.name}",
     )
-    exporter = id_of(details.kind, visit.project, details.namespace, details.name)
-    histories = visit.shared.histories.of(exporter)
-    now = visit.shared.clock()
+    histories = histories_of(await visit.api.get(f"{path}/history"))
     resource = "exporter" if details.kind != _POLICY else f"exportpolicies.{details.group}"
     own = (resource, details.name)
     return {
         "details": details,
         "events": events_of(events, metadata.get("uid", "")),
-        "charts": {sink.name: chart_of(histories.get(sink.name), now) for sink in details.sinks},
-        "began": min((one.began_at for one in histories.values()), default=None),
-        "lost_in_day": {name: one.lost_in_day(now) for name, one in histories.items()},
-        "oldest": {name: one.oldest_s for name, one in histories.items()},
+        "charts": {sink.name: chart_of(histories.get(sink.name)) for sink in details.sinks},
+        "lost_in_day": {name: one.lost_in_day for name, one in histories.items()},
+        "oldest": {name: one.oldest_point_age_seconds for name, one in histories.items()},
         "text": manifest_text(short_manifest(value, _node_of(details))),
         "commands": [
             ("Show it", kubectl_command("describe", *own, namespace=details.namespace)),

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from relay.control.status.sink_history import HistoryMinute, SinkHistory
+from relay.control.status.sink_history import HistoryMinute
 from relay.ui.views.exporter_rows import read_time
+from relay.ui.views.history import ShownHistory
 from relay.ui.views.states import ShownCondition, ShownState, state_of
 
 EVENTS_MAX: Final = 50
@@ -279,9 +280,9 @@ class SinkChart:
         )
 
 
-def chart_of(history: SinkHistory | None, now: float) -> SinkChart:
+def chart_of(history: ShownHistory | None) -> SinkChart:
     """Return the chart of a sink; without a history it is empty."""
-    return SinkChart(tuple(history.minutes(now)) if history is not None else ())
+    return SinkChart(history.columns() if history is not None else ())
 
 
 def kubectl_command(*arguments: str, namespace: str = "") -> str:

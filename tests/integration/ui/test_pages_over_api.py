@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from relay.apiserver.objects.metadata import FILE_ANNOTATION
 from relay.ui.api_calls import exporter_path, secret_path
 from relay.ui.authoring.controls import exporter_kind
 from tests.kit.apiserver.running import ADMIN, EDITOR, EXPORTERS, VIEWER, exporter
+from tests.kit.sink.running_sinks import ToldWorker, report_of
 from tests.kit.ui.visitor import local_pages
 
 ONE = "/ui/exporters/default/acme"
@@ -45,6 +48,31 @@ async def test_what_the_role_does_not_allow_is_told_in_the_apis_words(tmp_path: 
         answer = await visitor.post(f"{ONE}/sinks/one/pause", HX_Request="true")
         assert answer.status == 403
         assert "<html" not in answer.text
+
+
+async def test_the_last_hour_is_the_apis(tmp_path: Path) -> None:
+    worker = ToldWorker("default/acme", "one")
+    began = time.time() // 60 * 60 - 180
+    async with local_pages(tmp_path) as pages, pages.visitor(VIEWER) as visitor, pages.api() as api:
+        await api.ask("POST", EXPORTERS, exporter())
+        for after_s in (0, 60, 120):
+            worker.deliver(began, 6000)
+            pages.histories.note("default/acme", {"one": report_of(worker)}, began + after_s)
+        code, answer = await api.ask("GET", f"{EXPORTERS}/acme/history")
+        assert code == 200
+        (sink,) = answer["sinks"]
+        assert [one["delivered"] for one in sink["minutes"]][:3] == [0, 6000, 6000]
+        page = (await visitor.get(ONE)).text
+        (columns,) = re.findall(r'data-columns="([^"]*)"', page)
+        shown = json.loads(columns)[1]
+        assert shown == [one["delivered"] / 60 for one in sink["minutes"]]
+        lost = re.search(r"Lost in 24 h</dt><dd[^>]*>([^<]*)<", page)
+        assert lost is not None
+        assert lost[1] == str(sink["lostInDay"])
+        line = (await visitor.get("/ui/exporters")).text
+        rate = re.search(r'data-label="Points/s out">([^<]*)<', line)
+        assert rate is not None
+        assert float(rate[1]) == sink["pointsPerSecond"]
 
 
 async def test_names_lead_nowhere_else(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ import yaml
 from multidict import CIMultiDictProxy
 
 from relay.apiserver.access.tokens import UserAuthentication, read_tokens
+from relay.apiserver.actions.histories import HistoryAnswers
 from relay.apiserver.http.reads import ComputedStatus, nothing_computed
 from relay.apiserver.http.service import ApiHooks
 from relay.apiserver.server import ApiServer
 from relay.config.settings.api import ApiSettings, OidcSettings
 from relay.config.settings.settings import ListenAddress
+from relay.control.status.sink_history import SinkHistories
 from relay.ui.compose import SESSIONS_FILE, Pages
 from tests.kit.apiserver.running import ADMIN, AUTHORITY, ApiUser, tokens
 
@@ -98,8 +101,16 @@ class Visitor:
 class LocalPages:
     """The pages in this process."""
 
-    def __init__(self, server: ApiServer, pages: Pages, folder: Path, authentication: Any) -> None:
+    def __init__(
+        self,
+        server: ApiServer,
+        pages: Pages,
+        folder: Path,
+        authentication: Any,
+        histories: SinkHistories,
+    ) -> None:
         self.server = server
+        self.histories = histories
         self.authentication = authentication
         self.pages = pages
         self._folder = folder
@@ -143,13 +154,16 @@ async def local_pages(
     file.write_text(yaml.safe_dump(users or tokens()))
     settings = ApiSettings(folder / "api.db", ListenAddress("127.0.0.1", 0))
     known = authentication or read_tokens(file, "api.authentication.file", tenancy=tenancy)
+    histories = SinkHistories()
+    hooks.setdefault("history", HistoryAnswers(histories, time.time))
     parts = ApiHooks(computed=computed, **hooks)
     server = ApiServer(settings, known, tenancy=tenancy, hooks=parts)
-    pages = Pages(server.objects, computed, folder / SESSIONS_FILE, tenancy=tenancy, oidc=oidc)
+    sessions = folder / SESSIONS_FILE
+    pages = Pages(server.objects, computed, histories, sessions, tenancy=tenancy, oidc=oidc)
     server.front = pages.front
     await server.start()
     try:
-        yield LocalPages(server, pages, folder, known)
+        yield LocalPages(server, pages, folder, known, histories)
     finally:
         pages.live.close()
         await server.stop()

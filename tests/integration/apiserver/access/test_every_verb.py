@@ -18,7 +18,8 @@ import pytest
 
 from relay.apiserver.access.oidc import KeySource, OidcAuthentication
 from relay.apiserver.http.actions import ActionRequest
-from relay.apiserver.objects.kinds import action_kinds
+from relay.apiserver.objects.kinds import ResourceKind, action_kinds
+from relay.apiserver.store.event_ring import StoredObject
 from relay.apiserver.store.served_objects import ServedObjects
 from relay.config.settings.api import OidcSettings
 from tests.kit.apiserver.attempts import (
@@ -96,13 +97,18 @@ async def acted(_request: ActionRequest) -> dict[str, Any]:
     return {}
 
 
+def history_of(kind: ResourceKind, one: StoredObject) -> dict[str, Any]:
+    return {"kind": f"{kind.kind}History", "metadata": {"name": one.name}}
+
+
 ACTIONS = {kind.plural: acted for kind in action_kinds()}
 
 
 @asynccontextmanager
 async def api_with_objects(folder: Path, root: str, **more: Any) -> AsyncIterator[LocalApi]:
     """The API with an object of each kind; with tenancy if there is a root."""
-    async with local_api(folder, tenancy=bool(root), actions=ACTIONS, **more) as api:
+    hooks = {"actions": ACTIONS, "history": history_of}
+    async with local_api(folder, tenancy=bool(root), **hooks, **more) as api:
         yield api
 
 
@@ -297,6 +303,7 @@ async def test_roles_are_kept_to(tmp_path: Path, root: str) -> None:
         resources = await made_objects(api.user(RELAY), root)
         names = {one.full_name for one in resources}
         assert {*EDITED, *ASKED, "sinktests", "namespaces", "exporters/status"} <= names
+        assert {"exporters/history", "exportpolicies/history"} <= names
         for token in ROLES:
             for name in (THERE, MISSING):
                 await check_role(api, token, list_of(resources, name), root)

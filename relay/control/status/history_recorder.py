@@ -10,7 +10,7 @@ from typing import Final
 from relay.control.status.board import StatusBoard
 from relay.control.status.sink_history import SinkHistories
 
-_log: Final = logging.getLogger("relay.ui")
+_log: Final = logging.getLogger("relay.control.status")
 ROUND_S: Final = 10.0
 """Interval of notes of few exporters; s."""
 PER_EXPORTER_S: Final = 0.006
