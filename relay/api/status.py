@@ -372,6 +372,7 @@ def _changes(changes: ReloadStatistics | None) -> dict[str, Any] | None:
         "added": changes.added,
         "changed": changes.changed,
         "removed": changes.removed,
+        "applied": changes.applied,
         "lastAt": time_document(changes.applied_at),
         "lastSeconds": round(changes.applied_in_s, 3),
         "failures": changes.failures,

@@ -74,12 +74,15 @@ class OperatorView:
     faults: tuple[str, ...]
 
 
-def worst_of(report: SinkReport) -> WorstSink:
-    """Return how bad a sink is: its state, then the age of what waits, then how much."""
+def worst_of(report: SinkReport, now: float) -> WorstSink:
+    """Return how bad a sink is: its state, then the age of what waits, then how much.
+
+    ``now`` is the wall clock, s.
+    """
     worker, ledger = report.worker, report.ledger
     order, word, tone = _state_of(report)
     waiting = ledger.queued + report.open
-    oldest = report.oldest_point_age_s
+    oldest = report.oldest_age_s(now) or None
     lost = sum(ledger.rejected.values()) + ledger.expired + sum(ledger.dropped.values())
     error = worker.paused or (worker.last_error.text if worker.last_error else "")
     return WorstSink(
@@ -110,7 +113,10 @@ def operator_view(
     facts: StatusSource, version: str, figures: tuple[HealthFigure, ...]
 ) -> OperatorView:
     """Return the view of the relay at one moment."""
-    sinks = sorted(map(worst_of, facts.sinks), key=lambda one: (one.rank, one.exporter, one.sink))
+    sinks = sorted(
+        (worst_of(report, facts.now) for report in facts.sinks),
+        key=lambda one: (one.rank, one.exporter, one.sink),
+    )
     counted: dict[tuple[str, Tone], int] = {}
     for one in sinks:
         counted[one.word, one.tone] = counted.get((one.word, one.tone), 0) + 1
@@ -129,5 +135,5 @@ def operator_view(
             (str(code), number) for code, number in sorted(facts.ingest.requests.items())
         ),
         refused=tuple(sorted((why, one) for why, one in facts.ingest.refused.items() if one)),
-        faults=tuple(fault.text for fault in facts.faults[:WORST_SINKS]),
+        faults=tuple(fault.summary for fault in facts.faults[:WORST_SINKS]),
     )
