@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +75,8 @@ class Pages:
         """Return the handler of every request: for a page, or of the API. Blocks for 0.2 s."""
         static = StaticFiles()
         rendering = Rendering(static, self._clock)
-        sessions = Sessions(self._sessions, self._clock, _lookup(authentication))
+        realm = self._realm(authentication)
+        sessions = Sessions(self._sessions, self._clock, _lookup(authentication), realm)
         sessions.load()
         login = LoginPages(authentication, sessions, rendering, self._code_flow(authentication))
         shared = Shared(
@@ -92,6 +94,11 @@ class Pages:
             clock=self._clock,
         )
         return UiService(service, shared, login, static, ROUTES).handle
+
+    def _realm(self, authentication: UserAuthentication) -> str:
+        """Return a sign of the way in which users are told: who may what under it."""
+        way = (type(authentication).__name__, self._oidc, self._tenancy)
+        return hashlib.sha256(repr(way).encode()).hexdigest()
 
     def _code_flow(self, authentication: UserAuthentication) -> OidcCodeFlow | None:
         """Return the logins at the issuer, None without a client ID of the pages."""

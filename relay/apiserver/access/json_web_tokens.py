@@ -149,6 +149,15 @@ def verified_claims(token: str, keys: Mapping[str, SigningKey]) -> dict[str, Any
     return _object(parts[1], "the payload")
 
 
+def expiry_of(token: str) -> float:
+    """Return when a token that was found valid expires, Unix time; raise TokenInvalidError."""
+    parts = token.split(".")
+    found = _object(parts[1], "the payload").get("exp") if len(parts) == 3 else None
+    if not isinstance(found, int | float):
+        raise TokenInvalidError("has no time in its claim exp")
+    return float(found)
+
+
 def _object(text: str, what: str) -> dict[str, Any]:
     try:
         value = json.loads(_decoded(text, what))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from relay.apiserver.access.json_web_tokens import expiry_of
 from relay.apiserver.access.principals import Principal
 from relay.apiserver.access.tokens import (
     NoAuthentication,
@@ -17,12 +17,17 @@ from relay.apiserver.access.tokens import (
 )
 from relay.apiserver.http.bodies import read_bytes
 from relay.apiserver.objects.failures import ApiRefusalError
-from relay.ui.access.sessions import SESSION_S, Sessions
+from relay.ui.access.origin import scheme_of_page
+from relay.ui.access.sessions import Sessions
 from relay.ui.rendering import Rendering, redirect
 from relay.ui.visit import PageProblemError, parsed_form
 
 _FORM_BYTES_MAX: Final = 16 * 1024
 _ROOT: Final = "/ui/"
+_COOKIE: Final = "relay"
+_COOKIE_OF_TLS: Final = "__Host-relay"
+WANTED_CHARS_MAX: Final = 2000
+"""Longest address that a login leads back to: with its escapes it has to fit into another one."""
 
 
 class CodeFlow(Protocol):
@@ -72,7 +77,7 @@ class LoginPages:
         if self.is_open:
             found = await self._authentication.principal(None)
         else:
-            found = self._sessions.principal(request.cookies.get(cookie_name(request), ""))
+            found = self._sessions.principal(session_cookie(request))
         return None if found is None else replace(found, reads_secrets=False)
 
     async def answer(
@@ -84,10 +89,10 @@ class LoginPages:
                 if await self.user_of(request) is not None:
                     return redirect(_ROOT)
                 return self._form(own_page(request.rel_url.query.get("next", "")))
-            case ("POST", ("login",)):
+            case ("POST", ("login",)) if not self.is_open:
                 return await self._log_in(request)
             case ("POST", ("logout",)):
-                await self._sessions.end(request.cookies.get(cookie_name(request), ""))
+                await self._sessions.end(session_cookie(request))
                 response = redirect("/ui/login")
                 response.headers.add("Set-Cookie", _set_cookie(request, "", 0))
                 return response
@@ -123,9 +128,14 @@ class LoginPages:
         if user is None:
             return self._form(wanted, "This token is not known here, or has expired.")
         is_listed = isinstance(self._authentication, TokenAuthentication)
-        cookie = await self._sessions.begin(user, token_digest(token) if is_listed else "")
+        cookie, age_s = await self._sessions.begin(
+            user,
+            token_digest(token) if is_listed else "",
+            until=None if is_listed else expiry_of(token),
+            instead_of=session_cookie(request),
+        )
         response = redirect(wanted)
-        response.headers.add("Set-Cookie", _set_cookie(request, cookie, int(SESSION_S)))
+        response.headers.add("Set-Cookie", _set_cookie(request, cookie, age_s))
         return response
 
     async def _begin_after_redirect(
@@ -136,31 +146,34 @@ class LoginPages:
         A browser does not send a SameSite=Strict cookie along a chain of redirects that began at
         another site.
         """
-        cookie = await self._sessions.begin(user)
+        cookie, age_s = await self._sessions.begin(user, instead_of=session_cookie(request))
         response = self._rendering.answer(
             self._rendering.text("logged_in.html", {"wanted": wanted})
         )
-        response.headers.add("Set-Cookie", _set_cookie(request, cookie, int(SESSION_S)))
+        response.headers.add("Set-Cookie", _set_cookie(request, cookie, age_s))
         return response
 
 
-def cookie_name(request: web.BaseRequest) -> str:
-    """Return the cookie's name; with TLS the prefix makes browsers take it from this host only."""
-    return "__Host-relay" if request.secure else "relay"
+def session_cookie(request: web.BaseRequest) -> str:
+    """Return the cookie of a request's session, "" without.
+
+    Without TLS it may be either: a proxy that terminates TLS passes on that of https.
+    """
+    found = request.cookies.get(_COOKIE_OF_TLS, "")
+    return found if found or request.secure else request.cookies.get(_COOKIE, "")
 
 
 def _set_cookie(request: web.BaseRequest, value: str, age_s: int) -> str:
-    secure = "; Secure" if request.secure else ""
-    return (
-        f"{cookie_name(request)}={value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Strict"
-        f"{secure}"
-    )
+    """Return a cookie; with TLS its prefix makes browsers take it from this host only."""
+    is_tls = scheme_of_page(request.scheme, request.headers) == "https"
+    name, secure = (_COOKIE_OF_TLS, "; Secure") if is_tls else (_COOKIE, "")
+    return f"{name}={value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Strict{secure}"
 
 
 def own_page(wanted: str) -> str:
     """Return an address below ``/ui/``, its root for any other."""
-    parts = urlsplit(wanted)
-    is_own = not parts.scheme and not parts.netloc and parts.path.startswith(_ROOT)
     plain = wanted.isascii() and wanted.isprintable() and "\\" not in wanted
-    is_login = parts.path.startswith(("/ui/login", "/ui/oidc"))
-    return wanted if is_own and plain and not is_login else _ROOT
+    if not plain or len(wanted) > WANTED_CHARS_MAX or not wanted.startswith(_ROOT):
+        return _ROOT
+    is_login = wanted.startswith(("/ui/login", "/ui/logout", "/ui/oidc"))
+    return _ROOT if is_login else wanted
