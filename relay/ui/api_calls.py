@@ -118,7 +118,7 @@ class ApiCaller:
         fields = dict(query)
         if method in ("POST", "PUT", "PATCH"):
             fields.setdefault("fieldManager", FIELD_MANAGER)
-        target = URL.build(path=self._prefix + path, query=fields)
+        target = URL(self._prefix + path, encoded=True).with_query(fields)
         headers = {"Accept": JSON, "Content-Type": media_type}
         request = InProcessRequest(
             self._cause, self._user, method, target, body=body, headers=headers
@@ -135,15 +135,18 @@ def _text(warning: str) -> str:
 
 def exporter_path(namespace: str, name: str = "", subresource: str = "") -> str:
     """Return the path of an Exporter, or of all of a namespace."""
-    parts = [f"{GROUP}/namespaces/{_segment(namespace)}/exporters", _segment(name), subresource]
-    return "/".join(part for part in parts if part)
+    return object_path(GROUP, namespace, "exporters", name, subresource)
 
 
 def secret_path(namespace: str, name: str = "") -> str:
     """Return the path of a Secret, or of all of a namespace."""
-    path = f"/api/v1/namespaces/{_segment(namespace)}/secrets"
-    return f"{path}/{_segment(name)}" if name else path
+    return object_path("/api/v1", namespace, "secrets", name)
 
 
-def _segment(text: str) -> str:
-    return quote(text, safe="")
+def object_path(group: str, namespace: str, plural: str, name: str = "", part: str = "") -> str:
+    """Return the path of an object, or of all of a namespace; ``part`` is a subresource.
+
+    Names may be anything: they stay one segment each.
+    """
+    path = f"{group}/namespaces/{quote(namespace, safe='')}/{plural}"
+    return "/".join([path, *(quote(one, safe="") for one in (name, part) if one)])

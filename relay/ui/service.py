@@ -16,10 +16,11 @@ from aiohttp import web
 from relay.apiserver.access.principals import EVERY_PROJECT, Principal
 from relay.apiserver.compose import refuse_foreign_pages
 from relay.apiserver.http.service import ApiService
-from relay.ui.access.login import LoginPages
+from relay.apiserver.objects.metadata import name_problem
+from relay.ui.access.login import LoginPages, own_page
 from relay.ui.access.origin import foreign_origin
 from relay.ui.api_calls import ApiCaller, ApiProblemError
-from relay.ui.rendering import redirect
+from relay.ui.rendering import HEADERS, redirect
 from relay.ui.static_files import PREFIX, StaticFiles
 from relay.ui.visit import PageProblemError, Route, Shared, Visit
 
@@ -54,7 +55,14 @@ class UiService:
             return redirect(f"{ROOT}/")
         if path != ROOT and not path.startswith(f"{ROOT}/"):
             return await self._api.handle(request)
-        if path.startswith(PREFIX):
+        response = await self._shown(request)
+        if not response.prepared:
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+        return response
+
+    async def _shown(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.startswith(PREFIX):
             return self._static.answer(request)
         try:
             return await self._answer(request)
@@ -86,7 +94,8 @@ class UiService:
         project = ""
         if self._shared.tenancy and segments[0] == "projects":
             project, segments = (*segments[1:2], "")[0], segments[2:]
-            if project == EVERY_PROJECT or not user.may_enter(project):
+            # An admin of all may enter every name; addresses are made of those that can be one.
+            if name_problem(project) or not user.may_enter(project):
                 message = f'"{project}" is not one of the projects that your login is for.'
                 raise PageProblemError(403, message)
         return await self._page(request, user, project, segments)
@@ -112,8 +121,8 @@ class UiService:
         raise PageProblemError(404, "There is no such page.")
 
     def _to_login(self, request: web.BaseRequest) -> web.Response:
-        wanted = request.rel_url.raw_path_qs if request.method == "GET" else f"{ROOT}/"
-        location = f"{ROOT}/login?next={quote(wanted, safe='/')}"
+        wanted = request.rel_url.raw_path_qs if request.method == "GET" else ""
+        location = f"{ROOT}/login?next={quote(own_page(wanted), safe='/')}"
         if request.headers.get("HX-Request") == "true":
             return web.Response(status=401, headers={"HX-Redirect": f"{ROOT}/login"})
         if "text/event-stream" in request.headers.get("Accept", ""):

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from relay.apiserver.objects.metadata import FILE_ANNOTATION
-from relay.ui.api_calls import ApiProblemError, exporter_path
+from relay.ui.api_calls import ApiProblemError, exporter_path, object_path
 from relay.ui.authoring.manifest_text import manifest_text, short_manifest
 from relay.ui.live import Part
 from relay.ui.summaries import kind_of
@@ -77,7 +77,7 @@ async def _values(visit: Visit, path: str) -> dict[str, Any]:
     file = metadata.get("annotations", {}).get(FILE_ANNOTATION, "")
     details = details_of(value, file)
     events = await visit.api.get(
-        f"/api/v1/namespaces/{details.namespace}/events",
+        object_path("/api/v1", details.namespace, "events"),
         fieldSelector=f"involvedObject.name={details.name}",
     )
     histories = histories_of(await visit.api.get(f"{path}/history"))
@@ -129,7 +129,7 @@ def _path(visit: Visit) -> str:
     kind = kind_of(_POLICY, group)
     if kind is None:
         raise PageProblemError(404, "There is no such kind of exporter.")
-    return f"{kind.path}/namespaces/{namespace}/{kind.plural}/{name}"
+    return object_path(kind.path, namespace, kind.plural, name)
 
 
 async def pause_sink(visit: Visit) -> web.StreamResponse:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from relay.ui.api_calls import GROUP, ApiProblemError, exporter_path
+from relay.ui.api_calls import GROUP, ApiProblemError, exporter_path, object_path
 from relay.ui.authoring.backends import backend_of_url
 from relay.ui.authoring.checking import plain, sendable
 from relay.ui.authoring.controls import exporter_kind, sink_kind_of
@@ -100,7 +100,7 @@ async def _test(
         values["problem"] = _said(problem)
     else:
         values["test"] = test_view(status)
-    if visit.is_part:
+    if visit.is_part or not visit.arguments:
         return visit.part(_TEMPLATE, "test", values)
     return visit.page(_TEMPLATE, {**values, "back": visit.arguments})
 
@@ -172,7 +172,7 @@ async def act(
 ) -> Mapping[str, Any]:
     """Create an object that is answered and not stored; return its status."""
     body = {"apiVersion": exporter_kind().api_version, "kind": kind, "spec": dict(spec)}
-    answer = await visit.api.create(f"{GROUP}/namespaces/{namespace}/{plural}", body)
+    answer = await visit.api.create(object_path(GROUP, namespace, plural), body)
     found: Mapping[str, Any] = answer.value.get("status") or {}
     return found
 
