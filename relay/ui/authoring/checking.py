@@ -136,7 +136,8 @@ def for_update(value: dict[str, Any], live: JsonObject) -> dict[str, Any]:
         for name, own in (stored.get("annotations") or {}).items()
         if name.startswith(("kubectl.kubernetes.io/", "relay."))
     }
-    annotations = {**hidden, **(metadata.get("annotations") or {})}
+    given = metadata.get("annotations") or {}
+    annotations = {**hidden, **given} if isinstance(given, dict) else given  # the API says why not
     merged = {**kept, **{name: own for name, own in metadata.items() if name != "annotations"}}
     if annotations:
         merged["annotations"] = annotations

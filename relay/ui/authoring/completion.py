@@ -22,11 +22,15 @@ ROUNDS_MAX: Final = 3
 """Previews of one completion of a value."""
 OPTIONS_MAX: Final = 20
 _CHARS_MAX: Final = 4096
-_WORD: Final = re.compile(r"[A-Za-z_:][A-Za-z0-9_:.]*\Z")
-_VALUE: Final = re.compile(r'([A-Za-z_][A-Za-z0-9_.]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)\Z')
+# A name is tried from its start alone, and a string to its end or the text's: else a long one is
+# read once for each of its characters.
+_WORD: Final = re.compile(r"(?<![A-Za-z0-9_:.])[A-Za-z_:][A-Za-z0-9_:.]*\Z")
+_VALUE: Final = re.compile(
+    r'(?<![A-Za-z0-9_.])([A-Za-z_][A-Za-z0-9_.]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)\Z'
+)
 _BEFORE_LABEL: Final = re.compile(r"(?:[{,]|\bor\b)\s*\Z")
-_METRIC: Final = re.compile(r"([A-Za-z_:][A-Za-z0-9_:.]*)?\s*\{[^{}]*\Z")
-_STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_METRIC: Final = re.compile(r"(?:(?<![A-Za-z0-9_:.])([A-Za-z_:][A-Za-z0-9_:.]*)\s*)?\{[^{}]*\Z")
+_STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:(")|\\?\Z)')
 _SPECIAL: Final = re.compile(r"([\\.+*?()|\[\]{}^$])")
 
 
@@ -72,7 +76,7 @@ def place_of(text: str, at: int) -> CompletionPlace | None:
 
 def _is_open(before: str) -> bool:
     """Return True where a text ends within a string."""
-    return '"' in _STRINGS.sub("", before)
+    return any(found[1] is None for found in _STRINGS.finditer(before))
 
 
 def _metric_of(head: str) -> str | None:

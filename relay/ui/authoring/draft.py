@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from relay.apiserver.objects.field_checks import OBJECT_VALUES_MAX, read_json, shape_of
 from relay.ui.api_calls import FieldProblem
 from relay.ui.authoring.controls import (
     Control,
@@ -137,11 +138,48 @@ def draft_of(value: Mapping[str, Any]) -> Draft:
 def read_base(fields: Mapping[str, str]) -> Draft:
     """Return the draft that a form was made of; what is no draft of ours is an empty one."""
     try:
-        base = msgspec.json.decode(fields.get("base", ""))
-    except msgspec.DecodeError:
+        base, _ = read_json(fields.get("base", "").encode(errors="surrogatepass"))
+    except ValueError:
         base = None
-    value: dict[str, Any] = base if isinstance(base, dict) else empty_value()
+    value: dict[str, Any] = empty_value() if base is None or problems_of_shape(base) else base
     return Draft(value, text_of(value), fields.get("version", ""))
+
+
+def problems_of_shape(value: Any) -> tuple[FieldProblem, ...]:
+    """Return why a value cannot be shown as a form, () if it can.
+
+    A form has controls for each source and sink, so that their number is limited here; and its
+    object has to come back from the page as it was.
+    """
+    if not isinstance(value, dict):
+        return (FieldProblem("", "must be an object"),)
+    found = [
+        FieldProblem(name, "must be an object")
+        for name in ("metadata", "spec")
+        if not isinstance(value.get(name), dict | None)
+    ]
+    for section in ("sources", "sinks"):
+        items = _mapping(value.get("spec")).get(section)
+        if not isinstance(items, list):
+            continue
+        place = f"spec.{section}"
+        if len(items) > ITEMS_MAX:
+            found.append(FieldProblem(place, f"must have at most {ITEMS_MAX} items"))
+        found += [
+            FieldProblem(f"{place}[{index}]", "must be an object")
+            for index, one in enumerate(items[:ITEMS_MAX])
+            if not isinstance(one, dict)
+        ]
+    if found:
+        return tuple(found)
+    size = shape_of(value)
+    if size is None or size > OBJECT_VALUES_MAX:
+        return (FieldProblem("", f"must have at most {OBJECT_VALUES_MAX} values"),)
+    try:
+        read_json(json.dumps(value).encode())
+    except ValueError as error:
+        return (FieldProblem("", f"holds what JSON has not: {error}"),)
+    return ()
 
 
 def read_draft(fields: Mapping[str, str]) -> Draft:
@@ -161,6 +199,9 @@ def read_draft(fields: Mapping[str, str]) -> Draft:
         written = read_manifest_text(text)
     except ManifestTextError as error:
         return replace(draft, text=text, problems=error.problems, is_text=True)
+    problems = problems_of_shape(written)
+    if problems:
+        return replace(draft, text=text, problems=problems, is_text=True)
     return replace(draft, value=written, text=text, is_text=True)
 
 

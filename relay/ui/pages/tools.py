@@ -11,9 +11,9 @@ from relay.ui.api_calls import GROUP, ApiProblemError, exporter_path, object_pat
 from relay.ui.authoring.backends import backend_of_url
 from relay.ui.authoring.checking import plain, sendable
 from relay.ui.authoring.controls import exporter_kind, sink_kind_of
-from relay.ui.authoring.draft import Draft, get, read_draft
+from relay.ui.authoring.draft import Draft, get
 from relay.ui.pages.exporter import find_sink
-from relay.ui.pages.write import store_credentials
+from relay.ui.pages.write import sent_draft, store_credentials
 from relay.ui.views.answers import preview_view, test_view
 from relay.ui.views.exporter_details import details_of
 from relay.ui.visit import PageProblemError, Route, Visit
@@ -27,8 +27,7 @@ _WAITS: Final = "The preview waits until what is marked is mended."
 
 async def preview(visit: Visit) -> web.StreamResponse:
     """Answer with what a draft would match now, beside its stored version."""
-    fields = await visit.form()
-    draft = read_draft(fields)
+    fields, draft = await sent_draft(visit)
     measure_s = MEASURE_S if fields.get("measure") else 0
     values: dict[str, Any] = {"preview": None, "problem": "", "is_busy": False, "bills": ()}
     if draft.problems:
@@ -68,8 +67,7 @@ def bills_of(draft: Draft) -> tuple[str, ...]:
 
 async def test_draft(visit: Visit) -> web.StreamResponse:
     """Test a sink that is being written, after its credential is in its Secret."""
-    fields = await visit.form()
-    draft = read_draft(fields)
+    fields, draft = await sent_draft(visit)
     index = fields.get("sink", "")
     if not (index.isascii() and index.isdigit() and int(index) < len(draft.sinks)):
         raise PageProblemError(400, "There is no such sink.")

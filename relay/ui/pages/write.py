@@ -11,6 +11,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from relay.apiserver.merging.managed_fields import JsonObject
+from relay.runtime.event_loop import run_in_thread
 from relay.ui.api_calls import ApiProblemError, FieldProblem, exporter_path, secret_path
 from relay.ui.authoring.backends import BACKENDS, backend_of, backend_of_url
 from relay.ui.authoring.checking import Checked, check, for_update, sendable, sorted_problems
@@ -43,6 +44,7 @@ from relay.ui.visit import PageProblemError, Route, Visit
 
 _TEMPLATE: Final = "write.html"
 _TRIES: Final = 5
+_LARGE_CHARS: Final = 16 * 1024
 _DO: Final = re.compile(r"(remove-source|remove-sink|backend|add-source|save|paste)(?:\.([\w-]+))?")
 _FREE_NAME: Final = re.compile(r"[^a-z0-9-]+")
 
@@ -64,10 +66,17 @@ async def show_edit(visit: Visit) -> web.StreamResponse:
     return await _show(visit, draft, check(draft, visit.project, live, is_begun=True))
 
 
+async def sent_draft(visit: Visit) -> tuple[dict[str, str], Draft]:
+    """Return the fields of a form, and the draft in them; one that is large is read in a thread."""
+    fields = await visit.form()
+    if sum(map(len, fields.values())) <= _LARGE_CHARS:
+        return fields, read_draft(fields)
+    return fields, await run_in_thread(lambda: read_draft(fields))
+
+
 async def change(visit: Visit) -> web.StreamResponse:
     """Do what a button of the form asks for: add, remove, take a snippet or a backend, save."""
-    fields = await visit.form()
-    draft = read_draft(fields)
+    fields, draft = await sent_draft(visit)
     found = _DO.fullmatch(fields.get("do", "save"))
     if found is None:
         raise PageProblemError(400, "The form has no such button.")
@@ -79,7 +88,9 @@ async def change(visit: Visit) -> web.StreamResponse:
     notes: list[str] = []
     if action == "paste":
         try:
-            draft, notes = _with_snippet(draft, fields.get("snippet", ""))
+            draft, notes = await run_in_thread(
+                lambda: _with_snippet(draft, fields.get("snippet", ""))
+            )
         except SnippetError as error:
             return await _show(visit, draft, Checked(), paste_problem=str(error), fields=fields)
     elif action == "backend":
@@ -92,8 +103,7 @@ async def change(visit: Visit) -> web.StreamResponse:
 
 async def check_draft(visit: Visit) -> web.StreamResponse:
     """Answer with the messages of a draft, and the pane that was not edited."""
-    fields = await visit.form()
-    draft = read_draft(fields)
+    fields, draft = await sent_draft(visit)
     try:
         live = await _live(visit)
     except ApiProblemError as problem:
@@ -229,7 +239,7 @@ def _named(draft: Draft) -> Draft:
     if draft.name or draft.is_text or not draft.sinks:
         return draft
     name = _FREE_NAME.sub("-", str(draft.sinks[0].get("name", "")).lower()).strip("-")
-    value = {**draft.value, "metadata": {**draft.value.get("metadata", {}), "name": name}}
+    value = {**draft.value, "metadata": {**(draft.value.get("metadata") or {}), "name": name}}
     return draft.with_value(value)
 
 

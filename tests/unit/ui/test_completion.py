@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.selector.metricsql.parser import parse_selector
+from relay.ui.authoring import completion
 from relay.ui.authoring.completion import (
     CompletionPlace,
     inserted,
@@ -82,3 +85,20 @@ def test_values_are_quoted_where_they_go() -> None:
 def test_values_that_are_known_are_excluded() -> None:
     place = CompletionPlace("value", 0, 0, "2", "a", "code")
     assert selector_for(place, ["200", "2.0"]) == ('{__name__="a",code=~"2.+",code!~"200|2\\\\.0"}')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + "a" * 200_000,
+        "a:" * 100_000,
+        '{a="' + '\\"' * 100_000,
+        "{" + " " * 200_000,
+        '"' * 200_001,
+    ],
+)
+def test_a_long_text_is_read_once(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completion, "_CHARS_MAX", len(text))
+    began = time.process_time()
+    place_of(text, len(text))
+    assert time.process_time() - began < 5  # some 20 ms; reading it for each character: an hour
