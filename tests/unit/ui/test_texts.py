@@ -13,6 +13,7 @@ from relay.ui.rendering import Rendering
 from relay.ui.static_files import StaticFiles
 from relay.ui.views.texts import clipped, visible
 
+RENDERING = Rendering(StaticFiles())
 EMBEDDINGS = {"RLE", "LRE", "RLO", "LRO", "PDF", "RLI", "LRI", "FSI", "PDI"}
 """Classes of characters that change the direction of text (UAX 9)."""
 
@@ -53,8 +54,7 @@ def test_long_text_is_cut() -> None:
 
 @given(st.text())
 def test_a_template_escapes_and_writes_out(text: str) -> None:
-    rendering = Rendering(StaticFiles())
-    template = rendering._environment.from_string('<p title="{{ text }}">{{ text }}</p>')
+    template = RENDERING._environment.from_string('<p title="{{ text }}">{{ text }}</p>')
     html = template.render(text=text)
     inner = html.removeprefix('<p title="').removesuffix("</p>")
     assert inner.count("<") == 0
