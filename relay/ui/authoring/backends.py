@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 class Backend:
     """One backend.
 
-    ``endpoint`` is filled in, ``regions`` are its other values; ``sink`` is what goes with it;
-    ``find`` says where a customer finds what is asked for. ``hosts`` are patterns of host names.
+    ``endpoint`` is filled in, ``regions`` are its other values, which the vendor calls
+    ``regions_word``; ``sink`` is what goes with it; ``find`` says where a customer finds what is
+    asked for. ``hosts`` are patterns of host names.
     """
 
     key: str
@@ -30,6 +31,7 @@ class Backend:
     header: str = ""
     profile: str = ""
     regions: tuple[tuple[str, str], ...] = ()
+    regions_word: str = "Region"
     headers: tuple[tuple[str, str], ...] = ()
     credential_labels: dict[str, str] = field(default_factory=dict)
     bills: str = ""
@@ -100,6 +102,7 @@ BACKENDS: Final = (
             ("AP1", "https://otlp.ap1.datadoghq.com"),
             ("US1-FED", "https://otlp.ddog-gov.com"),
         ),
+        regions_word="Site",
         find="The site is in the address of your Datadog page. Keys are in Organization Settings, "
         "API Keys.",
         credential_labels={"apiKey": "API key"},

@@ -26,13 +26,17 @@ def exporter_kind() -> ResourceKind:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One control; ``path`` is below its source or sink, ``hint`` a value as it may look."""
+    """One control; ``path`` is below its source or sink, ``hint`` a value as it may look.
+
+    ``is_wide``: it has a line of its own.
+    """
 
     path: str
     label: str
     kind: ControlKind = "text"
     hint: str = ""
     is_rare: bool = False
+    is_wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,9 @@ SINK_KINDS: Final = (
         "OTLP over HTTP",
         _endpoint(
             "otlp_http",
-            Control("otlp_http.endpoint", "Endpoint", hint="https://otlp.example.com"),
+            Control(
+                "otlp_http.endpoint", "Endpoint", hint="https://otlp.example.com", is_wide=True
+            ),
             Control("otlp_http.profile", "Profile", "select"),
             Control("otlp_http.temporality", "Temporality", "select", is_rare=True),
             Control("otlp_http.compression", "Compression", "select", is_rare=True),
@@ -85,6 +91,7 @@ SINK_KINDS: Final = (
                 "prometheusRemoteWrite.endpoint",
                 "Endpoint",
                 hint="https://prometheus.example.com/api/v1/write",
+                is_wide=True,
             ),
             Control("prometheusRemoteWrite.profile", "Profile", "select"),
             Control("prometheusRemoteWrite.protocolVersion", "Version", "select", is_rare=True),

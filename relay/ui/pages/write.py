@@ -409,6 +409,7 @@ def _sink_view(draft: Draft, index: int, secrets: set[str]) -> dict[str, Any]:
         "way": row.type,
         "header": str(get(sink, f"{kind.field}.authentication.header") or ""),
         "secret": name,
+        "is_known": backend is not None and row.type == backend.authentication,
         "is_stored": name in secrets,
         "keys": [
             (key, labels.get(key, label), draft.credentials.get((index, key), ""))

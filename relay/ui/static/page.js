@@ -191,7 +191,13 @@ document.addEventListener("click", (event) => {
   if (!button) return;
   const field = document.getElementById(button.dataset.fill);
   field.value = button.dataset.value;
+  field.focus();
   field.dispatchEvent(new Event("input", { bubbles: true }));
+});
+document.addEventListener("input", ({ target }) => {
+  for (const button of document.querySelectorAll("[data-fill][aria-pressed]")) {
+    if (button.dataset.fill === target.id) button.setAttribute("aria-pressed", String(button.dataset.value === target.value));
+  }
 });
 
 // Completion of selectors, from the customer's own series. Arrows choose, Enter and Tab take.
