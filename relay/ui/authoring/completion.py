@@ -38,7 +38,8 @@ _SPECIAL: Final = re.compile(r"([\\.+*?()|\[\]{}^$])")
 class CompletionPlace:
     """The word that is being written, from ``start`` to ``end``, and what is expected there.
 
-    ``metric`` is the name before the braces, "" without one; ``label`` that of a value.
+    ``metric`` is the name before the braces, "" without one; ``label`` and ``operator`` are those
+    of a value. ``is_end``: nothing follows.
     """
 
     expecting: Expecting
@@ -47,17 +48,19 @@ class CompletionPlace:
     word: str
     metric: str = ""
     label: str = ""
+    operator: str = ""
+    is_end: bool = False
 
 
 def place_of(text: str, at: int) -> CompletionPlace | None:
     """Return the place of a cursor, None where nothing is expected."""
     before = text[:at][-_CHARS_MAX:]
-    shift = at - len(before)
+    shift, is_end = at - len(before), not text[at:].strip()
     value = _VALUE.search(before)
     if value is not None and _is_open(before):
         metric = _metric_of(before[: value.start()])
         return CompletionPlace(
-            "value", shift + value.start(3), at, value[3], metric or "", value[1]
+            "value", shift + value.start(3), at, value[3], metric or "", value[1], value[2], is_end
         )
     if _is_open(before):
         return None
@@ -70,7 +73,7 @@ def place_of(text: str, at: int) -> CompletionPlace | None:
             return None
         return CompletionPlace("name", shift + start, at, word)
     if _BEFORE_LABEL.search(_STRINGS.sub('""', head)):
-        return CompletionPlace("label", shift + start, at, word, metric)
+        return CompletionPlace("label", shift + start, at, word, metric, is_end=is_end)
     return None
 
 
@@ -130,7 +133,12 @@ def options_of(
 
 
 def inserted(place: CompletionPlace, option: str) -> str:
-    """Return the text that an option puts in the place of the word."""
+    """Return the text that an option puts in the place of the word.
+
+    At the end of the text also what has to follow: the quote that begins a value, or what ends it.
+    After ``=~`` more alternatives may come, so it stays open.
+    """
     if place.expecting == "value":
-        return quote_string(option)[1:-1]
-    return option
+        end = '"}' if place.is_end and place.operator in ("=", "!=") else ""
+        return f"{quote_string(option)[1:-1]}{end}"
+    return f'{option}="' if place.expecting == "label" and place.is_end else option

@@ -266,6 +266,7 @@ function take(index) {
   closeOffer();
   field.focus();
   field.dispatchEvent(new Event("input", { bubbles: true }));
+  if (answer.kind === "label") ask(field); // its values come next
 }
 
 document.addEventListener("input", (event) => {

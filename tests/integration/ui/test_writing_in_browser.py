@@ -257,7 +257,7 @@ async def test_names_and_values_are_completed(tmp_path: Path) -> None:
         selector = user.page.get_by_label(METRICS)
         await selector.fill("")
         keyboard = user.page.keyboard
-        for typed, option in (("requ", "http_requests_total"), ("{co", "code"), ('="', "404")):
+        for typed, option in (("requ", "http_requests_total"), ("{co", "code"), ("", "404")):
             await selector.focus()
             await keyboard.type(typed)
             wanted = user.page.get_by_role("option", name=option, exact=True)
@@ -272,7 +272,6 @@ async def test_names_and_values_are_completed(tmp_path: Path) -> None:
                     break
             await keyboard.press("Enter")
             await wanted.wait_for(state="detached")
-        await keyboard.type('"}')
         assert await selector.input_value() == 'http_requests_total{code="404"}'
         await user.page.locator("#preview .big").get_by_text("4", exact=True).wait_for()
         assert user.complaints == []

@@ -82,6 +82,25 @@ def test_values_are_quoted_where_they_go() -> None:
     assert inserted(CompletionPlace("label", 0, 0, ""), "code") == "code"
 
 
+@pytest.mark.parametrize(
+    ("text", "at", "option", "made"),
+    [
+        ("a{co", 4, "code", 'a{code="'),
+        ('a{co,method="GET"}', 4, "code", 'a{code,method="GET"}'),
+        ('a{code="2', 9, "200", 'a{code="200"}'),
+        ('a{code!="', 9, "200", 'a{code!="200"}'),
+        ('a{code=~"2', 10, "200", 'a{code=~"200'),
+        ('a{code="2"}', 9, "200", 'a{code="200"}'),
+    ],
+)
+def test_what_has_to_follow_is_inserted_at_the_end(
+    text: str, at: int, option: str, made: str
+) -> None:
+    place = place_of(text, at)
+    assert place is not None
+    assert text[: place.start] + inserted(place, option) + text[place.end :] == made
+
+
 def test_values_that_are_known_are_excluded() -> None:
     place = CompletionPlace("value", 0, 0, "2", "a", "code")
     assert selector_for(place, ["200", "2.0"]) == ('{__name__="a",code=~"2.+",code!~"200|2\\\\.0"}')
