@@ -1,5 +1,6 @@
 """The ``build_ext`` command: translates and compiles each module once, a line for each.
 
+* Builds that share a folder take from it what another one has made: build_support/build_cache.py.
 * Both steps of a module run in one task, as many tasks as there are processors, longest first.
 * In a checkout (``--inplace``) only what is stale is built: relay/runtime/extension_check.py.
 """
@@ -10,13 +11,16 @@ import os
 import runpy
 import subprocess
 import sys
+import sysconfig
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from importlib.metadata import version
 from pathlib import Path
 
 from setuptools import Extension
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
+from build_support.build_cache import kept
 from build_support.compiler import Compiler, CompilerError, choose
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +71,8 @@ class BuildExtensions(build_ext):  # type: ignore[misc]  # setuptools has no typ
         except CompilerError as error:
             raise CompileError(str(error)) from error
         self._use(compiler)
+        self._compiler = _version_text(compiler)
+        self._digests: dict[str, str] = CHECK["source_digests"]()
         longest_first = sorted(self.extensions, key=_size, reverse=True)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             running = {pool.submit(self._build, one): one.name for one in longest_first}
@@ -100,6 +106,8 @@ class BuildExtensions(build_ext):  # type: ignore[misc]  # setuptools has no typ
 
     def _build(self, extension: Extension) -> None:
         extension.sources = [self._translate(extension.name, extension.sources[0])]
+        extension.extra_objects = [self._compile(extension)]
+        extension.sources = []
         self.build_extension(extension)
 
     def _translate(self, name: str, source: str) -> str:
@@ -110,20 +118,57 @@ class BuildExtensions(build_ext):  # type: ignore[misc]  # setuptools has no typ
         command = [sys.executable, "-m", "cython", "--module-name", name, "-o", str(output)]
         for directive in directives:
             command += ["-X", directive]
-        done = subprocess.run(
-            [*command, source],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.stdout:
-            print(done.stdout, end="", flush=True)
-        if done.returncode:
-            raise CompileError(f"{source}: Cython refuses it")
+
+        def translate() -> None:
+            done = subprocess.run(
+                [*command, source],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            if done.stdout:
+                print(done.stdout, end="", flush=True)
+            if done.returncode:
+                raise CompileError(f"{source}: Cython refuses it")
+
+        kept(output, translate, name, self._digests[name], version("Cython"))
         return str(output)
+
+    def _compile(self, extension: Extension) -> str:
+        """Compile a module's C; returns the object's path."""
+        (source,) = extension.sources
+        (name,) = self.compiler.object_filenames([source], output_dir=self.build_temp)
+        output = Path(str(name))
+        output.parent.mkdir(parents=True, exist_ok=True)
+
+        def compile_() -> None:
+            self.compiler.compile(
+                [source],
+                output_dir=self.build_temp,
+                include_dirs=extension.include_dirs,
+                extra_postargs=extension.extra_compile_args,
+            )
+
+        command = [*self.compiler.compiler_so, *extension.extra_compile_args]
+        # The interpreter with its headers, which the file name tells; what is included besides is
+        # the C library's.
+        interpreter = (sys.version, sysconfig.get_paths()["include"], self.get_ext_filename(""))
+        kept(output, compile_, Path(source).read_bytes(), command, self._compiler, *interpreter)
+        return str(output)
+
+
+def _version_text(compiler: Compiler) -> str:
+    done = subprocess.run(
+        [*compiler.compile, "--version"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout
 
 
 def _size(extension: Extension) -> int:
