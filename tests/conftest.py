@@ -1,4 +1,4 @@
-"""What holds for every test: hypothesis' profile, and what runs only where asked for.
+"""What holds for every test: hypothesis' profile, the log, and what runs only where asked for.
 
 What is marked ``long`` runs only where ``-m`` names it; ``--lane`` (:mod:`tests.lanes`) keeps
 what is of one lane.
@@ -6,6 +6,7 @@ what is of one lane.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,16 @@ import pytest
 from tests.kit.examples import load_profile
 from tests.kit.paths import ROOT
 from tests.lanes import ALONE, CHOICES, is_elsewhere
+from tests.log_state import kept_log
 
 load_profile()
+
+
+@pytest.fixture(autouse=True)
+def log_of_the_process() -> Iterator[None]:
+    """Let no test change what later ones see of the log."""
+    with kept_log():
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

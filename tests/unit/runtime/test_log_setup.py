@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from relay.runtime import log_setup
 from relay.runtime.log_setup import REDACTED, TEXT_CHARS_MAX, JsonFormatter, TextFormatter, redact
+from tests.log_state import kept_log
 
 
 def _record(message: str, *args: object, **extra: object) -> logging.LogRecord:
@@ -226,19 +227,13 @@ Configure = Callable[..., io.StringIO]
 
 
 @pytest.fixture
-def configure() -> Iterator[Configure]:
-    root = logging.getLogger()
-    access = logging.getLogger("aiohttp.access")
-    before = list(root.handlers), root.level, access.disabled
-
+def configure() -> Configure:
     def run(layout: log_setup.Format = "json", level: str = "info") -> io.StringIO:
         stream = io.StringIO()
         log_setup.configure(layout, level, stream)
         return stream
 
-    yield run
-    root.handlers[:], root.level, access.disabled = before
-    logging.captureWarnings(capture=False)
+    return run
 
 
 def _lines(stream: io.StringIO) -> list[Mapping[str, Any]]:
@@ -263,6 +258,7 @@ def test_configuring_again_replaces_and_leaves_others_alone(configure: Configure
     assert first.getvalue() == ""
     assert second.getvalue().count("once") == 1
     assert other in root.handlers
+    root.removeHandler(other)
 
 
 def test_access_logs_are_off(configure: Configure) -> None:
@@ -274,3 +270,16 @@ def test_access_logs_are_off(configure: Configure) -> None:
 def test_an_unknown_level_is_refused(configure: Configure) -> None:
     with pytest.raises(ValueError, match="LOUD"):
         configure("json", "loud")
+
+
+def test_later_tests_see_nothing_of_a_log_that_was_set_up(configure: Configure) -> None:
+    root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
+    before = root.level, list(root.handlers), access.disabled
+    with kept_log():
+        configure(level="debug")
+        assert (root.level, access.disabled) == (logging.DEBUG, True)
+        with kept_log():
+            configure(level="error")
+            root.setLevel(logging.INFO)
+        assert root.level == logging.DEBUG
+    assert (root.level, list(root.handlers), access.disabled) == before
