@@ -22,7 +22,7 @@ from relay.receiver.http.listener import Handler
 from relay.ui.access.code_flow import OidcCodeFlow
 from relay.ui.access.login import LoginPages
 from relay.ui.access.sessions import Sessions
-from relay.ui.live import LiveStreams, RowCache
+from relay.ui.live import LiveStreams, OncePerTick, RowCache
 from relay.ui.pages import complete, exporter, exporters, operator, secrets, streams, tools, write
 from relay.ui.rendering import Rendering
 from relay.ui.service import UiService
@@ -69,7 +69,7 @@ class Pages:
         self._sessions = sessions
         self._tenancy = tenancy
         self._clock = clock
-        self.live: Final = LiveStreams(clock)
+        self.live: Final = LiveStreams(clock, objects.turns)
 
     def front(self, service: ApiService, authentication: UserAuthentication) -> Handler:
         """Return the handler of every request: for a page, or of the API. Blocks for 0.2 s."""
@@ -87,6 +87,7 @@ class Pages:
             summaries=Summaries(self._objects),
             live=self.live,
             rows=RowCache(),
+            ticks=OncePerTick(),
             tenancy=self._tenancy,
             has_logout=not login.is_open,
             look=self._look,

@@ -17,7 +17,7 @@ from relay.apiserver.objects.failures import ApiRefusalError
 from relay.apiserver.store.served_objects import ServedObjects
 from relay.control.status.sink_history import SinkHistories
 from relay.ui.api_calls import ApiCaller
-from relay.ui.live import LiveStreams, RowCache
+from relay.ui.live import LiveStreams, OncePerTick, RowCache
 from relay.ui.rendering import Rendering, redirect
 from relay.ui.summaries import Summaries
 
@@ -46,6 +46,7 @@ class Shared:
     summaries: Summaries
     live: LiveStreams
     rows: RowCache
+    ticks: OncePerTick[Any]
     tenancy: bool
     has_logout: bool
     look: Look | None

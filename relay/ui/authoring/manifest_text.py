@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from relay.apiserver.objects.field_checks import shape_of
 from relay.apiserver.objects.metadata import FILE_ANNOTATION
 from relay.config.yaml.document import dotted, parse_documents
 from relay.ui.api_calls import FieldProblem
@@ -22,6 +23,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./()-]+)*"
 """Text that needs no quotes, unless it is one of :data:`_WORDS`."""
 _WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan"})
 _WIDTH: Final = 88
+_LARGE_VALUES: Final = 200
 
 
 class ManifestTextError(Exception):
@@ -112,6 +114,12 @@ def short_manifest(value: Mapping[str, Any], node: Mapping[str, Any]) -> dict[st
     if "spec" in own:
         own["spec"] = in_order(without_defaults(own["spec"], spec), spec)
     return own
+
+
+def is_large(value: object) -> bool:
+    """Return True for a value whose text takes more than a few milliseconds."""
+    size = shape_of(value)
+    return size is None or size > _LARGE_VALUES
 
 
 def manifest_text(value: Mapping[str, Any]) -> str:

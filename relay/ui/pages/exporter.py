@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
+from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.metadata import FILE_ANNOTATION
+from relay.runtime.event_loop import run_in_thread
 from relay.ui.api_calls import ApiProblemError, exporter_path, object_path
-from relay.ui.authoring.manifest_text import manifest_text, short_manifest
+from relay.ui.authoring.manifest_text import is_large, manifest_text, short_manifest
 from relay.ui.live import Part
 from relay.ui.summaries import kind_of
 from relay.ui.views.exporter_details import (
@@ -32,43 +36,67 @@ _COMMANDS_MAX: Final = 5
 
 
 async def show_exporter(visit: Visit) -> web.StreamResponse:
-    """Show an Exporter."""
-    return visit.page(_TEMPLATE, await _values(visit, _path(visit)))
+    """Show an Exporter, or an ExportPolicy, which is written elsewhere."""
+    values = await _values(visit, _path(visit))
+    value, node = values.pop("value"), _node_of(values["details"])
+    # As text it may have a hundred kilobytes: it is written, and rendered, beside the event loop.
+    page = partial(_page, visit, values, value, node)
+    return await run_in_thread(page) if is_large(value) else page()
 
 
-async def show_policy(visit: Visit) -> web.StreamResponse:
-    """Show an ExportPolicy, which is written elsewhere."""
-    return visit.page(_TEMPLATE, await _values(visit, _path(visit)))
+def _page(
+    visit: Visit, values: dict[str, Any], value: JsonObject, node: Mapping[str, Any]
+) -> web.Response:
+    text = manifest_text(short_manifest(value, node))
+    return visit.page(_TEMPLATE, {**values, "text": text})
 
 
-async def exporter_parts(visit: Visit) -> AsyncIterator[list[Part]]:
-    """Yield the parts of the page that move, at each tick; the whole page where it was edited."""
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """Moving parts as of one tick; ``edited`` says that the page is of before."""
+
+    generation: int
+    edited: Part
+    parts: list[Part]
+
+
+async def exporter_parts(visit: Visit) -> AsyncGenerator[list[Part], None]:
+    """Yield the parts of the page that move, at each tick; a hint where it was edited."""
     place = {name: visit.text(name) for name in ("group", "namespace", "name") if visit.text(name)}
     there = visit.at(place)
+    key = (visit.project, _path(there))
     generation: int | None = None
-    async for _ in visit.shared.live.ticks():
+    async for tick in visit.shared.live.ticks(visit.project):
         try:
-            values = await _values(there, _path(there))
+            # Every role may read it, and the parts are the same for all.
+            found = await visit.shared.ticks.get(key, tick, partial(_tick, there))
         except ApiProblemError as problem:
             if problem.code != 404:
                 raise
             yield [Part("gone", there.fragment(_TEMPLATE, "gone", {"is_gone": True}))]
             return
-        details: ExporterDetails = values["details"]
-        if generation not in (None, details.generation):
-            yield [Part("edited", there.fragment(_TEMPLATE, "edited", {**values, "is_new": True}))]
-        generation = details.generation
-        parts = [
-            Part("head-state", there.fragment(_TEMPLATE, "head_state", values)),
-            Part("sources", there.fragment(_TEMPLATE, "sources", values)),
-            Part("conditions", there.fragment(_TEMPLATE, "conditions", values)),
-            Part("events", there.fragment(_TEMPLATE, "events", values)),
-        ]
-        for sink in details.sinks:
-            own = {**values, "sink": sink, "chart": values["charts"][sink.name]}
-            parts.append(Part(f"facts-{sink.index}", there.text_of("sink_facts.html", own)))
-            parts.append(Part(f"chart-{sink.index}", there.text_of("sink_chart.html", own)))
-        yield parts
+        is_edited = generation not in (None, found.generation)
+        generation = found.generation
+        yield [found.edited, *found.parts] if is_edited else found.parts
+
+
+async def _tick(there: Visit) -> _Tick:
+    values = await _values(there, _path(there))
+    details: ExporterDetails = values["details"]
+    parts = [
+        Part("head-state", there.fragment(_TEMPLATE, "head_state", values)),
+        Part("sources", there.fragment(_TEMPLATE, "sources", values)),
+        Part("conditions", there.fragment(_TEMPLATE, "conditions", values)),
+        Part("events", there.fragment(_TEMPLATE, "events", values)),
+    ]
+    turns = there.shared.objects.turns
+    for sink in details.sinks:
+        await turns.turn(there.project, in_background=True)
+        own = {**values, "sink": sink, "chart": values["charts"][sink.name]}
+        parts.append(Part(f"facts-{sink.index}", there.text_of("sink_facts.html", own)))
+        parts.append(Part(f"chart-{sink.index}", there.text_of("sink_chart.html", own)))
+    edited = there.fragment(_TEMPLATE, "edited", {**values, "is_new": True})
+    return _Tick(details.generation, Part("edited", edited), parts)
 
 
 async def _values(visit: Visit, path: str) -> dict[str, Any]:
@@ -89,7 +117,7 @@ async def _values(visit: Visit, path: str) -> dict[str, Any]:
         "charts": {sink.name: chart_of(histories.get(sink.name)) for sink in details.sinks},
         "lost_in_day": {name: one.lost_in_day for name, one in histories.items()},
         "oldest": {name: one.oldest_point_age_seconds for name, one in histories.items()},
-        "text": manifest_text(short_manifest(value, _node_of(details))),
+        "value": value,
         "commands": [
             ("Show it", kubectl_command("describe", *own, namespace=details.namespace)),
             ("Edit it", kubectl_command("edit", *own, namespace=details.namespace)),
@@ -203,7 +231,7 @@ async def delete_exporter(visit: Visit) -> web.StreamResponse:
 
 _ONE: Final = "exporters/{namespace}/{name}"
 ROUTES: Final = (
-    Route("GET", "policies/{group}/{namespace}/{name}", show_policy),
+    Route("GET", "policies/{group}/{namespace}/{name}", show_exporter),
     Route("POST", f"{_ONE}/sinks/{{sink}}/pause", pause_sink),
     Route("POST", f"{_ONE}/sinks/{{sink}}/resume", resume_sink),
     Route("GET", f"{_ONE}/delete", ask_to_delete),

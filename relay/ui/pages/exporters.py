@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -27,16 +27,18 @@ async def show_list(visit: Visit) -> web.StreamResponse:
     return visit.page(_TEMPLATE, values)
 
 
-async def list_parts(visit: Visit) -> AsyncIterator[list[Part]]:
+async def list_parts(visit: Visit) -> AsyncGenerator[list[Part], None]:
     """Yield the lines of a page as they are at each tick; the whole where it has other lines."""
     shown = visit.text("seen")
-    async for tick in visit.shared.live.ticks():
+    async for tick in visit.shared.live.ticks(visit.project):
         values = await _values(visit, cache=visit.shared.rows, tick=tick)
+        rows = [Part(f"row-{row.key}", row.html) for row in values["rows"]]
         if values["seen"] != shown:
             shown = values["seen"]
-            yield [Part("results", visit.fragment(_TEMPLATE, "results", values))]
+            html = visit.fragment(_TEMPLATE, "results", values)
+            yield [Part("results", html, tuple(rows))]
         else:
-            yield [Part(f"row-{row.key}", row.html) for row in values["rows"]]
+            yield rows
 
 
 async def known_rows(visit: Visit) -> Mapping[str, str]:

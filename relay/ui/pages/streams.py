@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,6 @@ from aiohttp import web
 
 from relay.ui.live import Part
 from relay.ui.pages import exporter, exporters
-from relay.ui.rendering import HEADERS
 from relay.ui.visit import PageProblemError, Route, Visit
 
 
@@ -24,7 +23,7 @@ async def nothing_known(visit: Visit) -> Mapping[str, str]:
 class LiveView:
     """The parts of one page at each tick; ``known`` are the digests of those it has, by id."""
 
-    parts: Callable[[Visit], AsyncIterator[list[Part]]]
+    parts: Callable[[Visit], AsyncGenerator[list[Part], None]]
     known: Callable[[Visit], Awaitable[Mapping[str, str]]] = nothing_known
 
 
@@ -39,15 +38,17 @@ async def show_stream(visit: Visit) -> web.StreamResponse:
     view = VIEWS.get(visit.text("view"))
     if view is None:
         raise PageProblemError(404, "There is no such view.")
+    live = visit.shared.live
     if visit.request.method == "HEAD":
-        return web.Response(headers={**HEADERS, "Content-Type": "text/event-stream"})
+        status = 429 if live.is_full(visit.user, visit.project) else 200
+        return web.Response(status=status, headers={"Content-Type": "text/event-stream"})
     known = await view.known(visit)
 
     async def is_valid() -> bool:
         return await visit.shared.user_of(visit.request) == visit.user
 
-    return await visit.shared.live.send(
-        visit.request, visit.user.user, view.parts(visit), known, is_valid
+    return await live.send(
+        visit.request, visit.user, visit.project, view.parts(visit), known, is_valid
     )
 
 

@@ -64,6 +64,11 @@ async function again() {
       say("You are signed out. Reload the page to sign in again.");
       return;
     }
+    if (answer.status === 429) {
+      say("Too many pages are open to keep this one up to date. Trying again…");
+      stream.timer = setTimeout(again, 15000);
+      return;
+    }
   } catch {
     // Still away: the next error comes from the stream.
   }

@@ -68,8 +68,12 @@ class ExporterSummary:
 
     @property
     def key(self) -> str:
-        """Name of its line, unique in a project and fit for an id in HTML."""
-        return f"{self.kind}-{self.namespace}-{self.name}-{self.group}".replace(".", "_")
+        """Name of its line, unique in a project and fit for an id in HTML.
+
+        Names have hyphens, but neither low lines nor dots at an end.
+        """
+        parts = (self.kind, self.namespace, self.name, self.group)
+        return "__".join(part.replace(".", "_") for part in parts)
 
     @property
     def place(self) -> tuple[str, str, str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -23,7 +24,7 @@ def test_a_summary_has_what_the_list_filters_by() -> None:
     found = summary_of(shown("acme", **ready("Failing", "False", "401")))
     assert (found.namespace, found.name, found.state.word) == ("default", "acme", "Failing")
     assert found.destinations == ("otlp.example",)
-    assert found.key == "Exporter-default-acme-"
+    assert found.key == "Exporter__default__acme__"
 
 
 def test_a_status_of_another_shape_is_read_as_none() -> None:
@@ -108,3 +109,10 @@ def test_a_line_has_the_newest_success_and_the_sum_of_losses() -> None:
 def test_times_of_others_are_none() -> None:
     for text in (None, 5, "", "x", "2026-11-29T07:00:00"):
         assert read_time(text) is None
+
+
+def test_no_two_lines_have_one_name() -> None:
+    places = [("a-b", "c"), ("a", "b-c"), ("a", "b.c"), ("a", "b.c-d"), ("a.b", "c")]
+    found = summary_of(shown("e"))
+    keys = {replace(found, namespace=one, name=name).key for one, name in places}
+    assert len(keys) == len(places)
