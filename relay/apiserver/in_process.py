@@ -7,7 +7,7 @@ memory, also one that is sent in parts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
@@ -55,7 +55,8 @@ class CollectedAnswer(AbstractStreamWriter):
 class InProcessRequest(web.BaseRequest):
     """A request for ``user`` on the occasion of another one, from whose client it comes.
 
-    ``target`` is the path with its query.
+    ``target`` is the path with its query; ``found_again`` returns the user as it is later, None for
+    one that is not admitted any more.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class InProcessRequest(web.BaseRequest):
         user: Principal,
         method: str,
         target: URL,
+        found_again: Callable[[], Awaitable[Principal | None]],
         *,
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
@@ -93,6 +95,7 @@ class InProcessRequest(web.BaseRequest):
         content.feed_data(body)
         content.feed_eof()
         self.user = user
+        self.found_again = found_again
         self.collected = CollectedAnswer()
         super().__init__(message, content, cause.protocol, self.collected, cause.task, loop)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from aiohttp import web
 from yarl import URL
 
 from relay.apiserver.access.principals import Principal
-from relay.apiserver.http.service import ApiService
+from relay.apiserver.http.service import CLIENT_GONE, ApiService
 from relay.apiserver.in_process import InProcessRequest, body_of
 from relay.apiserver.merging.managed_fields import JsonObject
 
@@ -54,11 +55,20 @@ class ApiAnswer:
 
 
 class ApiCaller:
-    """Calls the API for one request of a page; ``prefix`` is the project's path."""
+    """Calls the API for one request of a page; ``prefix`` is the project's path.
+
+    ``user_of`` finds the user again while an answer takes long.
+    """
 
     def __init__(
-        self, service: ApiService, cause: web.BaseRequest, user: Principal, prefix: str
+        self,
+        service: ApiService,
+        cause: web.BaseRequest,
+        user: Principal,
+        prefix: str,
+        user_of: Callable[[web.BaseRequest], Awaitable[Principal | None]],
     ) -> None:
+        self._found_again = partial(user_of, cause)
         self._service = service
         self._cause = cause
         self._user = user
@@ -121,9 +131,17 @@ class ApiCaller:
         target = URL(self._prefix + path, encoded=True).with_query(fields)
         headers = {"Accept": JSON, "Content-Type": media_type}
         request = InProcessRequest(
-            self._cause, self._user, method, target, body=body, headers=headers
+            self._cause,
+            self._user,
+            method,
+            target,
+            self._found_again,
+            body=body,
+            headers=headers,
         )
         response = await self._service.handle(request)
+        if response.status == CLIENT_GONE:
+            raise ConnectionAbortedError("the page is gone, or its user not admitted any more")
         return request, response
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from relay.apiserver.access.principals import EVERY_PROJECT, Principal
 from relay.apiserver.compose import refuse_foreign_pages
-from relay.apiserver.http.service import ApiService
+from relay.apiserver.http.service import CLIENT_GONE, ApiService
 from relay.apiserver.objects.metadata import name_problem
 from relay.ui.access.login import LoginPages, own_page
 from relay.ui.access.origin import foreign_origin
@@ -71,7 +71,7 @@ class UiService:
         except PageProblemError as problem:
             return self._problem(request, problem.code, str(problem))
         except ConnectionError:
-            raise  # the client is gone
+            return web.Response(status=CLIENT_GONE)  # which nobody reads
         except Exception:
             _log.exception("bug in the relay: a page cannot be shown")
             return self._problem(request, 500, "The relay has met a bug; its log says more.")
@@ -113,7 +113,7 @@ class UiService:
                 allowed.append(route.method)
                 continue
             prefix = f"/projects/{project}" if project else ""
-            caller = ApiCaller(self._api, request, user, prefix)
+            caller = ApiCaller(self._api, request, user, prefix, self._login.user_of)
             visit = Visit(request, user, project, caller, self._shared, arguments)
             return await route.handler(visit)
         if allowed:

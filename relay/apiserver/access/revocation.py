@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -16,10 +16,13 @@ from aiohttp import web
 
 from relay.apiserver.access.principals import Principal
 from relay.apiserver.access.tokens import UserAuthentication
+from relay.apiserver.in_process import InProcessRequest
 
 _log: Final = logging.getLogger("relay.api")
 RECHECK_S: Final = 3.0
 _Result = TypeVar("_Result")
+_Admission = str | None | Callable[[], Awaitable[Principal | None]]
+"""An ``Authorization`` header, or what finds the user of a page again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,8 +35,10 @@ class _Open:
     is_cut: bool = False
 
     @property
-    def access(self) -> tuple[str | None, Principal]:
-        """The token, and the user that it was admitted as."""
+    def access(self) -> tuple[_Admission, Principal]:
+        """Admission of its user, and the user."""
+        if isinstance(self.request, InProcessRequest):
+            return self.request.found_again, self.principal
         return self.request.headers.get("Authorization"), self.principal
 
     def cut(self) -> None:
@@ -88,9 +93,11 @@ class Admissions:
                     for one in [one for one in self._open if one.access == access]:
                         one.cut()
 
-    async def _found(self, header: str | None) -> Principal | None:
+    async def _found(self, admission: _Admission) -> Principal | None:
         try:
-            return await self._authentication.principal(header)
+            if callable(admission):
+                return await admission()
+            return await self._authentication.principal(admission)
         except Exception:
             _log.exception("bug in the relay: a user is not found again")
             return None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
+from relay.apiserver.access import revocation
+from relay.apiserver.http.actions import TapRequest
 from relay.apiserver.http.file_objects import FileObject
 from relay.apiserver.objects.metadata import FILE_ANNOTATION
 from relay.ui.api_calls import exporter_path, secret_path
@@ -174,3 +180,32 @@ async def test_a_secret_in_use_is_kept(tmp_path: Path) -> None:
         assert "used by acme" in answer.text
         _, stored = await api.ask("GET", "/api/v1/namespaces/default/secrets/tok")
         assert "s3cret" not in json.dumps(stored)
+
+
+async def test_a_tap_lasts_as_long_as_its_user_is_admitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(revocation, "RECHECK_S", 0.01)
+    going = asyncio.Event()
+
+    async def points(_: TapRequest) -> AsyncIterator[dict[str, Any]]:
+        going.set()
+        await asyncio.sleep(0.2)  # looks at the user pass by
+        point = {"metric": "up", "kind": "gauge", "labels": {"job": "a"}, "value": "1"}
+        yield {"event": "point", **point}
+        yield {"event": "end"}
+
+    async with local_pages(tmp_path, tap=points) as pages, pages.visitor(ADMIN) as visitor:
+        async with pages.api() as api:
+            await api.ask("POST", EXPORTERS, exporter())
+        path = f"{ONE}/sinks/one/tap"
+        answer = await visitor.post(path)
+        assert answer.status == 200
+        assert "<bdi>up</bdi>" in answer.text
+        going.clear()
+        tapping = asyncio.create_task(visitor.post(path))
+        await going.wait()
+        pages.authentication._users = {}
+        with pytest.raises(aiohttp.ClientError):
+            await tapping
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
