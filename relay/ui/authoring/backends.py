@@ -11,6 +11,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from relay.ui.views.quantities import count
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -18,7 +20,8 @@ class Backend:
 
     ``endpoint`` is filled in, ``regions`` are its other values, which the vendor calls
     ``regions_word``; ``sink`` is what goes with it; ``find`` says where a customer finds what is
-    asked for. ``hosts`` are patterns of host names.
+    asked for. ``hosts`` are patterns of host names. ``bills`` may have ``{series}`` and
+    ``{points}``.
     """
 
     key: str
@@ -55,7 +58,18 @@ class Backend:
             endpoint["headers"] = dict(self.headers)
         return {"name": name, self.kind: deepcopy(endpoint)}
 
+    def bill(self, series: int, points_per_minute: float | None) -> str:
+        """Return what it bills, with these figures; None: not measured."""
+        points = "measure them"
+        if points_per_minute is not None:
+            points = f"about {count(points_per_minute)} a minute"
+        return self.bills.format(series=f"about {count(series)}", points=points)
 
+
+_GRAFANA_BILLS: Final = (
+    "Grafana Cloud bills active series: {series}; more, where a series has more than one data "
+    "point a minute."
+)
 BACKENDS: Final = (
     Backend(
         key="grafana-cloud",
@@ -68,7 +82,7 @@ BACKENDS: Final = (
         find="In the Grafana Cloud portal open your stack, then OpenTelemetry, Configure: it shows "
         "the endpoint, the instance ID and makes a token.",
         credential_labels={"username": "Instance ID", "password": "Token"},
-        bills="Grafana Cloud bills active series, each with up to one data point a minute.",
+        bills=_GRAFANA_BILLS,
         hosts=("otlp-gateway-*.grafana.net",),
     ),
     Backend(
@@ -81,7 +95,7 @@ BACKENDS: Final = (
         profile="grafana-cloud-metrics",
         find="In the Grafana Cloud portal open your stack, then Prometheus, Send Metrics.",
         credential_labels={"username": "Instance ID", "password": "Token"},
-        bills="Grafana Cloud bills active series, each with up to one data point a minute.",
+        bills=_GRAFANA_BILLS,
         hosts=("prometheus-*.grafana.net",),
         is_card=False,
     ),
@@ -106,7 +120,7 @@ BACKENDS: Final = (
         find="The site is in the address of your Datadog page. Keys are in Organization Settings, "
         "API Keys.",
         credential_labels={"apiKey": "API key"},
-        bills="Datadog bills custom metrics: each series is one.",
+        bills="Datadog bills custom metrics, each series as one: {series}.",
         hosts=("otlp.*datadoghq.com", "otlp.*datadoghq.eu", "otlp.*ddog-gov.com"),
     ),
     Backend(
@@ -121,7 +135,7 @@ BACKENDS: Final = (
         find="ENVIRONMENT is in the address of your Dynatrace page. In Access Tokens make one with "
         "the scope metrics.ingest, and write it as: Api-Token dt0c01…",
         credential_labels={"apiKey": "Api-Token and the token"},
-        bills="Dynatrace bills metric data points.",
+        bills="Dynatrace bills metric data points: {points}.",
         hosts=("*.live.dynatrace.com",),
     ),
     Backend(

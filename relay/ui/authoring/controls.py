@@ -28,7 +28,7 @@ def exporter_kind() -> ResourceKind:
 class Control:
     """One control; ``path`` is below its source or sink, ``hint`` a value as it may look.
 
-    ``is_wide``: it has a line of its own.
+    ``is_wide``: it has a line of its own. ``help`` is said before the schema's description.
     """
 
     path: str
@@ -37,6 +37,7 @@ class Control:
     hint: str = ""
     is_rare: bool = False
     is_wide: bool = False
+    help: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +171,9 @@ def choices(section: Literal["sources", "sinks"], control: Control) -> Sequence[
 
 
 def help_of(section: Literal["sources", "sinks"], control: Control) -> str:
-    """Return what the schema says of a control, without its marks."""
+    """Return what is said of a control: its own help, and the schema's without its marks."""
     found: str = schema_of(section, control.path).get("description", "")
-    return found.replace("`", "")
+    return f"{control.help} {found}".replace("`", "").strip()
 
 
 def is_by_resources(source: Mapping[str, Any]) -> bool:
@@ -188,7 +189,10 @@ def source_controls(source: Mapping[str, Any]) -> tuple[Control, ...]:
     if is_by_resources(source):
         return (NAME,)
     path = f"{signal.field}.{signal.selector}"
-    return (NAME, Control(path, signal.selector_label, "long", signal.placeholder))
+    selector = Control(
+        path, signal.selector_label, "long", signal.placeholder, help=signal.selector_help
+    )
+    return (NAME, selector)
 
 
 def sink_controls(sink: Mapping[str, Any]) -> tuple[Control, ...]:

@@ -8,13 +8,17 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class SignalRow:
-    """One signal: the field of a source, its words, and the field of its selector below that."""
+    """One signal: the field of a source, its words, and the field of its selector below that.
+
+    ``selector_help`` is said before the schema's description.
+    """
 
     field: str
     word: str
     selector: str
     selector_label: str
     placeholder: str
+    selector_help: str = ""
 
 
 SIGNALS: Final = (
@@ -24,5 +28,6 @@ SIGNALS: Final = (
         "metricsql",
         "Which metrics",
         'http_requests_total{code=~"5.."}',
+        "Begin with a metric's name, or with { for a label: your own are offered.",
     ),
 )

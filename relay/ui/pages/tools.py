@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
@@ -10,11 +11,12 @@ from aiohttp import web
 from relay.ui.api_calls import GROUP, ApiProblemError, exporter_path, object_path
 from relay.ui.authoring.backends import backend_of_url
 from relay.ui.authoring.checking import plain, sendable
-from relay.ui.authoring.controls import exporter_kind, sink_kind_of
+from relay.ui.authoring.controls import exporter_kind, signal_of, sink_kind_of
 from relay.ui.authoring.draft import Draft, get
+from relay.ui.authoring.narrowing import Narrowing, narrowed
 from relay.ui.pages.exporter import find_sink
 from relay.ui.pages.write import sent_draft, store_credentials
-from relay.ui.views.answers import preview_view, test_view
+from relay.ui.views.answers import PreviewView, SelectedView, preview_view, test_view
 from relay.ui.views.exporter_details import details_of
 from relay.ui.visit import PageProblemError, Route, Visit
 
@@ -29,7 +31,7 @@ async def preview(visit: Visit) -> web.StreamResponse:
     """Answer with what a draft would match now, beside its stored version."""
     fields, draft = await sent_draft(visit)
     measure_s = MEASURE_S if fields.get("measure") else 0
-    values: dict[str, Any] = {"preview": None, "problem": "", "is_busy": False, "bills": ()}
+    values: dict[str, Any] = {"preview": None, "problem": "", "is_busy": False, "own": ()}
     if draft.problems:
         values["problem"], values["is_busy"] = _WAITS, True
         return visit.part(_TEMPLATE, "preview", values)
@@ -40,9 +42,42 @@ async def preview(visit: Visit) -> web.StreamResponse:
         values["is_busy"] = problem.code in (422, 429)
         values["problem"] = _said(problem) if problem.code != 422 else _WAITS
         return visit.part(_TEMPLATE, "preview", values)
-    values["preview"] = preview_view(status)
-    values["bills"] = bills_of(draft)
+    view = values["preview"] = preview_view(status)
+    values["bills"] = bills_of(draft, view.total)
+    values["choices"] = choices_of(draft, view)
+    if view.project_series and not view.total.series:
+        own = await _own_series(visit)
+        values["own"] = own.top_metrics
+        values["choices"] = choices_of(draft, PreviewView(sources=(own,)), is_anew=True)
     return visit.part(_TEMPLATE, "preview", values)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricChoice:
+    """What a click on a metric puts into the control ``field`` of its source."""
+
+    field: str
+    narrowing: Narrowing
+
+
+def choices_of(
+    draft: Draft, preview: PreviewView, *, is_anew: bool = False
+) -> dict[tuple[str, str], MetricChoice]:
+    """Return the choices that the metrics of a preview offer, by source and metric.
+
+    ``is_anew``: the metrics are those of the project, whatever a selector says.
+    """
+    found: dict[tuple[str, str], MetricChoice] = {}
+    for index, (source, shown) in enumerate(zip(draft.sources, preview.sources, strict=False)):
+        signal = signal_of(source)
+        selector = get(source, f"{signal.field}.{signal.selector}")
+        if not isinstance(selector, str):
+            continue
+        path = f"spec.sources[{index}].{signal.field}.{signal.selector}"
+        for metric in shown.top_metrics:
+            narrowing = narrowed("" if is_anew else selector, metric.name)
+            found[shown.name, metric.name] = MetricChoice(path, narrowing)
+    return found
 
 
 def _previewable(draft: Draft) -> dict[str, Any]:
@@ -54,14 +89,14 @@ def _previewable(draft: Draft) -> dict[str, Any]:
     return {**value, "metadata": kept}
 
 
-def bills_of(draft: Draft) -> tuple[str, ...]:
-    """Return what the backends of a draft's sinks bill, each once."""
+def bills_of(draft: Draft, total: SelectedView) -> tuple[str, ...]:
+    """Return what the backends of a draft's sinks bill, each once, with the figures."""
     found = []
     for sink in draft.sinks:
         url = get(sink, f"{sink_kind_of(sink).field}.endpoint")
         backend = backend_of_url(url) if isinstance(url, str) else None
         if backend is not None and backend.bills:
-            found.append(backend.bills)
+            found.append(backend.bill(total.series, total.samples_per_minute))
     return tuple(dict.fromkeys(found))
 
 
@@ -120,7 +155,7 @@ async def show_explain(visit: Visit) -> web.StreamResponse:
         except ApiProblemError as problem:
             values["problem"] = _said(problem)
     else:
-        values["first"] = await _some_series(visit)
+        values["first"] = (await _own_series(visit)).first_series
     return visit.page("explain.html", values)
 
 
@@ -134,14 +169,14 @@ def everything(selector: str = "{}") -> dict[str, Any]:
     }
 
 
-async def _some_series(visit: Visit) -> list[str]:
-    """Return some series of the project to choose from, [] where there are none to be had."""
+async def _own_series(visit: Visit) -> SelectedView:
+    """Return the series of the project to choose from, none where there are none to be had."""
     spec = {"exporter": everything(), "measureSeconds": 0}
     try:
         status = await act(visit, "exporterpreviews", "ExporterPreview", "default", spec)
     except ApiProblemError:
-        return []
-    return list(preview_view(status).total.first_series)
+        return SelectedView()
+    return preview_view(status).total
 
 
 async def show_tap(visit: Visit) -> web.StreamResponse:

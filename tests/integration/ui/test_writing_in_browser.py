@@ -133,8 +133,12 @@ async def test_a_preview_of_nothing_says_so(tmp_path: Path) -> None:
         await begun(user, relay.good.origin)
         await user.page.get_by_label(METRICS).fill("no_such_metric")
         await user.page.get_by_text("Nothing matches now").wait_for()
+        await user.page.get_by_text("Your largest metrics").wait_for()
         await user.shoot("write-nothing")
         assert await user.violations() == []
+        await user.click("Only http_requests_total")
+        await user.page.locator("#preview .big").get_by_text("12", exact=True).wait_for()
+        assert await user.page.get_by_label(METRICS).input_value() == "http_requests_total"
 
 
 @pytest.mark.parametrize("private", [True, False])
