@@ -234,3 +234,21 @@ def test_certificates_and_other_parts_are_noted() -> None:
     assert endpoint["protocolVersion"] == "2.0"
     assert len(pasted.notes) == 3
     accepted(pasted.sink())
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("${env:TOKEN}", "${env:TOKEN}"), ("<your key>", "<your key>"), ("my-s3cret", "")],
+)
+def test_a_placeholder_is_left_open_and_told(value: str, shown: str) -> None:
+    text = yaml.safe_dump(
+        {
+            "otlphttp": {
+                "endpoint": "https://a.example",
+                "headers": {"Authorization": f"Bearer {value}"},
+            }
+        }
+    )
+    (pasted,) = read_snippet(text)
+    assert pasted.credential == {"token": ""}
+    assert pasted.notes == [f"token: {shown or 'a placeholder'} stands for it: enter it below"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -134,7 +134,9 @@ async def _save(visit: Visit, draft: Draft) -> web.StreamResponse:
         said = "It was deleted meanwhile: copy the YAML into a new one."
         return await _show(visit, draft, Checked(others=(FieldProblem("", said),)), is_save=True)
     checked = check(draft, visit.project, live, is_begun=False)
-    if not checked.is_good:
+    missing = {} if draft.is_text else missing_credentials(draft, await _secrets(visit, draft))
+    if missing or not checked.is_good:
+        checked = replace(checked, at={**checked.at, **missing})
         return await _show(visit, draft, checked, is_save=True)
     if live is not None and draft_of(live).version != draft.version:
         return await _show_conflict(visit, draft, live)
@@ -222,6 +224,34 @@ def credentials_by_secret(draft: Draft) -> dict[str, dict[str, str]]:
             stored = str(reference.get("key", "")) or key
             found.setdefault(name, {})[stored] = text
     return found
+
+
+def missing_credentials(draft: Draft, secrets: Collection[str]) -> dict[str, str]:
+    """Return what a form has to say of credentials that are neither entered nor stored.
+
+    As YAML an Exporter can be stored before its Secret.
+    """
+    found = {}
+    for index, sink in enumerate(draft.sinks):
+        name = str(secret_of(sink).get("name", ""))
+        if not name or name in secrets:
+            continue
+        for key, _ in credential_row(_authentication(sink)).keys:
+            if not draft.credentials.get((index, key)):
+                said = f'enter it: there is no Secret "{name}" yet'
+                found[credential_path(index, key)] = said
+    return found
+
+
+def credential_path(index: int, key: str) -> str:
+    """Return the name of the control for one value of a sink's Secret."""
+    return f"credential[{index}].{key}"
+
+
+async def _secrets(visit: Visit, draft: Draft) -> set[str]:
+    """Return the names of the Secrets in the draft's namespace."""
+    listed = await visit.api.get(secret_path(draft.namespace)) if draft.namespace else {}
+    return {one["metadata"]["name"] for one in listed.get("items", ())}
 
 
 def secret_of(sink: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -332,8 +362,7 @@ async def _show(
 
 async def _values(visit: Visit, draft: Draft, checked: Checked) -> dict[str, Any]:
     is_new = "name" not in visit.arguments
-    listed = await visit.api.get(secret_path(draft.namespace)) if draft.namespace else {}
-    secrets = {one["metadata"]["name"] for one in listed.get("items", ())}
+    secrets = await _secrets(visit, draft)
     action = visit.url("exporters", "new") if is_new else visit.url(*_place(visit), "edit")
     return {
         "draft": draft,
@@ -359,16 +388,18 @@ def _labels(draft: Draft) -> dict[str, str]:
     found |= {path: control.label for path, control in all_controls(draft.value)}
     for index in range(len(draft.sinks)):
         found[f"spec.sinks[{index}].authentication"] = "Authentication"
+        found |= {credential_path(index, key): label for key, label, _ in _keys(draft, index)}
     return {path: f"{label}{_whose(draft, path)}" for path, label in found.items()}
 
 
 def _whose(draft: Draft, path: str) -> str:
     """Return the source or sink of a control in words, "" where there is only one."""
     for section, word, items in (
-        ("sources", "source", draft.sources),
-        ("sinks", "destination", draft.sinks),
+        ("spec.sources", "source", draft.sources),
+        ("spec.sinks", "destination", draft.sinks),
+        ("credential", "destination", draft.sinks),
     ):
-        start = f"spec.{section}["
+        start = f"{section}["
         if path.startswith(start) and len(items) > 1:
             return f" of {word} {int(path.removeprefix(start).partition(']')[0]) + 1}"
     return ""
@@ -395,7 +426,6 @@ def _sink_view(draft: Draft, index: int, secrets: set[str]) -> dict[str, Any]:
     backend = backend_of_url(url)
     row = credential_row(_authentication(sink))
     reference = secret_of(sink)
-    labels = backend.credential_labels if backend is not None else {}
     name = str(reference.get("name", ""))
     wanted = sink.get("sources")
     return {
@@ -411,12 +441,20 @@ def _sink_view(draft: Draft, index: int, secrets: set[str]) -> dict[str, Any]:
         "secret": name,
         "is_known": backend is not None and row.type == backend.authentication,
         "is_stored": name in secrets,
-        "keys": [
-            (key, labels.get(key, label), draft.credentials.get((index, key), ""))
-            for key, label in row.keys
-        ],
+        "keys": _keys(draft, index),
         "chosen": wanted if isinstance(wanted, list) else None,
     }
+
+
+def _keys(draft: Draft, index: int) -> list[tuple[str, str, str]]:
+    """Return keys of a sink's Secret, their labels, and what was entered."""
+    sink = draft.sinks[index]
+    backend = backend_of_url(str(get(sink, f"{sink_kind_of(sink).field}.endpoint") or ""))
+    labels = backend.credential_labels if backend is not None else {}
+    return [
+        (key, labels.get(key, label), draft.credentials.get((index, key), ""))
+        for key, label in credential_row(_authentication(sink)).keys
+    ]
 
 
 def _control_view(draft: Draft, base: str, section: Any, control: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ _PATH: Final = "/v1/metrics"
 _COMPRESSIONS: Final = ("gzip", "zstd", "none")
 _ENDPOINTS: Final = ("metrics_endpoint", "endpoint")
 _LEFT_OUT: Final = {
-    "sending_queue": "sending_queue: the relay's own queue is set below Queue",
-    "retry_on_failure": "retry_on_failure: the relay retries as long as the queue's age allows",
+    "sending_queue": "sending_queue: the relay has a queue of its own: see More settings",
+    "retry_on_failure": "retry_on_failure: the relay tries again for as long as a point may wait",
     "proxy_url": "proxy_url: a proxy is the operator's setting",
     "logs_endpoint": "logs_endpoint: a sink has one endpoint",
     "traces_endpoint": "traces_endpoint: a sink has one endpoint",

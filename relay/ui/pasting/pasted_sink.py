@@ -18,6 +18,12 @@ NOT_SECRET: Final = frozenset({"x-honeycomb-dataset", "x-scope-orgid"})
 _PLACEHOLDER: Final = re.compile(
     r"\$\{?[\w:.-]+\}?|<[^<>]*>|\[[^\]]*\]|x{3,}|\*{3,}|(?i:your|my)[-_ ].*|(?i:changeme)"
 )
+_KEY_WORDS: Final = {
+    "username": "user",
+    "password": "password",
+    "token": "token",
+    "apiKey": "key",
+}
 _NAME: Final = re.compile(r"[^a-z0-9]+")
 NAME_CHARS_MAX: Final = 40
 
@@ -52,6 +58,11 @@ class PastedSink:
         self.credential = {
             key: "" if is_placeholder(text) else text for key, text in credential.items()
         }
+        for key, text in credential.items():
+            if text.strip() and not self.credential[key]:
+                self.note(
+                    f"{_KEY_WORDS[key]}: {_shown(text.strip())} stands for it: enter it below"
+                )
 
     def sink(self) -> dict[str, Any]:
         """Return the sink with a name, that of its backend or host, and its Secret."""
@@ -66,6 +77,11 @@ class PastedSink:
                 "secretRef": {"name": name},
             }
         return {"name": name, self.kind: endpoint}
+
+
+def _shown(placeholder: str) -> str:
+    """Return a placeholder, unless it may be a value after all."""
+    return placeholder[:60] if placeholder[0] in "$<[" else "a placeholder"
 
 
 def is_placeholder(text: str) -> bool:

@@ -13,7 +13,7 @@ _VERSIONS: Final = {
 }
 _LEFT_OUT: Final = {
     "write_relabel_configs": "write_relabel_configs: choose the series by the selector instead",
-    "queue_config": "queue_config: the relay's own queue is set below Queue",
+    "queue_config": "queue_config: the relay has a queue of its own: see More settings",
     "proxy_url": "proxy_url: a proxy is the operator's setting",
     "oauth2": "oauth2 is not there: use a token",
     "sigv4": "sigv4 is not there: put a signing proxy in between",
