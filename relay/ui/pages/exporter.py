@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from relay.apiserver.objects.metadata import FILE_ANNOTATION
 from relay.runtime.event_loop import run_in_thread
 from relay.ui.api_calls import ApiProblemError, exporter_path, object_path
 from relay.ui.authoring.manifest_text import is_large, manifest_text, short_manifest
+from relay.ui.authoring.path_words import in_words
 from relay.ui.live import Part
 from relay.ui.summaries import kind_of
 from relay.ui.views.exporter_details import (
@@ -102,6 +103,7 @@ async def _tick(there: Visit) -> _Tick:
 async def _values(visit: Visit, path: str) -> dict[str, Any]:
     value = await visit.api.get(path)
     metadata = value["metadata"]
+    value = {**value, "status": in_words_everywhere(value.get("status"), value)}
     file = metadata.get("annotations", {}).get(FILE_ANNOTATION, "")
     details = details_of(value, file)
     events = await visit.api.get(
@@ -113,7 +115,10 @@ async def _values(visit: Visit, path: str) -> dict[str, Any]:
     own = (resource, details.name)
     return {
         "details": details,
-        "events": events_of(events, metadata.get("uid", "")),
+        "events": [
+            replace(one, message=in_words(one.message, value))
+            for one in events_of(events, metadata.get("uid", ""))
+        ],
         "charts": {sink.name: chart_of(histories.get(sink.name)) for sink in details.sinks},
         "lost_in_day": {name: one.lost_in_day for name, one in histories.items()},
         "oldest": {name: one.oldest_point_age_seconds for name, one in histories.items()},
@@ -140,6 +145,20 @@ async def _values(visit: Visit, path: str) -> dict[str, Any]:
             namespace=details.namespace,
             name=details.name,
         ),
+    }
+
+
+def in_words_everywhere(status: Any, value: Mapping[str, Any]) -> Any:
+    """Return a status whose messages have the form's words for paths."""
+    if isinstance(status, list):
+        return [in_words_everywhere(one, value) for one in status]
+    if not isinstance(status, dict):
+        return status
+    return {
+        name: in_words(own, value)
+        if name == "message" and isinstance(own, str)
+        else in_words_everywhere(own, value)
+        for name, own in status.items()
     }
 
 

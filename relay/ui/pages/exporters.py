@@ -11,6 +11,7 @@ from aiohttp import web
 
 from relay.apiserver.store.database import ObjectKeyInStore
 from relay.config.exporter.types import id_of
+from relay.ui.authoring.path_words import in_words
 from relay.ui.live import DIGEST_CHARS, Part, RowCache, digest_of
 from relay.ui.summaries import KINDS, kind_of
 from relay.ui.views.exporter_rows import ExporterRow, ExporterSummary, row_of
@@ -62,7 +63,7 @@ async def _values(visit: Visit, *, cache: RowCache | None = None, tick: int = 0)
         key = (visit.project, summary.key)
         html = cache.get(key, tick) if cache is not None else None
         if html is None:
-            html = visit.text_of("exporter_row.html", {"row": read_row(visit, summary)})
+            html = visit.text_of("exporter_row.html", row_values(visit, summary))
             if cache is not None:
                 cache.put(key, tick, html)
         lines.append(Line(summary.key, html))
@@ -90,6 +91,11 @@ class Line:
 
     def __repr__(self) -> str:
         return f"<Line {self.key}>"
+
+
+def row_values(visit: Visit, summary: ExporterSummary) -> dict[str, Any]:
+    """Return what the template of a line needs; without its object it names sinks by number."""
+    return {"row": read_row(visit, summary), "reason": in_words(summary.reason, None)}
 
 
 def read_row(visit: Visit, summary: ExporterSummary) -> ExporterRow:

@@ -18,6 +18,7 @@ from relay.ui.visit import PageProblemError, Route, Visit
 
 _TEMPLATE: Final = "secrets.html"
 _AT_ONCE: Final = 200
+_ASKED: Final = ("namespace", "name", "key")
 SECRETS_MAX: Final = 500
 _REFERENCES: Final = ("secretRef", "caSecretRef", "certificateSecretRef")
 
@@ -36,8 +37,8 @@ class SecretView:
 
 
 async def show_secrets(visit: Visit) -> web.StreamResponse:
-    """List the Secrets."""
-    return await _show(visit)
+    """List the Secrets; the address may name one to enter a value for."""
+    return await _show(visit, fields={name: visit.text(name, 253) for name in _ASKED})
 
 
 async def save_secret(visit: Visit) -> web.StreamResponse:
@@ -88,7 +89,7 @@ async def _show(
         "secrets": secrets,
         "more": listed["metadata"].get("remainingItemCount", 0),
         "problem": problem,
-        "given": {name: given.get(name, "") for name in ("namespace", "name", "key")},
+        "given": {name: given.get(name, "") for name in _ASKED},
         "command": kubectl_command(
             "create", "secret", "generic", "NAME", "--from-literal=KEY=VALUE"
         ),

@@ -12,7 +12,7 @@ _LEAST_S: Final = 0.0001
 """Steps are told in tenths of milliseconds; none takes no time."""
 STEP_WORDS: Final = {
     "credentials": "Credentials",
-    "name": "Name",
+    "name": "Name lookup",
     "address": "Address",
     "connection": "Connection",
     "tunnel": "Proxy",
@@ -22,7 +22,7 @@ STEP_WORDS: Final = {
 }
 STEP_MEANINGS: Final = {
     "credentials": "read from the Secret",
-    "name": "looked up in the DNS",
+    "name": "the DNS knows the host",
     "address": "allowed by the operator",
     "connection": "made",
     "tunnel": "opened",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from relay.ui.views.states import ShownCondition, ShownState, state_of
 
 EVENTS_MAX: Final = 50
 _BAR_UNITS: Final = 1000
+_CREDENTIAL: Final = re.compile(r"\b(?:401|403)\b|secret", re.IGNORECASE)
 _LEAST_UNITS: Final = 6
 """Width of a part that is not nothing, so that it is seen."""
 PARTS: Final = (
@@ -26,6 +28,15 @@ PARTS: Final = (
     ("dropped", "Dropped", "given up by the relay"),
 )
 """Parts of a ledger: their fields, words and meaning."""
+LOSSES: Final = {
+    "rejected": "the endpoint refused these points for good: read its last error, and send others",
+    "expired": "these points waited for longer than the queue keeps them: mend the endpoint, or "
+    "let points wait longer",
+    "dropped": "the queue was full, or the relay gave these points up: mend the endpoint, or give "
+    "it a larger queue",
+}
+"""What became of points that were lost, and what to do, by the part of a ledger."""
+_CREATE: Final = "; create it: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,15 @@ class LedgerPicture:
 
     matched: int
     parts: tuple[LedgerPart, ...]
+
+    @property
+    def losses(self) -> tuple[tuple[str, str], ...]:
+        """Words and explanations of the parts that are lost."""
+        return tuple(
+            (part.word, LOSSES[part.field])
+            for part in self.parts
+            if part.points and part.field in LOSSES
+        )
 
     @property
     def is_balanced(self) -> bool:
@@ -84,6 +104,22 @@ class SinkView:
     last_error_at: float | None
     usage: Mapping[str, int]
     secret: str
+    secret_key: str
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """What is the matter, in the endpoint's own words if they are known, and what to do."""
+        message = self.state.message
+        if self.last_error and message.startswith(f"{self.last_error}: "):
+            return self.last_error, message.removeprefix(f"{self.last_error}: ")
+        said, _, command = message.partition(_CREATE)
+        return said, f"enter its value, or run: {command}" if command else ""
+
+    @property
+    def needs_credential(self) -> bool:
+        """True if another value of its Secret may help."""
+        said = self.told[0]
+        return bool(self.secret) and self.state.tone == "bad" and bool(_CREDENTIAL.search(said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +151,18 @@ class ExporterDetails:
     usage: Mapping[str, int]
     is_deleting: bool
 
+    @property
+    def troubles(self) -> tuple[SinkView, ...]:
+        """Sinks that want attention."""
+        return tuple(one for one in self.sinks if one.state.tone in ("bad", "warn"))
+
 
 def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:
     """Return the details of an object of the API, whatever others wrote into its status."""
     metadata, spec = _mapping(value.get("metadata")), _mapping(value.get("spec"))
     status = _mapping(value.get("status"))
     conditions = _conditions(status)
+    state = state_of(conditions)
     usages = {str(one.get("name")): _mapping(one.get("usage")) for one in _list(status, "sources")}
     total = sum(_number(one, "samplesPerMinute") or 0 for one in usages.values())
     states = {str(one.get("name")): one for one in _list(status, "sinks")}
@@ -129,7 +171,7 @@ def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:
         group=str(value.get("apiVersion", "")).partition("/")[0],
         namespace=str(metadata.get("namespace", "")),
         name=str(metadata.get("name", "")),
-        state=state_of(conditions),
+        state=state,
         file=file,
         created=read_time(metadata.get("creationTimestamp")),
         generation=_number(metadata, "generation") or 0,
@@ -138,7 +180,7 @@ def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:
             for one in _list(spec, "sources")
         ),
         sinks=tuple(
-            _sink(index, one, states.get(str(one.get("name")), {}))
+            _sink(index, one, states.get(str(one.get("name")), {}), state)
             for index, one in enumerate(_list(spec, "sinks"))
         ),
         conditions=conditions,
@@ -165,13 +207,18 @@ def _source(source: Mapping[str, Any], usage: Mapping[str, Any], total: int) -> 
     )
 
 
+_KEYS: Final = {"basicAuth": "password", "bearerToken": "token", "apiKey": "apiKey"}
+"""Keys of Secrets, by the type of authentication (of a pair that which is secret)."""
 _KINDS: Final = {
     "otlp_http": "OTLP over HTTP",
     "prometheusRemoteWrite": "Prometheus remote write",
 }
 
 
-def _sink(index: int, sink: Mapping[str, Any], status: Mapping[str, Any]) -> SinkView:
+def _sink(
+    index: int, sink: Mapping[str, Any], status: Mapping[str, Any], exporter: ShownState
+) -> SinkView:
+    """Return a sink; one without conditions is as its exporter is."""
     field = next((name for name in _KINDS if name in sink), "")
     endpoint = _mapping(sink.get(field))
     if not field:
@@ -180,7 +227,8 @@ def _sink(index: int, sink: Mapping[str, Any], status: Mapping[str, Any]) -> Sin
         endpoint = _mapping(target.get(field))
     conditions = _conditions(status)
     error = _mapping(status.get("lastError"))
-    secret = _mapping(_mapping(endpoint.get("authentication")).get("secretRef")).get("name", "")
+    authentication = _mapping(endpoint.get("authentication"))
+    secret = _mapping(authentication.get("secretRef"))
     return SinkView(
         index=index,
         name=str(sink.get("name", "")),
@@ -188,7 +236,7 @@ def _sink(index: int, sink: Mapping[str, Any], status: Mapping[str, Any]) -> Sin
         endpoint=str(endpoint.get("endpoint", "")),
         profile=str(endpoint.get("profile", "")),
         sources=tuple(str(one) for one in sink.get("sources") or ()),
-        state=state_of(conditions),
+        state=state_of(conditions) if conditions else exporter,
         conditions=conditions,
         paused=sink.get("paused") is True,
         ledger=ledger_picture(_mapping(status["ledger"])) if "ledger" in status else None,
@@ -196,7 +244,8 @@ def _sink(index: int, sink: Mapping[str, Any], status: Mapping[str, Any]) -> Sin
         last_error=str(error.get("message", "")),
         last_error_at=read_time(error.get("time")),
         usage=_numbers(_mapping(status.get("usage"))),
-        secret=str(secret),
+        secret=str(secret.get("name", "")),
+        secret_key=str(secret.get("key") or _KEYS.get(str(authentication.get("type")), "")),
     )
 
 

@@ -76,6 +76,11 @@ class ExporterSummary:
         return "__".join(part.replace(".", "_") for part in parts)
 
     @property
+    def reason(self) -> str:
+        """Why it wants attention, "" where it does not."""
+        return self.state.message if self.state.tone in ("bad", "warn") else ""
+
+    @property
     def place(self) -> tuple[str, str, str, str]:
         """Its place in the order of the list."""
         return (self.name, self.namespace, self.kind, self.group)

@@ -20,6 +20,21 @@ class ShownCondition(msgspec.Struct, frozen=True, rename="camel"):
     message: str = ""
     last_transition_time: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """Its message, or what its status means where it has none."""
+        return self.message or _MEANINGS.get((self.type, self.status), "")
+
+
+_MEANINGS: Final = {
+    ("Accepted", "True"): "the object is valid",
+    ("ResolvedRefs", "True"): "every Secret that it refers to is there",
+    ("Programmed", "True"): "this version runs",
+    ("Delivering", "True"): "the endpoint accepts the data",
+    ("Delivering", "Unknown"): "no endpoint has answered yet",
+}
+"""What a condition without a message says, by its type and status."""
+
 
 class ShownState(NamedTuple):
     """A state; ``key`` is what filters call it, ``message`` says what to do."""
@@ -39,6 +54,11 @@ _DELIVERING: Final[dict[str, tuple[str, str, Tone]]] = {
     "Behind": ("behind", "Behind", "warn"),
     "Paused": ("paused", "Paused", "idle"),
 }
+_PLAINLY: Final = {
+    "NoData": "no series has matched yet: check the selectors of its sources",
+    "Paused": "nothing is sent, and the queue is kept; resume it to go on",
+}
+"""Messages that name fields and commands, as a page says them."""
 FILTERS: Final = (
     ("failing", "Failing"),
     ("refused", "Not accepted"),
@@ -71,6 +91,7 @@ def state_of(conditions: Sequence[ShownCondition]) -> ShownState:
     if known is None:
         return ShownState("starting", "Starting", "wait", delivering.message)
     key, word, tone = known
+    message = _PLAINLY.get(delivering.reason, delivering.message)
     if accepted is not None and accepted.reason == "LimitExceeded":
         return ShownState(key, word, "warn" if tone == "good" else tone, accepted.message)
-    return ShownState(key, word, tone, delivering.message)
+    return ShownState(key, word, tone, message)

@@ -48,6 +48,6 @@ def test_a_test_tells_its_steps() -> None:
             ],
         }
     )
-    assert [one.word for one in view.steps] == ["Name", "Answer", "later"]
+    assert [one.word for one in view.steps] == ["Name lookup", "Answer", "later"]
     assert all(one.seconds > 0 for one in view.steps)
     assert not view.is_ok

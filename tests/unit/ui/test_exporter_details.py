@@ -167,3 +167,45 @@ def test_a_chart_has_rates_and_means() -> None:
     assert chart.line == "0.0,4.0 600.0,98.0"
     assert chart_of(None).line == ""
     assert chart_of(None).mean_request_s is None
+
+
+def failing(said: str, last_error: str = "", **more: Any) -> dict[str, Any]:
+    """An Exporter whose sink fails with these words."""
+    value = exporter("acme", namespace="default")
+    value["spec"]["sinks"][0]["otlp_http"]["authentication"] = {
+        "type": "bearerToken",
+        "secretRef": {"name": "tok"},
+    }
+    sink = {"name": "one", **ready("Failing", "False", said), "lastError": {"message": last_error}}
+    return {**value, "status": {**ready("Failing", "False"), "sinks": [{**sink, **more}]}}
+
+
+def test_the_endpoints_words_are_apart_from_what_to_do() -> None:
+    (sink,) = details_of(failing("HTTP 401: bad: check secret a/tok", "HTTP 401: bad")).troubles
+    assert sink.told == ("HTTP 401: bad", "check secret a/tok")
+    assert (sink.needs_credential, sink.secret, sink.secret_key) == (True, "tok", "token")
+    (sink,) = details_of(failing("cannot connect: check it", "cannot connect")).troubles
+    assert not sink.needs_credential
+    (sink,) = details_of(failing("something else", "cannot connect")).troubles
+    assert sink.told == ("something else", "")
+
+
+def test_a_sink_that_was_not_judged_is_as_its_exporter_is() -> None:
+    status = ready()
+    status["conditions"][1].update(
+        status="False", message="secret a/tok: there is no such secret; create it: kubectl create"
+    )
+    value = {**failing("x"), "status": status}
+    (sink,) = details_of(value).sinks
+    assert sink.state.word == "Secret missing"
+    assert sink.told == (
+        "secret a/tok: there is no such secret",
+        "enter its value, or run: kubectl create",
+    )
+    assert sink.needs_credential
+
+
+def test_every_loss_is_explained() -> None:
+    picture = ledger_picture({"matched": 6, "rejected": 1, "expired": 2, "dropped": 3})
+    assert [word for word, _ in picture.losses] == ["Rejected", "Expired", "Dropped"]
+    assert ledger_picture({"matched": 1, "queued": 1}).losses == ()

@@ -25,6 +25,8 @@ def test_a_summary_has_what_the_list_filters_by() -> None:
     assert (found.namespace, found.name, found.state.word) == ("default", "acme", "Failing")
     assert found.destinations == ("otlp.example",)
     assert found.key == "Exporter__default__acme__"
+    assert found.reason == "401"
+    assert summary_of(shown("acme", **ready())).reason == ""
 
 
 def test_a_status_of_another_shape_is_read_as_none() -> None:

@@ -44,3 +44,16 @@ def test_states(statuses: dict[str, str], word: str, tone: str) -> None:
 
 def test_the_types_are_those_that_the_relay_writes() -> None:
     assert {"Accepted", "ResolvedRefs", "Programmed", "Delivering"} <= set(conditions.OWN_TYPES)
+
+
+def test_every_state_of_a_condition_has_a_sentence() -> None:
+    for name in conditions.TYPES:
+        assert ShownCondition(name, "True", name).sentence
+        assert ShownCondition(name, "False", "x", "as it is").sentence == "as it is"
+
+
+@pytest.mark.parametrize("reason", ["Paused", "NoData"])
+def test_states_name_no_field_and_no_command(reason: str) -> None:
+    said = state_of([ShownCondition("Delivering", "False", reason, "spec.sinks[].paused")]).message
+    assert said
+    assert "spec" not in said
