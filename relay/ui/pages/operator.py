@@ -16,6 +16,11 @@ _TEMPLATE: Final = "operator.html"
 _LAG_BAD_S: Final = 0.05
 """The event loop is never held for longer by what is within the limits."""
 _FULL: Final = 0.8
+_QUEUES: Final = "the sinks with the largest queues fill it: mend or pause them, or raise the limit"
+_JOURNAL: Final = (
+    "sinks that are behind hold it, or requests arrive faster than they are worked off: mend or "
+    "pause those sinks, or give the relay more CPU"
+)
 
 
 async def show_operator(visit: Visit) -> web.StreamResponse:
@@ -36,29 +41,44 @@ async def show_operator(visit: Visit) -> web.StreamResponse:
 def health_figures(facts: StatusSource) -> tuple[HealthFigure, ...]:
     """Return memory, disk, event loop, series, senders and reloads of a relay."""
     memory, lag = facts.memory, facts.lag
-    found = [
-        _filled("Memory for data", memory.used_bytes, memory.bytes_max),
+    found = [_filled("Memory for data", memory.used_bytes, memory.bytes_max, _QUEUES)]
+    if facts.store is not None:
+        store = facts.store
+        found.append(_filled("Disk for queues", store.used_bytes, store.bytes_max, _QUEUES))
+    if facts.journal is not None:
+        journal = facts.journal
+        found.append(_filled("Journal", journal.bytes, journal.bytes_max, _JOURNAL))
+    found += [
         HealthFigure(
-            "Event loop late, at most",
+            "Event loop lag, highest",
             duration(lag.max_s),
             is_bad=lag.max_s > _LAG_BAD_S,
+            advice="give the relay more CPU, or look in its log for what took so long",
         ),
         HealthFigure("Active series", count(facts.engine.table.active)),
         HealthFigure("Samples received", count(facts.engine.received_samples)),
-        HealthFigure("Samples that matched nothing", count(facts.engine.router.unmatched_samples)),
+        HealthFigure("Of these selected by none", count(facts.engine.router.unmatched_samples)),
     ]
-    if facts.store is not None:
-        found.append(_filled("Disk for queues", facts.store.used_bytes, facts.store.bytes_max))
-    if facts.journal is not None:
-        found.append(_filled("Journal", facts.journal.bytes, facts.journal.bytes_max))
     troubles = [
         part.trouble for part in (facts.store, facts.journal) if part is not None and part.trouble
     ]
-    found += [HealthFigure("Storage", text, is_bad=True) for text in troubles]
+    found += [
+        HealthFigure("Storage", text, is_bad=True, advice="see to its disk: data may be lost")
+        for text in troubles
+    ]
     changes = facts.changes
     if changes is not None:
         text = f"{changes.applied} applied, the last in {duration(changes.applied_in_s)}"
-        found.append(HealthFigure("Changes of exporters", text, is_bad=changes.failures > 0))
+        if changes.failures:
+            text = f"{text}; {changes.failures} failed"
+        found.append(
+            HealthFigure(
+                "Changes of exporters",
+                text,
+                is_bad=changes.failures > 0,
+                advice="look in the relay's log for the reason; the versions before them run on",
+            )
+        )
     found.append(
         HealthFigure(
             "Endpoints that cannot be reached",
@@ -69,9 +89,10 @@ def health_figures(facts: StatusSource) -> tuple[HealthFigure, ...]:
     return tuple(found)
 
 
-def _filled(word: str, used: int, most: int) -> HealthFigure:
+def _filled(word: str, used: int, most: int, advice: str) -> HealthFigure:
     text = f"{bytes_(used)} of {bytes_(most)}, {share(used, most)}"
-    return HealthFigure(word, text, used, most, is_bad=bool(most) and used > _FULL * most)
+    is_bad = bool(most) and used > _FULL * most
+    return HealthFigure(word, text, used, most, is_bad=is_bad, advice=advice)
 
 
 ROUTES: Final = (Route("GET", "operator", show_operator, is_wide=True),)

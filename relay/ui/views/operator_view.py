@@ -6,12 +6,16 @@ The figures are those of ``/status`` and ``/metrics``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 from relay.api.status import StatusSource
 from relay.api.usage_status import project_figures
+from relay.config.exporter.types import names_of
 from relay.control.reconcile.sink_report import SinkReport
+from relay.runtime.errors import Fault
 from relay.telemetry.snapshot import ProjectFigures
+from relay.ui.authoring.path_words import in_words
 from relay.ui.views.states import Tone
 
 WORST_SINKS: Final = 50
@@ -26,9 +30,10 @@ _STATES: Final[dict[str, tuple[int, str, Tone]]] = {
 
 @dataclass(frozen=True, slots=True)
 class WorstSink:
-    """One sink; times are wall clock, s, ages s."""
+    """One sink; times are wall clock, s, ages s. ``address``: its exporter's page, or ""."""
 
     exporter: str
+    address: str
     sink: str
     word: str
     tone: Tone
@@ -43,13 +48,17 @@ class WorstSink:
 
 @dataclass(frozen=True, slots=True)
 class HealthFigure:
-    """One figure of the relay: ``used`` of ``most`` as a bar, where there is a limit."""
+    """One figure of the relay: ``used`` of ``most`` as a bar, where there is a limit.
+
+    ``advice`` says what to do about a bad one; "" where the relay itself is not at fault.
+    """
 
     word: str
     text: str
     used: float = 0.0
     most: float = 0.0
     is_bad: bool = False
+    advice: str = ""
 
     @property
     def width(self) -> float:
@@ -73,6 +82,16 @@ class OperatorView:
     refused: tuple[tuple[str, int], ...]
     faults: tuple[str, ...]
 
+    @property
+    def troubles(self) -> tuple[HealthFigure, ...]:
+        """Figures that say that the relay itself is not well."""
+        return tuple(one for one in self.figures if one.is_bad and one.advice)
+
+    @property
+    def bad_sinks(self) -> int:
+        """Number of sinks that fail or are behind."""
+        return sum(number for _, tone, number in self.states if tone in ("bad", "warn"))
+
 
 def worst_of(report: SinkReport, now: float) -> WorstSink:
     """Return how bad a sink is: its state, then the age of what waits, then how much.
@@ -87,6 +106,7 @@ def worst_of(report: SinkReport, now: float) -> WorstSink:
     error = worker.paused or (worker.last_error.text if worker.last_error else "")
     return WorstSink(
         report.exporter,
+        exporter_address(report.exporter),
         report.sink,
         word,
         tone,
@@ -98,6 +118,26 @@ def worst_of(report: SinkReport, now: float) -> WorstSink:
         worker.last_success_at,
         (order, -(oldest or 0.0), -waiting),
     )
+
+
+def _told(fault: Fault) -> str:
+    said = in_words(fault.summary, None)
+    return f"{fault.project}: {said}" if fault.project else said
+
+
+def exporter_address(exporter: str) -> str:
+    """Return the address of an exporter's page; that of a policy needs what its id does not say."""
+    kind, project, namespace, name = names_of(exporter)
+    base = f"/ui/projects/{project}" if project else "/ui"
+    return f"{base}/exporters/{namespace}/{name}" if kind == "Exporter" else ""
+
+
+def named_status(status: int) -> str:
+    """Return a status of HTTP with its name."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def _state_of(report: SinkReport) -> tuple[int, str, Tone]:
@@ -132,8 +172,8 @@ def operator_view(
         projects=tuple(largest[:PROJECTS_MAX]),
         figures=figures,
         requests=tuple(
-            (str(code), number) for code, number in sorted(facts.ingest.requests.items())
+            (named_status(code), number) for code, number in sorted(facts.ingest.requests.items())
         ),
         refused=tuple(sorted((why, one) for why, one in facts.ingest.refused.items() if one)),
-        faults=tuple(fault.summary for fault in facts.faults[:WORST_SINKS]),
+        faults=tuple(map(_told, facts.faults[:WORST_SINKS])),
     )

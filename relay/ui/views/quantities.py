@@ -40,6 +40,8 @@ def share(part: float, total: float) -> str:
     if total <= 0:
         return NOTHING
     percent = 100 * part / total
+    if not percent:
+        return "0 %"
     if 0 < percent < 0.1:
         return "< 0.1 %"
     if 99.9 < percent < 100:

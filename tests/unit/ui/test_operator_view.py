@@ -21,7 +21,7 @@ from relay.storage.log.segment import DamageCounters
 from relay.telemetry.registry import CATALOGUE
 from relay.telemetry.snapshot import IngestFigures, LagFigures
 from relay.ui.pages.operator import health_figures
-from relay.ui.views.operator_view import operator_view
+from relay.ui.views.operator_view import named_status, operator_view
 from relay.ui.views.quantities import bytes_, count, duration, share
 from tests.kit.engine_rig import Rig
 from tests.kit.remote_write import raw
@@ -93,22 +93,25 @@ def test_health_is_that_of_status_and_metrics() -> None:
 
     expected = {
         "Memory for data": filled(status["memory"]["usedBytes"], status["memory"]["maxBytes"]),
-        "Event loop late, at most": duration(scraped[("relay_event_loop_lag_max_seconds",)]),
+        "Event loop lag, highest": duration(scraped[("relay_event_loop_lag_max_seconds",)]),
         "Active series": count(ingest["activeSeries"]),
         "Samples received": count(ingest["receivedSamples"]),
-        "Samples that matched nothing": count(ingest["unmatchedSamples"]),
+        "Of these selected by none": count(ingest["unmatchedSamples"]),
         "Disk for queues": filled(storage["queues"]["usedBytes"], storage["queues"]["maxBytes"]),
         "Journal": filled(storage["journal"]["usedBytes"], storage["journal"]["maxBytes"]),
         "Storage": storage["queues"]["trouble"],
         "Changes of exporters": (
-            f"{changes['applied']} applied, the last in {duration(changes['lastSeconds'])}"
+            f"{changes['applied']} applied, the last in {duration(changes['lastSeconds'])}; "
+            f"{changes['failures']} failed"
         ),
         "Endpoints that cannot be reached": str(int(scraped[("relay_unreachable_endpoints",)])),
     }
     shown = {one.word: one.text for one in health_figures(source)}
     assert shown == expected
     view = operator_view(source, "1.2.3", ())
-    assert dict(view.requests) == ingest["requests"]
+    assert dict(view.requests) == {
+        named_status(int(code)): number for code, number in ingest["requests"].items()
+    }
     assert dict(view.refused) == ingest["refusedRequests"]
 
 

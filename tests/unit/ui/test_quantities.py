@@ -46,7 +46,7 @@ def test_times_ago(seconds: float | None, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("part", "total", "shown"),
-    [(0, 0, "–"), (0, 5, "0.0 %"), (1, 2000, "< 0.1 %"), (1, 40, "2.5 %"), (1, 2, "50 %"),
+    [(0, 0, "–"), (0, 5, "0 %"), (1, 2000, "< 0.1 %"), (1, 40, "2.5 %"), (1, 2, "50 %"),
      (9999, 10_000, "> 99.9 %"), (5, 5, "100 %")],
 )  # fmt: skip
 def test_shares(part: float, total: float, shown: str) -> None:
