@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -23,6 +24,7 @@ from relay.ui.authoring.draft import Draft
 _STAMP: Final = Stamp("2000-01-01T00:00:00Z", "00000000-0000-0000-0000-000000000000", "")
 _OPTIONS: Final = WriteOptions(FIELD_MANAGER, field_validation="Strict")
 _MISSING: Final = "Required value"
+_OFFSET: Final = re.compile(r" at offset (\d{1,9})(?=$|;)")
 _PREFIXES: Final = ("Invalid value: ", "Required value: ", "Unsupported value: ", "Forbidden: ")
 
 
@@ -109,9 +111,13 @@ def _control_of(field_path: str, paths: Sequence[str]) -> str:
 
 
 def plain(message: str) -> str:
-    """Return a message without the words that kube-apiserver puts before it."""
+    """Return a message without the words that kube-apiserver puts before it.
+
+    Offsets become places as people count them.
+    """
     for prefix in _PREFIXES:
         message = message.removeprefix(prefix)
+    message = _OFFSET.sub(lambda found: f" (character {int(found[1]) + 1})", message)
     return "is required" if message == _MISSING else message
 
 

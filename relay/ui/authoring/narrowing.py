@@ -1,6 +1,7 @@
 """Narrow a selector by one metric: to it alone, or to all but it. Pure.
 
-Selectors with alternatives or more than one pair of braces are left to people.
+Selectors with alternatives, more than one pair of braces or invisible characters are left to
+people.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final
 
 from relay.selector.matchers import NAME
 from relay.selector.quoting import quote_string
+from relay.ui.views.texts import visible
 
 _STRING: Final = r'"(?:[^"\\\n]|\\.)*"'
 _SIMPLE: Final = re.compile(
@@ -32,6 +34,8 @@ class Narrowing:
 def narrowed(selector: str, metric: str) -> Narrowing:
     """Return what a selector becomes that matches a metric, among others or not."""
     found = _SIMPLE.fullmatch(selector)
+    if visible(selector + metric) != selector + metric:
+        return Narrowing()
     inner = "" if found is None else (found["inner"] or "").strip().rstrip(",").strip()
     if found is None or _ALTERNATIVE.search(re.sub(_STRING, '""', inner)):
         return Narrowing()

@@ -84,6 +84,8 @@ def test_two_faults_of_one_field_are_both_told() -> None:
         ("Required value: is needed", "is needed"),
         ("Invalid value: must be a URL", "must be a URL"),
         ("other", "other"),
+        ("this { is never closed at offset 0", "this { is never closed (character 1)"),
+        ("no value at offset 4; write 1", "no value (character 5); write 1"),
     ],
 )
 def test_messages_are_without_the_words_of_kubernetes(message: str, said: str) -> None:

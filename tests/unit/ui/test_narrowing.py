@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from relay.selector.metricsql.parser import parse_selector
 from relay.ui.authoring.narrowing import Narrowing, narrowed
+from relay.ui.views.texts import visible
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ from relay.ui.authoring.narrowing import Narrowing, narrowed
         ("m or n", "", ""),
         ("{a='b'}", "", ""),
         ("{", "", ""),
+        ('{a="\u202e"}', "", ""),
     ],
 )
 def test_selectors(selector: str, only: str, without: str | None) -> None:
@@ -40,6 +42,6 @@ def test_selectors(selector: str, only: str, without: str | None) -> None:
 )
 def test_what_is_offered_can_be_read(selector: str, metric: str) -> None:
     found = narrowed(selector, metric)
-    assert found != Narrowing()
-    for text in (found.only, found.without):
+    assert (found == Narrowing()) == (visible(metric) != metric)
+    for text in filter(None, (found.only, found.without)):
         parse_selector(text)
