@@ -10,6 +10,7 @@ from typing import Any, Final
 from relay.ui.authoring.controls import SINK_KINDS, list_of, sink_controls, source_controls
 
 _PATH: Final = re.compile(r"spec\.(sources|sinks)\[(\d{0,4})\]((?:\.\w+(?:\[\d*\])?)*)")
+_METADATA: Final = re.compile(r"\bmetadata\.(name|namespace)\b")
 _AUTHENTICATION: Final = re.compile(r"(?:\w+\.)?authentication\b")
 
 
@@ -34,4 +35,4 @@ def in_words(text: str, value: Any) -> str:
         label = "Authentication" if _AUTHENTICATION.match(path) else _labels().get(path, path)
         return " of ".join(one for one in (label, name) if one) or found[0]
 
-    return _PATH.sub(words, text)
+    return _METADATA.sub(lambda found: found[1].capitalize(), _PATH.sub(words, text))

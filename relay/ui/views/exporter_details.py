@@ -153,8 +153,15 @@ class ExporterDetails:
 
     @property
     def troubles(self) -> tuple[SinkView, ...]:
-        """Sinks that want attention."""
-        return tuple(one for one in self.sinks if one.state.tone in ("bad", "warn"))
+        """Sinks that want attention, of those that were judged."""
+        return tuple(
+            one for one in self.sinks if one.conditions and one.state.tone in ("bad", "warn")
+        )
+
+    @property
+    def lacking(self) -> tuple[SinkView, ...]:
+        """Sinks that were not judged for want of a credential."""
+        return tuple(one for one in self.sinks if not one.conditions and one.needs_credential)
 
 
 def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:

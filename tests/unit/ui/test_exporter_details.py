@@ -196,7 +196,9 @@ def test_a_sink_that_was_not_judged_is_as_its_exporter_is() -> None:
         status="False", message="secret a/tok: there is no such secret; create it: kubectl create"
     )
     value = {**failing("x"), "status": status}
-    (sink,) = details_of(value).sinks
+    details = details_of(value)
+    (sink,) = details.lacking
+    assert details.troubles == ()
     assert sink.state.word == "Secret missing"
     assert sink.told == (
         "secret a/tok: there is no such secret",

@@ -26,6 +26,7 @@ VALUE = {"spec": {"sinks": [{"name": "grafana", "otlp_http": {}}], "sources": [{
         ("spec.sinks[0] of", "grafana of"),
         ("spec.sinks[9]: x", "spec.sinks[9]: x"),
         ("spec.replicas: x", "spec.replicas: x"),
+        ("metadata.name: no", "Name: no"),
     ],
 )
 def test_paths_become_words(text: str, said: str) -> None:
