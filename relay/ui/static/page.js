@@ -134,7 +134,7 @@ function draw(root) {
       scales: { y: { range: above(1.15, 1) }, s: { range: above(1.6, 0.01) } },
       axes: [
         { ...axis, size: 26, incrs: [60, 300, 600, 900, 1800], values: (_, ticks) => ticks.map(clock) },
-        { ...axis, size: 52 },
+        { ...axis, size: 56, values: (_, ticks) => ticks.map((one) => `${one}/s`) },
         { ...axis, scale: "s", side: 1, size: 60, grid: { show: false }, values: (_, ticks) => ticks.map(seconds) },
       ],
       series: [
@@ -146,6 +146,7 @@ function draw(root) {
     place.replaceChildren();
     const chart = new window.uPlot(options, data, place);
     chart.root.setAttribute("aria-hidden", "true"); // the caption says it in words
+    chart.setLegend({ idx: data[0].length - 1 }); // the newest, until the pointer asks for another
     drawn.set(place, chart);
     new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height: place.clientHeight - LEGEND_PX })).observe(place);
   }

@@ -77,8 +77,9 @@ class ExporterSummary:
 
     @property
     def reason(self) -> str:
-        """Why it wants attention, "" where it does not."""
-        return self.state.message if self.state.tone in ("bad", "warn") else ""
+        """Why it wants attention, "" where it does not or the state itself says it."""
+        is_told = self.state.tone not in ("bad", "warn") or self.state.key == "nothing"
+        return "" if is_told else self.state.message
 
     @property
     def place(self) -> tuple[str, str, str, str]:

@@ -27,6 +27,7 @@ def test_a_summary_has_what_the_list_filters_by() -> None:
     assert found.key == "Exporter__default__acme__"
     assert found.reason == "401"
     assert summary_of(shown("acme", **ready())).reason == ""
+    assert summary_of(shown("acme", **ready("NoData", "Unknown"))).reason == ""
 
 
 def test_a_status_of_another_shape_is_read_as_none() -> None:
