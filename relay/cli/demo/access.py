@@ -1,5 +1,7 @@
 """Access of the demo's customers to the relay's own API: a token and a kubeconfig for each.
 
+The operator has a token for the pages.
+
 Tokens are made anew at each start; every file with one has mode 0600.
 """
 
@@ -22,6 +24,8 @@ from relay.config.settings.addresses import ListenAddress
 from relay.config.settings.api import ApiSettings
 
 ROLE: Final = "editor"
+OPERATOR: Final = "operator"
+"""An admin of every project."""
 TOKEN_BYTES: Final = 24
 
 _PRIVATE_MODE: Final = 0o600
@@ -29,7 +33,7 @@ _PRIVATE_MODE: Final = 0o600
 
 @dataclass(frozen=True, slots=True)
 class ApiAccess:
-    """Addresses of the API, with TLS and without, the customers' tokens, and what is for readers.
+    """Addresses of the API, with TLS and without, the users' tokens, and what is for readers.
 
     ``directory`` holds ``<customer>.kubeconfig``, and a folder of manifests to write.
     """
@@ -39,6 +43,11 @@ class ApiAccess:
     tokens: Mapping[str, str]
     directory: Path
 
+    @property
+    def customers(self) -> Mapping[str, str]:
+        """Tokens of the customers."""
+        return {name: token for name, token in self.tokens.items() if name != OPERATOR}
+
     def kubeconfig(self, customer: str) -> Path:
         """Return the path of a customer's kubeconfig."""
         return self.directory / f"{customer}.kubeconfig"
@@ -46,21 +55,23 @@ class ApiAccess:
     def write_kubeconfigs(self, settings: ApiSettings) -> None:
         """Write a kubeconfig for each customer, with the authority that the relay has made."""
         ca = (settings.directory / CA_FILE).read_bytes()
-        for customer, token in self.tokens.items():
+        for customer, token in self.customers.items():
             document = kubeconfig_document(f"https://{self.listen}", ca, token, customer)
             write_private(self.kubeconfig(customer), document)
 
 
 def make_tokens(customers: tuple[str, ...]) -> dict[str, str]:
-    """Return a random token for each customer."""
-    return {customer: secrets.token_urlsafe(TOKEN_BYTES) for customer in customers}
+    """Return a random token for each customer, and one for the operator."""
+    return {name: secrets.token_urlsafe(TOKEN_BYTES) for name in (*customers, OPERATOR)}
 
 
 def users_document(tokens: Mapping[str, str]) -> str:
     """Return the file of ``api.authentication.file``."""
     users = [
-        {"token": token, "user": customer, "projects": [customer], "role": ROLE}
-        for customer, token in tokens.items()
+        {"token": token, "user": OPERATOR, "projects": ["*"], "role": "admin"}
+        if name == OPERATOR
+        else {"token": token, "user": name, "projects": [name], "role": ROLE}
+        for name, token in tokens.items()
     ]
     return yaml.safe_dump(users, sort_keys=False)
 

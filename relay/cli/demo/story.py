@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from relay.cli.demo.access import ApiAccess
+from relay.cli.demo.access import OPERATOR, ApiAccess
 from relay.cli.demo.platform import CUSTOMERS, example_series
 from relay.cli.demo.scenario import CONFIG, GUEST, SETTINGS_NAME, config_files
 
@@ -46,6 +46,7 @@ The relay's own API, where customers write Exporters:
   {http_url}/ui/, in a browser: paste the token of a customer
 
 {users}
+  operator {operator}, of all customers: in a browser
 
 Give hooli an Exporter, in another terminal:
 
@@ -112,7 +113,7 @@ def invitation(access: ApiAccess, *, with_kubectl: bool) -> list[str]:
     """Return what a reader needs to write an Exporter: addresses, tokens, and commands."""
     users = "\n".join(
         f"  {customer:<8} {token}  {shown(access.kubeconfig(customer))}"
-        for customer, token in access.tokens.items()
+        for customer, token in access.customers.items()
     )
     http_url = f"http://{access.http_listen}"
     manifests = shlex.quote(str(shown(access.directory / GUEST)))
@@ -132,7 +133,13 @@ def invitation(access: ApiAccess, *, with_kubectl: bool) -> list[str]:
             exporter_path=f"{_EXPORTERS_PATH}/{_EXPORTER}",
         )
     url = f"https://{access.listen}"
-    return _API.format(url=url, http_url=http_url, users=users, commands=commands).splitlines()
+    return _API.format(
+        url=url,
+        http_url=http_url,
+        users=users,
+        operator=access.tokens[OPERATOR],
+        commands=commands,
+    ).splitlines()
 
 
 def draining() -> list[str]:

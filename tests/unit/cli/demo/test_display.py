@@ -6,8 +6,9 @@ import io
 from pathlib import Path
 
 import pytest
+import yaml
 
-from relay.cli.demo.access import ApiAccess, make_tokens
+from relay.cli.demo.access import ApiAccess, make_tokens, users_document
 from relay.cli.demo.agent import AgentStatistics
 from relay.cli.demo.audit import Audit, Check, SinkAudit
 from relay.cli.demo.behaviour import Outage
@@ -122,6 +123,12 @@ def test_what_is_said_around_the_table_fits_too() -> None:
     for with_kubectl in (True, False):
         lines = invitation(access, with_kubectl=with_kubectl)
         assert max(len(line) for line in lines if '"$API' not in line) <= COLUMNS + 10
+        assert any(access.tokens["operator"] in line for line in lines)
+    users = yaml.safe_load(users_document(access.tokens))
+    assert {one["user"]: (one["role"], one["projects"]) for one in users} == {
+        **{name: ("editor", [name]) for name in CUSTOMERS},
+        "operator": ("admin", ["*"]),
+    }
     # The commands at the end are there to be copied whole, however long.
     texts = [line for line in farewell(balanced=True) if not line.startswith("  ")]
     assert max(map(len, texts)) <= COLUMNS
