@@ -39,7 +39,7 @@ async def test_a_credential_that_is_missing_is_asked_for_before_it_is_saved(tmp_
         saved = await visitor.post(NEW, {**fields, "credential[0].apiKey": "k", "do": "save"})
         assert saved.location == "/ui/exporters/default/datadog"
         again = await visitor.post(NEW, {"do": "backend.datadog"})
-        assert "is stored: leave this empty to keep it" in again.text
+        assert "is stored: enter nothing to keep it" in again.text
 
 
 def form_of(page: str) -> dict[str, str]:
