@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from relay.ui.visit import PageProblemError, Route, Visit
 _TEMPLATE: Final = "tools.html"
 MEASURE_S: Final = 10
 TAP_S: Final = 5
+EXAMPLES_OF_METRIC: Final = 3
 TAP_POINTS: Final = 20
 _WAITS: Final = "The preview waits until what is marked is mended."
 
@@ -155,8 +157,20 @@ async def show_explain(visit: Visit) -> web.StreamResponse:
         except ApiProblemError as problem:
             values["problem"] = _said(problem)
     else:
-        values["first"] = (await _own_series(visit)).first_series
+        values["first"] = few_of_each((await _own_series(visit)).first_series)
     return visit.page("explain.html", values)
+
+
+def few_of_each(series: Iterable[str]) -> list[str]:
+    """Return a few series of each metric, so that the first does not hide the others."""
+    counted: Counter[str] = Counter()
+    found = []
+    for one in series:
+        name = one.partition("{")[0]
+        counted[name] += 1
+        if counted[name] <= EXAMPLES_OF_METRIC:
+            found.append(one)
+    return found
 
 
 def everything(selector: str = "{}") -> dict[str, Any]:

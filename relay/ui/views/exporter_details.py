@@ -37,6 +37,8 @@ LOSSES: Final = {
 }
 """What became of points that were lost, and what to do, by the part of a ledger."""
 _CREATE: Final = "; create it: "
+_LOSS: Final = "a part of the data was lost"
+"""How the message of a sink begins that delivers, and has lost something lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,9 @@ def _sink(
         endpoint = _mapping(target.get(field))
     conditions = _conditions(status)
     error = _mapping(status.get("lastError"))
+    state = state_of(conditions) if conditions else exporter
+    if state.tone == "good" and state.message.startswith(_LOSS):
+        state = state._replace(tone="warn")
     authentication = _mapping(endpoint.get("authentication"))
     secret = _mapping(authentication.get("secretRef"))
     return SinkView(
@@ -243,7 +248,7 @@ def _sink(
         endpoint=str(endpoint.get("endpoint", "")),
         profile=str(endpoint.get("profile", "")),
         sources=tuple(str(one) for one in sink.get("sources") or ()),
-        state=state_of(conditions) if conditions else exporter,
+        state=state,
         conditions=conditions,
         paused=sink.get("paused") is True,
         ledger=ledger_picture(_mapping(status["ledger"])) if "ledger" in status else None,

@@ -207,6 +207,16 @@ def test_a_sink_that_was_not_judged_is_as_its_exporter_is() -> None:
     assert sink.needs_credential
 
 
+def test_a_sink_that_delivers_and_loses_wants_attention() -> None:
+    value = failing("x")
+    said = "a part of the data was lost: HTTP 400"
+    value["status"]["sinks"][0] = {"name": "one", **ready(message=said)}
+    (sink,) = details_of(value).troubles
+    assert (sink.state.word, sink.state.tone, sink.told) == ("Delivering", "warn", (said, ""))
+    value["status"]["sinks"][0] = {"name": "one", **ready()}
+    assert details_of(value).troubles == ()
+
+
 def test_every_loss_is_explained() -> None:
     picture = ledger_picture({"matched": 6, "rejected": 1, "expired": 2, "dropped": 3})
     assert [word for word, _ in picture.losses] == ["Rejected", "Expired", "Dropped"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay.ui.authoring.draft import Draft, empty_value, text_of
-from relay.ui.pages.tools import choices_of
+from relay.ui.pages.tools import choices_of, few_of_each
 from relay.ui.views.answers import MetricCount, PreviewView, SelectedView
 
 
@@ -26,3 +26,8 @@ def test_a_choice_is_for_the_source_that_matched() -> None:
     assert (last.narrowing.only, last.narrowing.without) == ("", "")
     own = PreviewView(sources=(SelectedView(top_metrics=metrics),))
     assert choices_of(draft, own, is_anew=True)["", "m"].narrowing.only == "m"
+
+
+def test_one_metric_does_not_hide_the_others() -> None:
+    series = [f'a{{x="{number}"}}' for number in range(9)] + ["b"]
+    assert few_of_each(series) == ['a{x="0"}', 'a{x="1"}', 'a{x="2"}', "b"]
