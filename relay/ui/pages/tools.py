@@ -56,7 +56,7 @@ async def preview(visit: Visit) -> web.StreamResponse:
 
 @dataclass(frozen=True, slots=True)
 class MetricChoice:
-    """What a click on a metric puts into the control ``field`` of its source."""
+    """The text that a click on a metric puts into the control ``field`` of its source."""
 
     field: str
     narrowing: Narrowing

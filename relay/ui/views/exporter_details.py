@@ -35,7 +35,7 @@ LOSSES: Final = {
     "dropped": "the queue was full, or the relay gave these points up: mend the endpoint, or give "
     "it a larger queue",
 }
-"""What became of points that were lost, and what to do, by the part of a ledger."""
+"""Fates of points that were lost, and remedies, by the part of a ledger."""
 _CREATE: Final = "; create it: "
 _LOSS: Final = "a part of the data was lost"
 """How the message of a sink begins that delivers, and has lost something lately."""
@@ -110,7 +110,7 @@ class SinkView:
 
     @property
     def told(self) -> tuple[str, str]:
-        """What is the matter, in the endpoint's own words if they are known, and what to do."""
+        """The fault, in the endpoint's own words if they are known, and its remedy."""
         message = self.state.message
         if self.last_error and message.startswith(f"{self.last_error}: "):
             return self.last_error, message.removeprefix(f"{self.last_error}: ")

@@ -77,7 +77,7 @@ class ExporterSummary:
 
     @property
     def reason(self) -> str:
-        """Why it wants attention, "" where it does not or the state itself says it."""
+        """The fault of a bad state; "" where there is none, or the state itself says it."""
         is_told = self.state.tone not in ("bad", "warn") or self.state.key == "nothing"
         return "" if is_told else self.state.message
 

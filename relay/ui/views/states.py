@@ -33,7 +33,7 @@ _MEANINGS: Final = {
     ("Delivering", "True"): "the endpoint accepts the data",
     ("Delivering", "Unknown"): "no endpoint has answered yet",
 }
-"""What a condition without a message says, by its type and status."""
+"""Messages of conditions that have none, by type and status."""
 
 
 class ShownState(NamedTuple):
