@@ -167,14 +167,15 @@ get exporter acme
 delete exporter acme
 delete exporter acme --ignore-not-found
 wait --for=delete exporter/acme --timeout=5s
-# Events, users, the server
-get events
-events
+# Events, where kube-apiserver writes none by itself, as it does in the namespace default
+-n team get events
+-n team events
 create -f event.yaml
-get events -o wide
-get events --field-selector involvedObject.name=acme
-events --for exporter/acme
-delete event one
+-n team get events -o wide
+-n team get events --field-selector involvedObject.name=acme
+-n team events --for exporter/acme
+-n team delete event one
+# users, the server
 auth can-i create exporters
 auth can-i create exporters --subresource=status
 auth can-i delete exporters/acme -n team

@@ -34,9 +34,9 @@ stringData: {token: s3cret}
 EVENT = """\
 apiVersion: v1
 kind: Event
-metadata: {name: one, namespace: default}
+metadata: {name: one, namespace: team}
 involvedObject:
-  {apiVersion: telemetry.datumapis.com/v1alpha1, kind: Exporter, name: acme, namespace: default}
+  {apiVersion: telemetry.datumapis.com/v1alpha1, kind: Exporter, name: acme, namespace: team}
 type: Warning
 reason: Failing
 message: it fails
@@ -120,7 +120,8 @@ _DIFFERING = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z| \+0000)?"), "TIME"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}"), "UID"),
     (re.compile(r'((resourceVersion"?: "|Resource Version: +))\d+'), r"\1N"),
-    (re.compile(r" +\d+s(?= {3}| *$)", re.MULTILINE), " AGE"),
+    # In a column of its own: "timeout: 30s" is compared.
+    (re.compile(r" {3,}(\d+[dhms]){1,2}(?= {3}| *$)", re.MULTILINE), "   AGE"),
     (re.compile(r"Edit cancelled[^\n]*"), "edit cancelled"),
 )
 
