@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ async def answered(session: aiohttp.ClientSession, url: str, query: str) -> list
         one = value.get("object", value)
         annotations = one.get("metadata", {}).get("annotations")
         shown = annotations if value.get("type") == "BOOKMARK" else None
+        if value.get("type") == "BOOKMARK" and not annotations:
+            continue  # a server sends them when it likes
         token = bool(one.get("metadata", {}).get("continue"))
         listed = [each["metadata"]["name"] for each in one.get("items", ())]
         found.append(
@@ -87,9 +90,16 @@ async def test_answers_are_the_same(tmp_path: Path) -> None:
         async with own.running():
             await create(session, own.url)
         async with own.running():  # which has forgotten the first versions
-            for query in SAME:
-                expected = await answered(session, real.url, query)
-                assert await answered(session, own.url, query) == expected, query
-            for query, why in OTHERS.items():
-                expected = await answered(session, real.url, query)
-                assert await answered(session, own.url, query) != expected, why
+
+            async def both(query: str) -> list[Any]:
+                return await asyncio.gather(
+                    *(answered(session, url, query) for url in (real.url, own.url))
+                )
+
+            # All at once: a watch takes two seconds, and nothing changes meanwhile.
+            same = await asyncio.gather(*map(both, SAME))
+            for query, (expected, found) in zip(SAME, same, strict=True):
+                assert found == expected, query
+            others = await asyncio.gather(*map(both, OTHERS))
+            for why, (expected, found) in zip(OTHERS.values(), others, strict=True):
+                assert found != expected, why
