@@ -1,8 +1,8 @@
 """Make manylinux wheels in dist/: ``python -m build_support.wheels``, by ``make wheels``.
 
-One for each supported Python that is found (PYTHONS names others), each built in an environment of
-its own from requirements/, then given its platform tag by auditwheel. A supported version that is
-not on this machine is named and left out.
+One for each supported Python that is found (PYTHONS names others), all at the same time, each built
+in an environment of its own from requirements/, then given its platform tag by auditwheel. A
+supported version that is not on this machine is named and left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from build_support.compiler import missing_requirements
@@ -53,7 +54,8 @@ def build(python: Path) -> Path:
     shutil.unpack_archive(sdist(), scratch / "source")
     (source,) = (scratch / "source").iterdir()
     raw = scratch / "raw"
-    _compile(*pip, "wheel", "-v", "--no-build-isolation", "--no-deps", "--wheel-dir", raw, source)
+    command = (*pip, "wheel", "-v", "--no-build-isolation", "--no-deps", "--wheel-dir", raw, source)
+    _compile(version, *command)
     (wheel,) = raw.glob("*.whl")
     repaired = scratch / "repaired"
     _run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", repaired, wheel)
@@ -66,7 +68,7 @@ def sdist() -> Path:
     return max((ROOT / "dist").glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
 
 
-def _compile(*command: str | Path) -> None:
+def _compile(version: str, *command: str | Path) -> None:
     """Run a command and show its line for each module; everything it said where it fails."""
     said: list[str] = []
     with subprocess.Popen(
@@ -81,7 +83,7 @@ def _compile(*command: str | Path) -> None:
         for line in process.stdout:
             said.append(line)
             if _MODULE_LINE.match(line):
-                print(line.strip(), flush=True)
+                print(f"wheels: Python {version}: {line.strip()}", flush=True)
     if process.returncode:
         print("".join(said), file=sys.stderr)
         raise subprocess.CalledProcessError(process.returncode, command)
@@ -98,7 +100,9 @@ def _run(*command: str | Path) -> None:
 def main() -> int:
     """Build them all; 1 where a step fails or there is no Python."""
     try:
-        wheels = [build(python) for python in interpreters()]
+        found = interpreters()
+        with ThreadPoolExecutor(max(1, len(found))) as pool:
+            wheels = list(pool.map(build, found))
     except subprocess.CalledProcessError as error:
         print(f"wheels: {error}", file=sys.stderr)
         return 1
