@@ -13,15 +13,15 @@ from tests.kit.paths import ROOT
 LANES = {
     "computing": ("unit", "property", "contract"),
     "waiting": ("integration",),
-    "peers": (
-        "chaos",
-        "integration/senders",
-        "integration/sink",
-        "integration/control/kubernetes",
-        "integration/kubernetes/deployments",
-    ),
+    "peers": ("chaos", "integration/senders", "integration/sink"),
     "cluster": ("integration/kubernetes",),
     "api": ("integration/apiserver",),
+    "control": (
+        "integration/bench",
+        "integration/control/kubernetes",
+        "integration/control/replicas",
+        "integration/kubernetes/deployments",
+    ),
 }
 """By lane: folders below tests/. A folder within another one is that lane's alone."""
 
