@@ -15,13 +15,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bench import newest
 from relay.control.cluster.resources import EXPORTING
 from relay.control.kubernetes.client import ApiClient, WatchTarget
 from relay.control.kubernetes.errors import ThrottledError
 from relay.control.kubernetes.kubeconfig import read_kubeconfig
 from relay.control.kubernetes.objects import ObjectEvent
 from tests.kit.http.otlp_server import OtlpServer
+from tests.kit.kubernetes.kubectl import Kubectl
 from tests.kit.kubernetes.real_api import RealApi, new_etcd, real_api
 from tests.kit.paths import ROOT
 from tests.kit.processes import Process, eventually, relay
@@ -58,18 +58,8 @@ class Cluster:
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     """Type, status and reason of conditions of the object, repetitions left out."""
 
-    async def kubectl(self, *arguments: str, text: str = "") -> str:
-        process = await asyncio.create_subprocess_exec(
-            str(newest.binary("kubectl-1.37")),
-            f"--kubeconfig={self.api.kubeconfig}",
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate(text.encode())
-        assert process.returncode == 0, output.decode()
-        return output.decode()
+    def __post_init__(self) -> None:
+        self.kubectl = Kubectl(self.api.kubeconfig, self.api.folder)
 
     async def apply(self) -> None:
         endpoint = self.server.url.removesuffix("/v1/metrics")
@@ -91,6 +81,13 @@ class Cluster:
             )
 
         await eventually(f"{relays!r}: {status} {reason}", holds, timeout_s=timeout_s)
+
+    async def events(self) -> dict[str, int]:
+        """Uids of the object's Events, and how often each was told; the server has its own."""
+        of_it = "--field-selector=involvedObject.name=demo"
+        items = json.loads(await self.kubectl("get", "events", of_it, "-o", "json"))["items"]
+        assert items
+        return {one["metadata"]["uid"]: one["count"] for one in items}
 
     async def leases(self) -> dict[str, str]:
         """Names of Leases, and the relays that hold them."""
@@ -236,8 +233,7 @@ async def test_the_next_relay_writes_after_the_leader_is_killed(tmp_path: Path) 
             return "generation 1 runs" in events and "out: data is delivered" in events
 
         await eventually("kubectl describe shows it", told_of_delivery, timeout_s=5)
-        events = json.loads(await cluster.kubectl("get", "events", "-o", "json"))["items"]
-        told = {one["metadata"]["uid"]: one["count"] for one in events}
+        told = await cluster.events()
 
         killed_at = time.monotonic()
         first.process.send_signal(signal.SIGKILL)
@@ -246,8 +242,7 @@ async def test_the_next_relay_writes_after_the_leader_is_killed(tmp_path: Path) 
         assert (await cluster.leases())["telemetry-relay"].endswith(second.name)
         assert taken_s < 20, taken_s
 
-        events = json.loads(await cluster.kubectl("get", "events", "-o", "json"))["items"]
-        assert {one["metadata"]["uid"]: one["count"] for one in events} == told, "told again"
+        assert await cluster.events() == told, "told again"
         states = (("Unknown", "NoData"), ("True", "Delivering"), ("Unknown", "NoReport"))
         await cluster.saw("Delivering", *states)
         assert len(cluster.of_type("Delivering")) == len(states)
