@@ -22,6 +22,7 @@ from setuptools.errors import CompileError
 
 from build_support.build_cache import kept
 from build_support.compiler import Compiler, CompilerError, choose
+from build_support.translator import Translators
 
 ROOT = Path(__file__).parents[1]
 # By path: importing the package would ask for what is to be built.
@@ -74,7 +75,10 @@ class BuildExtensions(build_ext):  # type: ignore[misc]  # setuptools has no typ
         self._compiler = _version_text(compiler)
         self._digests: dict[str, str] = CHECK["source_digests"]()
         longest_first = sorted(self.extensions, key=_size, reverse=True)
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with (
+            Translators() as self._translators,
+            ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+        ):
             running = {pool.submit(self._build, one): one.name for one in longest_first}
             for number, done in enumerate(as_completed(running), 1):
                 self._report(done, running, number)
@@ -115,23 +119,12 @@ class BuildExtensions(build_ext):  # type: ignore[misc]  # setuptools has no typ
         output = Path(self.build_temp, "c", f"{name}.c")
         output.parent.mkdir(parents=True, exist_ok=True)
         directives = [f"{key}={value}" for key, value in CHECK["DIRECTIVES"].items()]
-        command = [sys.executable, "-m", "cython", "--module-name", name, "-o", str(output)]
+        command = ["--module-name", name, "-o", str(output)]
         for directive in directives:
             command += ["-X", directive]
 
         def translate() -> None:
-            done = subprocess.run(
-                [*command, source],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-            )
-            if done.stdout:
-                print(done.stdout, end="", flush=True)
-            if done.returncode:
+            if not self._translators.translate([*command, source]):
                 raise CompileError(f"{source}: Cython refuses it")
 
         kept(output, translate, name, self._digests[name], version("Cython"))
