@@ -17,7 +17,7 @@ from tests.kit.processes import eventually
 
 VERSIONS = ("kubectl-1.32", "kubectl-1.37")
 TIMEOUT_S = 60.0
-AGAIN_S = 0.4
+AGAIN_S = 0.7
 """Between two starts of the same command: one that polls would keep a processor busy otherwise."""
 
 
