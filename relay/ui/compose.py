@@ -14,7 +14,7 @@ from relay.apiserver.compose import OwnApi, make_api
 from relay.apiserver.http.reads import ComputedStatus
 from relay.apiserver.http.service import ApiService
 from relay.apiserver.store.served_objects import ServedObjects
-from relay.config.settings.api import OidcSettings
+from relay.config.settings.api import SESSIONS_FILE, OidcSettings
 from relay.config.settings.settings import Settings
 from relay.control.status.sink_history import SinkHistories
 from relay.control.tools import ExporterTools
@@ -30,7 +30,6 @@ from relay.ui.static_files import StaticFiles
 from relay.ui.summaries import Summaries
 from relay.ui.visit import Look, Shared
 
-SESSIONS_FILE: Final = "ui-sessions.json"
 ROUTES: Final = (
     *exporters.ROUTES,
     *write.ROUTES,

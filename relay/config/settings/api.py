@@ -16,6 +16,8 @@ from relay.config.yaml.document import Where
 ApiAuthenticationType = Literal["tokens", "oidc", "none"]
 
 DATABASE_FILE: Final = "api.db"
+SESSIONS_FILE: Final = "ui-sessions.json"
+"""Sessions of the pages, beside the database."""
 CERTIFICATES_DIRECTORY: Final = "api-pki"
 _TYPE: Final = (("type",),)
 _LISTEN: Final = ListenAddress("127.0.0.1", 9492)

@@ -28,7 +28,7 @@ from typing import BinaryIO
 import msgspec
 
 from relay import __version__
-from relay.config.settings.api import DATABASE_FILE
+from relay.config.settings.api import DATABASE_FILE, SESSIONS_FILE
 from relay.config.yaml.document import read_bounded
 from relay.control.durability.backup_archive import VERSION, BackupWriter, Head, is_name, writing
 from relay.control.kubernetes.cache_file import CACHE_DIRECTORY
@@ -55,11 +55,11 @@ _CHECKPOINT = "checkpoint"
 _RETIRED = ".removed-"
 _TEMPORARY = ".new"
 _LEFT_OUT = (
-    *("lock", "lost+found", CACHE_DIRECTORY),
+    *("lock", "lost+found", CACHE_DIRECTORY, SESSIONS_FILE),
     *(f"{DATABASE_FILE}{end}" for end in ("", "-wal", "-shm", ".lock")),
 )
 """``CACHE_DIRECTORY`` has a cache of objects and of the Secrets that they refer to; the database of
-the API is copied as it is at one moment."""
+the API is copied as it is at one moment; sessions that have ended since would be valid again."""
 
 Cursors = dict[int, QueueCursor]
 

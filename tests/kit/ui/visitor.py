@@ -20,10 +20,10 @@ from relay.apiserver.actions.histories import HistoryAnswers
 from relay.apiserver.http.reads import ComputedStatus, nothing_computed
 from relay.apiserver.http.service import ApiHooks
 from relay.apiserver.server import ApiServer
-from relay.config.settings.api import ApiSettings, OidcSettings
+from relay.config.settings.api import SESSIONS_FILE, ApiSettings, OidcSettings
 from relay.config.settings.settings import ListenAddress
 from relay.control.status.sink_history import SinkHistories
-from relay.ui.compose import SESSIONS_FILE, Pages
+from relay.ui.compose import Pages
 from tests.kit.apiserver.running import ADMIN, AUTHORITY, ApiUser, tokens
 
 

@@ -371,11 +371,13 @@ def test_other_files_of_the_directory_are_in_it(tmp_path: Path) -> None:
         (data / name / "file").write_bytes(b"content")
     (data / "knowledge.new").write_bytes(b"half")
     (data / "lost+found").mkdir()
+    (data / "ui-sessions.json").write_bytes(b"{}")
     back_up(data, tmp_path / "backup", now=NOW)
     names = tree(tmp_path / "backup").keys()
     assert "more/file" in names
     assert "kubernetes/file" not in names, "there are Secrets in it"
     assert "knowledge.new" not in names
+    assert "ui-sessions.json" not in names, "a session that has ended would be valid again"
     (data / "a file of mine").write_text("x")
     with pytest.raises(BackupError, match="move it elsewhere"):
         back_up(data, tmp_path / "again", now=NOW)
