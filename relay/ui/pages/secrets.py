@@ -10,6 +10,8 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from relay.apiserver.objects.kinds import served_kinds
+from relay.apiserver.store.served_objects import SECRETS
 from relay.ui.api_calls import ApiProblemError, secret_path
 from relay.ui.summaries import KINDS
 from relay.ui.views.exporter_details import kubectl_command
@@ -17,6 +19,7 @@ from relay.ui.views.exporter_rows import read_time
 from relay.ui.visit import PageProblemError, Route, Visit
 
 _TEMPLATE: Final = "secrets.html"
+_KIND: Final = next(kind for kind in served_kinds() if kind.storage_key == SECRETS)
 _AT_ONCE: Final = 200
 _ASKED: Final = ("namespace", "name", "key")
 SECRETS_MAX: Final = 500
@@ -34,6 +37,17 @@ class SecretView:
     created: float | None
     changed: float | None
     users: tuple[tuple[str, str], ...]
+
+
+def secret_names(visit: Visit, namespace: str) -> set[str]:
+    """Return the names of a namespace's Secrets, {} for a user who may not read them.
+
+    Forms need them with each key that is pressed: there may be thousands, and no more is read.
+    """
+    if not visit.user.may("list", _KIND, ""):
+        return set()
+    listed = visit.shared.objects.listed(SECRETS, visit.project, namespace)
+    return {one.name for one in listed}
 
 
 async def show_secrets(visit: Visit) -> web.StreamResponse:

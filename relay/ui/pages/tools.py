@@ -15,8 +15,9 @@ from relay.ui.authoring.checking import plain, sendable
 from relay.ui.authoring.controls import exporter_kind, signal_of, sink_kind_of
 from relay.ui.authoring.draft import Draft, get
 from relay.ui.authoring.narrowing import Narrowing, narrowed
+from relay.ui.pages.credentials import store_credentials
 from relay.ui.pages.exporter import find_sink
-from relay.ui.pages.write import sent_draft, store_credentials
+from relay.ui.pages.write import sent_draft
 from relay.ui.views.answers import PreviewView, SelectedView, preview_view, test_view
 from relay.ui.views.exporter_details import details_of
 from relay.ui.visit import PageProblemError, Route, Visit

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.runtime.event_loop import run_in_thread
-from relay.ui.api_calls import ApiProblemError, FieldProblem, exporter_path, secret_path
+from relay.ui.api_calls import ApiProblemError, FieldProblem, exporter_path
 from relay.ui.authoring.backends import BACKENDS, backend_of, backend_of_url
 from relay.ui.authoring.checking import Checked, check, for_update, sendable, sorted_problems
 from relay.ui.authoring.controls import (
@@ -38,13 +38,28 @@ from relay.ui.authoring.draft import (
     shown_value,
     text_digest,
 )
+from relay.ui.authoring.manifest_text import is_large
+from relay.ui.pages.credentials import (
+    authentication_of,
+    credential_path,
+    missing_credentials,
+    secret_of,
+    store_credentials,
+    with_reference,
+)
+from relay.ui.pages.secrets import secret_names
+from relay.ui.pasting.pasted_sink import PastedSink
 from relay.ui.pasting.snippet import SnippetError, read_snippet
 from relay.ui.views.exporter_details import kubectl_command
 from relay.ui.visit import PageProblemError, Route, Visit
 
+_Result = TypeVar("_Result")
 _TEMPLATE: Final = "write.html"
 _TRIES: Final = 5
 _LARGE_CHARS: Final = 16 * 1024
+_LARGE_TEXT_CHARS: Final = 4 * 1024
+_OFFERED_MAX: Final = 200
+"""Secrets that a form offers."""
 _DO: Final = re.compile(r"(remove-source|remove-sink|backend|add-source|save|paste)(?:\.([\w-]+))?")
 _FREE_NAME: Final = re.compile(r"[^a-z0-9-]+")
 
@@ -62,7 +77,7 @@ async def show_edit(visit: Visit) -> web.StreamResponse:
     live = await visit.api.get(_path(visit))
     if not visit.may_edit:
         raise PageProblemError(403, "Your role is viewer: an editor writes exporters.")
-    draft = draft_of(live)
+    draft = await _draft_of(live)
     return await _show(visit, draft, check(draft, visit.project, live, is_begun=True))
 
 
@@ -88,13 +103,12 @@ async def change(visit: Visit) -> web.StreamResponse:
     notes: list[str] = []
     if action == "paste":
         try:
-            draft, notes = await run_in_thread(
-                lambda: _with_snippet(draft, fields.get("snippet", ""))
-            )
+            pasted = await run_in_thread(lambda: read_snippet(fields.get("snippet", "")))
         except SnippetError as error:
             return await _show(visit, draft, Checked(), paste_problem=str(error), fields=fields)
+        draft, notes = _with_pasted(draft, pasted, secret_names(visit, draft.namespace))
     elif action == "backend":
-        draft = _with_backend(draft, argument)
+        draft = _with_backend(draft, argument, secret_names(visit, draft.namespace))
     else:
         draft = _with_list_changed(draft, action, argument)
     checked = check(draft, visit.project, await _live(visit), is_begun=True)
@@ -111,7 +125,13 @@ async def check_draft(visit: Visit) -> web.StreamResponse:
         checked = Checked(others=(FieldProblem("", problem.message),))
     else:
         checked = check(draft, visit.project, live, is_begun=True)
-    values = await _values(visit, draft, checked)
+    return await _beside(draft, lambda: _followed(visit, fields, draft, checked))
+
+
+def _followed(
+    visit: Visit, fields: Mapping[str, str], draft: Draft, checked: Checked
+) -> web.StreamResponse:
+    values = _values(visit, draft, checked)
     values["pane"] = "text" if fields.get("pane") == "text" else "form"
     if values["pane"] == "form" and draft.shape != read_base(fields).shape:
         values["pane"] = "shape"
@@ -124,6 +144,15 @@ async def check_draft(visit: Visit) -> web.StreamResponse:
     return response
 
 
+async def _draft_of(live: JsonObject) -> Draft:
+    return await run_in_thread(lambda: draft_of(live)) if is_large(live) else draft_of(live)
+
+
+async def _beside(draft: Draft, work: Callable[[], _Result]) -> _Result:
+    """Return what work on a draft returns, in a thread if it takes long: that of twenty sinks."""
+    return await run_in_thread(work) if len(draft.text) > _LARGE_TEXT_CHARS else work()
+
+
 async def _save(visit: Visit, draft: Draft) -> web.StreamResponse:
     draft = _named(draft)
     try:
@@ -134,11 +163,13 @@ async def _save(visit: Visit, draft: Draft) -> web.StreamResponse:
         said = "It was deleted meanwhile: copy the YAML into a new one."
         return await _show(visit, draft, Checked(others=(FieldProblem("", said),)), is_save=True)
     checked = check(draft, visit.project, live, is_begun=False)
-    missing = {} if draft.is_text else missing_credentials(draft, await _secrets(visit, draft))
+    missing = (
+        {} if draft.is_text else missing_credentials(draft, secret_names(visit, draft.namespace))
+    )
     if missing or not checked.is_good:
         checked = replace(checked, at={**checked.at, **missing})
         return await _show(visit, draft, checked, is_save=True)
-    if live is not None and draft_of(live).version != draft.version:
+    if live is not None and (await _draft_of(live)).version != draft.version:
         return await _show_conflict(visit, draft, live)
     try:
         changed = await _write(visit, draft, live)
@@ -151,16 +182,21 @@ async def _save(visit: Visit, draft: Draft) -> web.StreamResponse:
 
 async def _write(visit: Visit, draft: Draft, live: JsonObject | None) -> JsonObject | None:
     """Store a draft; return the stored object if somebody else was faster, None if it is done."""
-    path = exporter_path(draft.namespace)
     if live is None:
-        await visit.api.create(path, sendable(draft.value), dryRun="All")
-    await store_credentials(visit, draft)
-    if live is None:
-        await visit.api.create(path, sendable(draft.value), fieldValidation="Strict")
+        path, new = exporter_path(draft.namespace), sendable(draft.value)
+        await visit.api.create(path, new, dryRun="All")
+        await store_credentials(visit, draft)
+        await visit.api.create(path, new, fieldValidation="Strict")
         return None
+    is_stored = False
     for _ in range(_TRIES):
         value = for_update(draft.value, live)
         try:
+            if not is_stored:
+                # What is refused must not have changed the credentials that are in use.
+                await visit.api.update(_path(visit), value, dryRun="All")
+                await store_credentials(visit, draft)
+                is_stored = True
             await visit.api.update(_path(visit), value, fieldValidation="Strict")
         except ApiProblemError as problem:
             if problem.code != 409:
@@ -169,7 +205,7 @@ async def _write(visit: Visit, draft: Draft, live: JsonObject | None) -> JsonObj
             return None
         # The relay itself may have written a status meanwhile, which is nobody's edit.
         live = await visit.api.get(_path(visit))
-        if draft_of(live).version != draft.version:
+        if (await _draft_of(live)).version != draft.version:
             return live
     raise ApiProblemError(409, {"message": "the exporter changes all the time: try again"})
 
@@ -184,84 +220,21 @@ def _refused(draft: Draft, problem: ApiProblemError) -> Checked:
 
 async def _show_conflict(visit: Visit, draft: Draft, live: JsonObject) -> web.StreamResponse:
     """Show what somebody else has stored beside the draft, which is kept."""
-    theirs = draft_of(live)
-    lines = difflib.unified_diff(
-        theirs.text.splitlines(), draft.text.splitlines(), "theirs", "yours", lineterm="", n=2
-    )
+    theirs = await _draft_of(live)
+    lines = await _beside(draft, lambda: _differences(theirs.text, draft.text))
     newest = replace(draft, version=theirs.version)
     return await _show(
         visit,
         newest,
         check(newest, visit.project, live, is_begun=True),
-        conflict=list(lines)[2:],
+        conflict=lines[2:],
         is_save=True,
     )
 
 
-async def store_credentials(visit: Visit, draft: Draft) -> None:
-    """Put the credentials that were entered into their Secrets."""
-    for name, values in credentials_by_secret(draft).items():
-        body: JsonObject = {"stringData": values}
-        try:
-            await visit.api.merge(secret_path(draft.namespace, name), body)
-        except ApiProblemError as problem:
-            if problem.code != 404:
-                raise
-            made = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, **body}
-            await visit.api.create(secret_path(draft.namespace), made)
-
-
-def credentials_by_secret(draft: Draft) -> dict[str, dict[str, str]]:
-    """Return the values that were entered, by Secret and by key there."""
-    found: dict[str, dict[str, str]] = {}
-    for (index, key), text in draft.credentials.items():
-        if index >= len(draft.sinks):
-            continue
-        reference = secret_of(draft.sinks[index])
-        known = {name for name, _ in credential_row(_authentication(draft.sinks[index])).keys}
-        name = str(reference.get("name", ""))
-        if name and key in known:
-            stored = str(reference.get("key", "")) or key
-            found.setdefault(name, {})[stored] = text
-    return found
-
-
-def missing_credentials(draft: Draft, secrets: Collection[str]) -> dict[str, str]:
-    """Return what a form has to say of credentials that are neither entered nor stored.
-
-    As YAML an Exporter can be stored before its Secret.
-    """
-    found = {}
-    for index, sink in enumerate(draft.sinks):
-        name = str(secret_of(sink).get("name", ""))
-        if not name or name in secrets:
-            continue
-        for key, _ in credential_row(_authentication(sink)).keys:
-            if not draft.credentials.get((index, key)):
-                said = f'enter it: there is no Secret "{name}" yet'
-                found[credential_path(index, key)] = said
-    return found
-
-
-def credential_path(index: int, key: str) -> str:
-    """Return the name of the control for one value of a sink's Secret."""
-    return f"credential[{index}].{key}"
-
-
-async def _secrets(visit: Visit, draft: Draft) -> set[str]:
-    """Return the names of the Secrets in the draft's namespace."""
-    listed = await visit.api.get(secret_path(draft.namespace)) if draft.namespace else {}
-    return {one["metadata"]["name"] for one in listed.get("items", ())}
-
-
-def secret_of(sink: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the reference of a sink to its Secret."""
-    found = get(sink, f"{sink_kind_of(sink).field}.authentication.secretRef")
-    return found if isinstance(found, Mapping) else {}
-
-
-def _authentication(sink: Mapping[str, Any]) -> object:
-    return get(sink, f"{sink_kind_of(sink).field}.authentication.type")
+def _differences(theirs: str, yours: str) -> list[str]:
+    lines = (theirs.splitlines(), yours.splitlines())
+    return list(difflib.unified_diff(*lines, "theirs", "yours", lineterm="", n=2))
 
 
 def _named(draft: Draft) -> Draft:
@@ -273,26 +246,38 @@ def _named(draft: Draft) -> Draft:
     return draft.with_value(value)
 
 
-def _with_snippet(draft: Draft, snippet: str) -> tuple[Draft, list[str]]:
+def _with_pasted(
+    draft: Draft, pasted: Iterable[PastedSink], secrets: set[str]
+) -> tuple[Draft, list[str]]:
     notes: list[str] = []
-    for pasted in read_snippet(snippet):
-        notes += pasted.notes
-        draft = _with_sink(draft, pasted.sink(), pasted.credential)
+    for one in pasted:
+        notes += one.notes
+        draft = _with_sink(draft, one.sink(), one.credential, secrets)
     return draft, list(dict.fromkeys(notes))
 
 
-def _with_backend(draft: Draft, key: str) -> Draft:
+def _with_backend(draft: Draft, key: str, secrets: set[str]) -> Draft:
     backend = backend_of(key)
     if backend is None:
         raise PageProblemError(404, "There is no such backend.")
-    return _with_sink(draft, backend.sink(backend.key), {})
+    return _with_sink(draft, backend.sink(backend.key), {}, secrets)
 
 
-def _with_sink(draft: Draft, sink: dict[str, Any], credential: Mapping[str, str]) -> Draft:
-    """Return a draft with one sink more, under a name that is free."""
+def _with_sink(
+    draft: Draft, sink: dict[str, Any], credential: Mapping[str, str], secrets: set[str]
+) -> Draft:
+    """Return a draft with one sink more, under names that are free, also of its Secret.
+
+    A Secret of that name may be in use: it must not get another backend's credential.
+    """
     sinks = draft.sinks
     if len(sinks) >= ITEMS_MAX:
         raise PageProblemError(400, f"An exporter has at most {ITEMS_MAX} sinks.")
+    reference = secret_of(sink)
+    if reference:
+        taken = {*secrets, *(str(secret_of(one).get("name", "")) for one in sinks)}
+        free = {**reference, "name": _free_name(str(reference["name"]), taken)}
+        sink = with_reference(sink, free)
     name = _free_name(str(sink["name"]), (str(one.get("name", "")) for one in sinks))
     sink = {**sink, "name": name}
     values = {(len(sinks), key): text for key, text in credential.items() if text}
@@ -345,24 +330,31 @@ async def _show(
     paste_problem: str = "",
     fields: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
-    values = await _values(visit, draft, checked)
-    values |= {
+    more = {
         "notes": notes or [],
         "conflict": conflict or [],
         "paste_problem": paste_problem,
         "snippet": (fields or {}).get("snippet", ""),
         "is_save": is_save,
     }
-    if visit.is_part:
-        response = visit.part(_TEMPLATE, "author", values, status=422 if is_save else 200)
-        response.headers["HX-Trigger-After-Swap"] = "relay-draft"
-        return response
-    return visit.page(_TEMPLATE, values, status=422 if is_save else 200)
+    return await _beside(draft, lambda: _shown(visit, draft, checked, more))
 
 
-async def _values(visit: Visit, draft: Draft, checked: Checked) -> dict[str, Any]:
+def _shown(
+    visit: Visit, draft: Draft, checked: Checked, more: Mapping[str, Any]
+) -> web.StreamResponse:
+    values = {**_values(visit, draft, checked), **more}
+    status = 422 if values["is_save"] else 200
+    if not visit.is_part:
+        return visit.page(_TEMPLATE, values, status=status)
+    response = visit.part(_TEMPLATE, "author", values, status=status)
+    response.headers["HX-Trigger-After-Swap"] = "relay-draft"
+    return response
+
+
+def _values(visit: Visit, draft: Draft, checked: Checked) -> dict[str, Any]:
     is_new = "name" not in visit.arguments
-    secrets = await _secrets(visit, draft)
+    secrets = secret_names(visit, draft.namespace)
     action = visit.url("exporters", "new") if is_new else visit.url(*_place(visit), "edit")
     return {
         "draft": draft,
@@ -372,7 +364,7 @@ async def _values(visit: Visit, draft: Draft, checked: Checked) -> dict[str, Any
         "action": action,
         "sources": [_source_view(draft, index) for index in range(len(draft.sources))],
         "sinks": [_sink_view(draft, index, secrets) for index in range(len(draft.sinks))],
-        "secrets": sorted(secrets),
+        "secrets": sorted(secrets)[:_OFFERED_MAX],
         "labels": _labels(draft),
         "cards": [one for one in BACKENDS if one.is_card],
         "sink_kinds": SINK_KINDS,
@@ -424,7 +416,7 @@ def _sink_view(draft: Draft, index: int, secrets: set[str]) -> dict[str, Any]:
     kind = sink_kind_of(sink)
     url = str(get(sink, f"{kind.field}.endpoint") or "")
     backend = backend_of_url(url)
-    row = credential_row(_authentication(sink))
+    row = credential_row(authentication_of(sink))
     reference = secret_of(sink)
     name = str(reference.get("name", ""))
     wanted = sink.get("sources")
@@ -453,7 +445,7 @@ def _keys(draft: Draft, index: int) -> list[tuple[str, str, str]]:
     labels = backend.credential_labels if backend is not None else {}
     return [
         (key, labels.get(key, label), draft.credentials.get((index, key), ""))
-        for key, label in credential_row(_authentication(sink)).keys
+        for key, label in credential_row(authentication_of(sink)).keys
     ]
 
 
