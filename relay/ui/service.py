@@ -26,6 +26,7 @@ from relay.ui.visit import PageProblemError, Route, Shared, Visit
 
 _log: Final = logging.getLogger("relay.ui")
 ROOT: Final = "/ui"
+_SIGNED_OUT: Final = "You are signed out. Sign in again in another tab, then go on here."
 
 
 class UiService:
@@ -124,7 +125,8 @@ class UiService:
         wanted = request.rel_url.raw_path_qs if request.method == "GET" else ""
         location = f"{ROOT}/login?next={quote(own_page(wanted), safe='/')}"
         if request.headers.get("HX-Request") == "true":
-            return web.Response(status=401, headers={"HX-Redirect": f"{ROOT}/login"})
+            # Another page would take away what is being written.
+            return self._problem(request, 401, _SIGNED_OUT)
         if "text/event-stream" in request.headers.get("Accept", ""):
             return web.Response(status=401)
         return redirect(location)

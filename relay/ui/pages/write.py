@@ -111,21 +111,23 @@ async def change(visit: Visit) -> web.StreamResponse:
         draft = _with_backend(draft, argument, secret_names(visit, draft.namespace))
     else:
         draft = _with_list_changed(draft, action, argument)
-    checked = check(draft, visit.project, await _live(visit), is_begun=True)
-    return await _show(visit, draft, checked, notes=notes)
+    return await _show(visit, draft, await _checked(visit, draft), notes=notes)
 
 
 async def check_draft(visit: Visit) -> web.StreamResponse:
     """Answer with the messages of a draft, and the pane that was not edited."""
     fields, draft = await sent_draft(visit)
+    checked = await _checked(visit, draft)
+    return await _beside(draft, lambda: _followed(visit, fields, draft, checked))
+
+
+async def _checked(visit: Visit, draft: Draft) -> Checked:
+    """Return the faults of a draft while it is written, also where its object is gone."""
     try:
         live = await _live(visit)
     except ApiProblemError as problem:
-        live = None
-        checked = Checked(others=(FieldProblem("", problem.message),))
-    else:
-        checked = check(draft, visit.project, live, is_begun=True)
-    return await _beside(draft, lambda: _followed(visit, fields, draft, checked))
+        return Checked(others=(FieldProblem("", problem.message),))
+    return check(draft, visit.project, live, is_begun=True)
 
 
 def _followed(

@@ -92,8 +92,21 @@ function replace({ id, html }) {
 }
 
 document.addEventListener("htmx:afterSettle", follow);
+// What was refused is told in the relay's own words; what was written stays.
+let isRefused = false;
+document.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
+  isRefused = true;
+  const answer = document.createElement("template");
+  answer.innerHTML = xhr.responseText;
+  say(answer.content.textContent.trim() || `The relay has refused it (${xhr.status}).`);
+  connection?.scrollIntoView({ block: "nearest" });
+});
 document.addEventListener("htmx:sendError", () => say("The relay does not answer. Try again in a moment."));
-document.addEventListener("htmx:afterOnLoad", () => { if (!stream.url) say(""); });
+document.addEventListener("htmx:afterOnLoad", ({ detail }) => {
+  if (!detail.successful || (stream.url && !isRefused)) return;
+  isRefused = false;
+  say("");
+});
 window.addEventListener("pagehide", rest);
 document.addEventListener("visibilitychange", () => {
   rest();

@@ -66,7 +66,19 @@ async def test_a_page_whose_session_ends_says_so(tmp_path: Path) -> None:
         await admin.ask("POST", EXPORTERS, exporter())
         await user.open("/ui/exporters")
         users = pages.authentication
+        known = users._users
         users._users = {key: one for key, one in users._users.items() if one.role != "editor"}
         await user.page.get_by_text("You are signed out").wait_for()
         await user.page.reload()
         await user.page.get_by_label("Your token").wait_for()
+        users._users = known
+        # What is being written stays, also when it is refused.
+        await user.open("/ui/exporters/default/acme/edit")
+        users._users = {}
+        field = user.page.locator("#spec-sinks-0--otlp_http-endpoint")
+        await field.fill("https://mine.example")
+        await user.page.get_by_text("Sign in again in another tab").wait_for()
+        assert await field.input_value() == "https://mine.example"
+        users._users = known
+        await user.page.get_by_role("button", name="Save", exact=True).click()
+        await user.page.wait_for_url("**/ui/exporters/default/acme")
