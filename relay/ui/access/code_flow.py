@@ -24,6 +24,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from relay.apiserver.access.principals import Principal
 from relay.apiserver.access.tokens import UserAuthentication
+from relay.ui.access.origin import scheme_of_page
 from relay.ui.rendering import redirect
 from relay.ui.visit import PageProblemError
 
@@ -224,14 +225,18 @@ def _is_safe(url: object) -> bool:
 
 
 def _redirect_uri(request: web.BaseRequest) -> str:
-    return f"{request.scheme}://{request.host}{CALLBACK}"
+    return f"{scheme_of_page(request.scheme, request.headers)}://{request.host}{CALLBACK}"
 
 
 def _cookie_name(request: web.BaseRequest) -> str:
-    return "__Host-relay-login" if request.secure else "relay-login"
+    return "__Host-relay-login" if _is_tls(request) else "relay-login"
+
+
+def _is_tls(request: web.BaseRequest) -> bool:
+    return scheme_of_page(request.scheme, request.headers) == "https"
 
 
 def _cookie(request: web.BaseRequest, value: str, age_s: int) -> str:
-    secure = "; Secure" if request.secure else ""
+    secure = "; Secure" if _is_tls(request) else ""
     name = _cookie_name(request)
     return f"{name}={value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}"

@@ -85,7 +85,7 @@ async def pages_of(folder: Path) -> AsyncIterator[tuple[LocalPages, IssuerServer
         source = key_source(oidc, time.monotonic)
         authentication = OidcAuthentication(oidc, source, time.time)
         async with local_pages(
-            folder, tenancy=True, authentication=authentication, oidc=oidc
+            folder, tenancy=True, authentication=authentication, oidc=oidc, has_plain=True
         ) as pages:
             yield pages, server
 
@@ -237,3 +237,19 @@ async def test_no_number_of_other_logins_pushes_one_out(tmp_path: Path) -> None:
         with pytest.raises(PageProblemError, match="This login is over"):
             await flow.finish(late.back(back))
         assert len(server.token_requests) == 2
+
+
+async def test_behind_a_proxy_the_issuer_sends_back_to_the_proxy(tmp_path: Path) -> None:
+    async with pages_of(tmp_path) as (pages, server), pages.visitor() as visitor:
+        visitor.url = f"http://{pages.server.addresses[1]}"
+        forwarded = {"Host": "relay.example", "X_Forwarded_Proto": "https"}
+        start = await visitor.get("/ui/oidc/start", **forwarded)
+        cookie = start.headers["Set-Cookie"]
+        assert cookie.startswith("__Host-relay-login=")
+        assert "; Secure" in cookie
+        back = server.authorize(start.location)
+        assert back.startswith("https://relay.example/ui/oidc/callback?")
+        path = back.removeprefix("https://relay.example")
+        done = await visitor.get(path, Cookie=cookie.partition(";")[0], **forwarded)
+        assert done.status == 200, done.text
+        assert done.headers["Set-Cookie"].startswith("__Host-relay=")

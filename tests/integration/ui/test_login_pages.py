@@ -161,3 +161,28 @@ async def test_without_logins_no_other_site_reads_a_page(tmp_path: Path) -> None
             assert answer.status == 403
             assert "not a name of this machine" in answer.text
         assert (await visitor.get(LIST, Origin="https://evil.example")).status == 403
+
+
+async def test_a_proxy_on_this_machine_terminates_tls(tmp_path: Path) -> None:
+    async with local_pages(tmp_path, has_plain=True) as pages, pages.visitor() as visitor:
+        visitor.url = f"http://{pages.server.addresses[1]}"
+        forwarded = {
+            "Host": "relay.example",
+            "X_Forwarded_Proto": "https",
+            "Origin": "https://relay.example",
+        }
+        answer = await visitor.post("/ui/login", {"token": EDITOR}, **forwarded)
+        cookie = answer.headers["Set-Cookie"]
+        assert cookie.startswith("__Host-relay=")
+        assert "; Secure" in cookie
+        sent = cookie.partition(";")[0]
+        assert (await visitor.get(LIST, Cookie=sent)).status == 200
+        evil = {**forwarded, "Origin": "https://evil.example", "Cookie": sent}
+        assert (await visitor.post("/ui/logout", **evil)).status == 403
+        named = {**forwarded, "Host": "127.0.0.1:9493", "Sec_Fetch_Site": "same-origin"}
+        answer = await visitor.post("/ui/logout", Cookie=sent, **named)
+        assert answer.status == 303
+        assert (await visitor.get(LIST, Cookie=sent)).status == 303
+        plain = await visitor.post("/ui/login", {"token": EDITOR})
+        assert plain.headers["Set-Cookie"].startswith("relay=")
+        assert "Secure" not in plain.headers["Set-Cookie"]

@@ -147,12 +147,17 @@ async def local_pages(
     computed: ComputedStatus = nothing_computed,
     authentication: UserAuthentication | None = None,
     oidc: OidcSettings | None = None,
+    has_plain: bool = False,
     **hooks: Any,
 ) -> AsyncIterator[LocalPages]:
-    """Serve API and pages for the duration of the block; the folder keeps objects and sessions."""
+    """Serve API and pages for the duration of the block; the folder keeps objects and sessions.
+
+    ``has_plain``: also without TLS, at the second of the server's addresses.
+    """
     file = folder / "tokens.yaml"
     file.write_text(yaml.safe_dump(users or tokens()))
-    settings = ApiSettings(folder / "api.db", ListenAddress("127.0.0.1", 0))
+    here = ListenAddress("127.0.0.1", 0)
+    settings = ApiSettings(folder / "api.db", here, http_listen=here if has_plain else None)
     known = authentication or read_tokens(file, "api.authentication.file", tenancy=tenancy)
     histories = SinkHistories()
     hooks.setdefault("history", HistoryAnswers(histories, time.time))
