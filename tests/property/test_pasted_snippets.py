@@ -252,3 +252,24 @@ def test_a_placeholder_is_left_open_and_told(value: str, shown: str) -> None:
     (pasted,) = read_snippet(text)
     assert pasted.credential == {"token": ""}
     assert pasted.notes == [f"token: {shown or 'a placeholder'} stands for it: enter it below"]
+
+
+@pytest.mark.parametrize(
+    "snippet",
+    [
+        "remote_write: [{url: 'https://7:s%40crt@a.example/push'}]",
+        "exporters: {otlphttp: {endpoint: 'https://7:s%40crt@a.example/push'}}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT=https://7:s%40crt@a.example/push",
+    ],
+)
+def test_a_password_in_an_address_goes_into_the_secret(snippet: str) -> None:
+    (pasted,) = read_snippet(snippet)
+    assert pasted.credential == {"username": "7", "password": "s@crt"}
+    assert pasted.endpoint["endpoint"] == "https://a.example/push"
+    assert pasted.endpoint["authentication"]["type"] == "basicAuth"
+
+
+def test_a_password_in_an_address_is_dropped_beside_another_credential() -> None:
+    (pasted,) = read_snippet("{url: 'https://7:scrt@a.example/x@y', bearer_token: other}")
+    assert pasted.credential == {"token": "other"}
+    assert pasted.endpoint["endpoint"] == "https://a.example/x@y"

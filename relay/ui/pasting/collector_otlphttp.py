@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-from relay.ui.pasting.pasted_sink import PastedSink, take_headers, take_tls
+from relay.ui.pasting.pasted_sink import PastedSink, take_headers, take_tls, take_url
 
 _TYPES: Final = ("otlphttp", "otlp_http")
 _OTHER_TYPES: Final = ("otlp",)
@@ -73,6 +73,7 @@ def read_otlphttp(body: Mapping[str, Any], extensions: object = None) -> PastedS
     elif isinstance(headers, list):  # a list of {name, value}, as newer collectors take it
         pairs = [one for one in headers if isinstance(one, Mapping) and "name" in one]
         take_headers(pasted, {str(one["name"]): one.get("value", "") for one in pairs})
+    _take_user(pasted)
     take_tls(pasted, body.get("tls"))
     compression = body.get("compression")
     if compression in _COMPRESSIONS and compression != "gzip":
@@ -89,6 +90,11 @@ def read_otlphttp(body: Mapping[str, Any], extensions: object = None) -> PastedS
         if key not in _KNOWN:
             pasted.note(f"{str(key)[:60]} was not understood and left out")
     return pasted
+
+
+def _take_user(pasted: PastedSink) -> None:
+    if "endpoint" in pasted.endpoint:
+        pasted.endpoint["endpoint"] = take_url(pasted, pasted.endpoint["endpoint"])
 
 
 def base_url(url: str) -> str:
@@ -140,6 +146,7 @@ def read_environment(variables: Mapping[str, str]) -> PastedSink:
     headers = variables.get(f"{PREFIX}METRICS_HEADERS") or variables.get(f"{PREFIX}HEADERS") or ""
     pairs = (one.partition("=") for one in headers.split(",") if one.strip())
     take_headers(pasted, {name.strip(): unquote(value).strip() for name, _, value in pairs})
+    _take_user(pasted)
     protocol = variables.get(f"{PREFIX}PROTOCOL", "")
     if protocol == "grpc":
         pasted.note("the protocol is grpc: take the endpoint for HTTP")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from relay.ui.authoring.backends import backend_of_url
 
@@ -82,6 +82,23 @@ class PastedSink:
 def _shown(placeholder: str) -> str:
     """Return a placeholder, unless it may be a value after all."""
     return placeholder[:60] if placeholder[0] in "$<[" else "a placeholder"
+
+
+def take_url(pasted: PastedSink, url: str) -> str:
+    """Return an endpoint without its user and password, which are the credential if there is none.
+
+    An endpoint is shown to everybody who may read the exporter.
+    """
+    start, _, rest = url.partition("//")
+    authority, slash, path = rest.partition("/")
+    user_info, at, host = authority.rpartition("@")
+    if not at:
+        return url
+    user, _, password = user_info.partition(":")
+    if "authentication" not in pasted.endpoint:
+        credential = {"username": unquote(user), "password": unquote(password)}
+        pasted.sign_with("basicAuth", credential)
+    return f"{start}//{host}{slash}{path}"
 
 
 def is_placeholder(text: str) -> bool:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from relay.ui.pasting.pasted_sink import PastedSink, is_placeholder, take_headers, take_tls
+from relay.ui.pasting.pasted_sink import (
+    PastedSink,
+    is_placeholder,
+    take_headers,
+    take_tls,
+    take_url,
+)
 
 _VERSIONS: Final = {
     "io.prometheus.write.v2.Request": "2.0",
@@ -46,6 +52,7 @@ def read_remote_write(entry: Mapping[str, Any], external: object = None) -> Past
     _take_credentials(pasted, entry)
     if isinstance(entry.get("headers"), Mapping):
         take_headers(pasted, entry["headers"])
+    endpoint["endpoint"] = take_url(pasted, endpoint["endpoint"])
     take_tls(pasted, entry.get("tls_config"))
     version = _VERSIONS.get(str(entry.get("protobuf_message", "")))
     if version == "2.0":
