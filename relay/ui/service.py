@@ -116,6 +116,8 @@ class UiService:
             prefix = f"/projects/{project}" if project else ""
             caller = ApiCaller(self._api, request, user, prefix, self._login.user_of)
             visit = Visit(request, user, project, caller, self._shared, arguments)
+            # A flood of one project's pages costs another one a turn.
+            await self._shared.objects.turns.turn(project)
             return await route.handler(visit)
         if allowed:
             raise PageProblemError(405, "This address takes other methods.")

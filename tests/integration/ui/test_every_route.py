@@ -183,3 +183,17 @@ async def test_what_can_be_no_project_is_none(tmp_path: Path) -> None:
             answer = await root.get(f"/ui/projects/{project}/exporters")
             assert answer.status in (403, 404), project
             assert "Set-Cookie" not in answer.headers
+
+
+async def test_a_flood_of_one_project_costs_others_a_turn(tmp_path: Path) -> None:
+    async with two_customers(tmp_path) as pages, pages.visitor(EDITOR) as ann:
+        turns, owners = pages.server.objects.turns, []
+        waiting = turns.turn
+
+        async def turn(owner: str = "", *, in_background: bool = False) -> None:
+            owners.append(owner)
+            await waiting(owner, in_background=in_background)
+
+        turns.turn = turn  # type: ignore[method-assign]
+        await ann.get("/ui/projects/acme/exporters")
+        assert "acme" in owners
