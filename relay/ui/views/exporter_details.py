@@ -38,7 +38,7 @@ LOSSES: Final = {
 """Fates of points that were lost, and remedies, by the part of a ledger."""
 _CREATE: Final = "; create it: "
 _LOSS: Final = "a part of the data was lost"
-"""How the message of a sink begins that delivers, and has lost something lately."""
+"""First words of the message of a sink that delivers, and has lost something lately."""
 
 
 @dataclass(frozen=True, slots=True)
