@@ -13,6 +13,7 @@ from aiohttp import web
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.runtime.event_loop import run_in_thread
 from relay.ui.api_calls import ApiProblemError, FieldProblem, exporter_path
+from relay.ui.authoring.additions import TakenNames, free_name, named, with_sink
 from relay.ui.authoring.backends import BACKENDS, backend_of, backend_of_url
 from relay.ui.authoring.checking import Checked, check, for_update, sendable, sorted_problems
 from relay.ui.authoring.controls import (
@@ -21,6 +22,7 @@ from relay.ui.authoring.controls import (
     all_controls,
     choices,
     credential_row,
+    exporter_kind,
     help_of,
     is_by_resources,
     sink_controls,
@@ -39,14 +41,13 @@ from relay.ui.authoring.draft import (
     text_digest,
 )
 from relay.ui.authoring.manifest_text import is_large
-from relay.ui.pages.credentials import (
+from relay.ui.authoring.unfinished import (
     authentication_of,
     credential_path,
-    missing_credentials,
     secret_of,
-    store_credentials,
-    with_reference,
+    unfinished,
 )
+from relay.ui.pages.credentials import store_credentials
 from relay.ui.pages.secrets import secret_names
 from relay.ui.pasting.pasted_sink import PastedSink
 from relay.ui.pasting.snippet import SnippetError, read_snippet
@@ -61,7 +62,6 @@ _LARGE_TEXT_CHARS: Final = 4 * 1024
 _OFFERED_MAX: Final = 200
 """Secrets that a form offers."""
 _DO: Final = re.compile(r"(remove-source|remove-sink|backend|add-source|save|paste)(?:\.([\w-]+))?")
-_FREE_NAME: Final = re.compile(r"[^a-z0-9-]+")
 
 
 async def show_new(visit: Visit) -> web.StreamResponse:
@@ -101,14 +101,15 @@ async def change(visit: Visit) -> web.StreamResponse:
     if draft.problems:
         return await _show(visit, draft, Checked(others=draft.problems))
     notes: list[str] = []
+    taken = _taken(visit, draft)
     if action == "paste":
         try:
             pasted = await run_in_thread(lambda: read_snippet(fields.get("snippet", "")))
         except SnippetError as error:
             return await _show(visit, draft, Checked(), paste_problem=str(error), fields=fields)
-        draft, notes = _with_pasted(draft, pasted, secret_names(visit, draft.namespace))
+        draft, notes = _with_pasted(draft, pasted, taken)
     elif action == "backend":
-        draft = _with_backend(draft, argument, secret_names(visit, draft.namespace))
+        draft = _with_backend(draft, argument, taken)
     else:
         draft = _with_list_changed(draft, action, argument)
     return await _show(visit, draft, await _checked(visit, draft), notes=notes)
@@ -156,7 +157,7 @@ async def _beside(draft: Draft, work: Callable[[], _Result]) -> _Result:
 
 
 async def _save(visit: Visit, draft: Draft) -> web.StreamResponse:
-    draft = _named(draft)
+    draft = named(draft)
     try:
         live = await _live(visit)
     except ApiProblemError as problem:
@@ -165,9 +166,7 @@ async def _save(visit: Visit, draft: Draft) -> web.StreamResponse:
         said = "It was deleted meanwhile: copy the YAML into a new one."
         return await _show(visit, draft, Checked(others=(FieldProblem("", said),)), is_save=True)
     checked = check(draft, visit.project, live, is_begun=False)
-    missing = (
-        {} if draft.is_text else missing_credentials(draft, secret_names(visit, draft.namespace))
-    )
+    missing = {} if draft.is_text else unfinished(draft, secret_names(visit, draft.namespace))
     if missing or not checked.is_good:
         checked = replace(checked, at={**checked.at, **missing})
         return await _show(visit, draft, checked, is_save=True)
@@ -239,63 +238,38 @@ def _differences(theirs: str, yours: str) -> list[str]:
     return list(difflib.unified_diff(*lines, "theirs", "yours", lineterm="", n=2))
 
 
-def _named(draft: Draft) -> Draft:
-    """Return a draft with a name: that of its first sink, if it has none."""
-    if draft.name or draft.is_text or not draft.sinks:
-        return draft
-    name = _FREE_NAME.sub("-", str(draft.sinks[0].get("name", "")).lower()).strip("-")
-    value = {**draft.value, "metadata": {**(draft.value.get("metadata") or {}), "name": name}}
-    return draft.with_value(value)
+def _taken(visit: Visit, draft: Draft) -> TakenNames:
+    """Return the names that a new sink and a new exporter cannot have."""
+    stored = visit.shared.objects.listed(
+        exporter_kind().storage_key, visit.project, draft.namespace
+    )
+    secrets = secret_names(visit, draft.namespace)
+    return TakenNames(frozenset(one.name for one in stored), frozenset(secrets))
 
 
 def _with_pasted(
-    draft: Draft, pasted: Iterable[PastedSink], secrets: set[str]
+    draft: Draft, pasted: Iterable[PastedSink], taken: TakenNames
 ) -> tuple[Draft, list[str]]:
     notes: list[str] = []
     for one in pasted:
         notes += one.notes
-        draft = _with_sink(draft, one.sink(), one.credential, secrets)
+        draft = _with_sink(draft, one.sink(), one.credential, taken)
     return draft, list(dict.fromkeys(notes))
 
 
-def _with_backend(draft: Draft, key: str, secrets: set[str]) -> Draft:
+def _with_backend(draft: Draft, key: str, taken: TakenNames) -> Draft:
     backend = backend_of(key)
     if backend is None:
         raise PageProblemError(404, "There is no such backend.")
-    return _with_sink(draft, backend.sink(backend.key), {}, secrets)
+    return _with_sink(draft, backend.sink(backend.key), {}, taken)
 
 
 def _with_sink(
-    draft: Draft, sink: dict[str, Any], credential: Mapping[str, str], secrets: set[str]
+    draft: Draft, sink: dict[str, Any], credential: Mapping[str, str], taken: TakenNames
 ) -> Draft:
-    """Return a draft with one sink more, under names that are free, also of its Secret.
-
-    A Secret of that name may be in use: it must not get another backend's credential.
-    """
-    sinks = draft.sinks
-    if len(sinks) >= ITEMS_MAX:
+    if len(draft.sinks) >= ITEMS_MAX:
         raise PageProblemError(400, f"An exporter has at most {ITEMS_MAX} sinks.")
-    reference = secret_of(sink)
-    if reference:
-        taken = {*secrets, *(str(secret_of(one).get("name", "")) for one in sinks)}
-        free = {**reference, "name": _free_name(str(reference["name"]), taken)}
-        sink = with_reference(sink, free)
-    name = _free_name(str(sink["name"]), (str(one.get("name", "")) for one in sinks))
-    sink = {**sink, "name": name}
-    values = {(len(sinks), key): text for key, text in credential.items() if text}
-    spec = {**(draft.value.get("spec") or {}), "sinks": [*sinks, sink]}
-    made = draft.with_value({**draft.value, "spec": spec})
-    return _named(replace(made, credentials={**draft.credentials, **values}))
-
-
-def _free_name(base: str, taken: Iterable[str]) -> str:
-    """Return a name that none has: the given one, or with a number."""
-    known = set(taken)
-    name, number = base, 1
-    while name in known:
-        number += 1
-        name = f"{base}-{number}"
-    return name
+    return with_sink(draft, sink, credential, taken)
 
 
 def _with_list_changed(draft: Draft, action: str, argument: str) -> Draft:
@@ -305,7 +279,7 @@ def _with_list_changed(draft: Draft, action: str, argument: str) -> Draft:
     if action == "add-source":
         if len(sources) >= ITEMS_MAX:
             raise PageProblemError(400, f"An exporter has at most {ITEMS_MAX} sources.")
-        name = _free_name("more", (str(one.get("name", "")) for one in sources))
+        name = free_name("more", (str(one.get("name", "")) for one in sources))
         sources = [*sources, {"name": name, "metrics": {"metricsql": ""}}]
     elif action == "remove-source" and 0 <= number < len(sources):
         sources = sources[:number] + sources[number + 1 :]

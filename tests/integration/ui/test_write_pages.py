@@ -38,8 +38,11 @@ async def test_a_credential_that_is_missing_is_asked_for_before_it_is_saved(tmp_
         assert (await visitor.get("/ui/secrets")).text.count("<tbody>") == 0
         saved = await visitor.post(NEW, {**fields, "credential[0].apiKey": "k", "do": "save"})
         assert saved.location == "/ui/exporters/default/datadog"
-        again = await visitor.get(f"{saved.location}/edit")
-        assert "is stored: enter nothing to keep it" in again.text
+        again = await visitor.post(NEW, {"do": "backend.datadog"})
+        assert "is kept in the Secret <bdi>datadog-2</bdi>" in again.text
+        assert 'name="metadata.name" value="datadog-2"' in again.text
+        edit = await visitor.get("/ui/exporters/default/datadog/edit")
+        assert "is stored: enter nothing to keep it" in edit.text
 
 
 def form_of(page: str) -> dict[str, str]:
