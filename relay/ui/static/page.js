@@ -144,6 +144,8 @@ function draw(root) {
       width: place.clientWidth,
       height: place.clientHeight - LEGEND_PX,
       cursor: { y: false, drag: { x: false, y: false } },
+      // The legend tells the newest values, until the pointer asks for others.
+      hooks: { setCursor: [(self) => { if (self.cursor.left < 0) self.setLegend({ idx: data[0].length - 1 }, false); }] },
       scales: { y: { range: above(1.15, 1) }, s: { range: above(1.6, 0.01) } },
       axes: [
         { ...axis, size: 26, incrs: [60, 300, 600, 900, 1800], values: (_, ticks) => ticks.map(clock) },
@@ -152,14 +154,13 @@ function draw(root) {
       ],
       series: [
         { value: (_, at) => (at == null ? "–" : clock(at)) },
-        { label: "Points/s", stroke: colour("--c1"), width: 2, fill: colour("--accent-soft"), points: { show: false }, value: (_, one) => one ?? "–" },
+        { label: "Points/s", stroke: colour("--c1"), width: 2, fill: colour("--accent-soft"), points: { show: false }, value: (_, one) => (one == null ? "–" : one < 10 ? one : Math.round(one)) },
         { label: "A request", scale: "s", stroke: colour("--c3"), width: 1.5, dash: [4, 3], spanGaps: true, points: { show: false }, value: (_, one) => seconds(one) },
       ],
     };
     place.replaceChildren();
     const chart = new window.uPlot(options, data, place);
     chart.root.setAttribute("aria-hidden", "true"); // the caption says it in words
-    chart.setLegend({ idx: data[0].length - 1 }); // the newest, until the pointer asks for another
     drawn.set(place, chart);
     new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height: place.clientHeight - LEGEND_PX })).observe(place);
   }
