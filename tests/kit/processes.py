@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -105,6 +106,11 @@ class Process:
             await self._process.wait()
             raise AssertionError(f"did not stop within {timeout_s:g} s: {self.text()}") from None
 
+    def cpu_s(self) -> float:
+        """CPU time of all its threads so far, s; also of those that have ended."""
+        # The clock of another process: ~pid and CPUCLOCK_SCHED (Linux, posix-timers.h).
+        return time.clock_gettime(~self._process.pid << 3 | 2)
+
     def text(self) -> str:
         """What it wrote so far."""
         return self.log.read_text(errors="replace")
@@ -146,15 +152,20 @@ async def _ready_or_dead(process: Process, url: str) -> bool:
 
 @asynccontextmanager
 async def relay(
-    directory: Path, *arguments: str, port: int | None = None, nofile: int = 0
+    directory: Path,
+    *arguments: str,
+    port: int | None = None,
+    nofile: int = 0,
+    module: str = "relay",
 ) -> AsyncIterator[tuple[Process, str, str]]:
     """Run ``relay run``; gives the process, its remote-write URL and its admin URL.
 
-    ``nofile`` is how many descriptors it may open at most, 0 for as many as the tests.
+    ``nofile`` is how many descriptors it may open at most, 0 for as many as the tests. ``module``
+    is what Python runs.
     """
     port = port or free_port()
     admin_port = free_port()
-    command = [sys.executable, "-m", "relay", "run"]
+    command = [sys.executable, "-m", module, "run"]
     if nofile:
         command = ["sh", "-c", f'ulimit -n {nofile}; exec "$@"', "sh", *command]
     command += ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin_port}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +149,6 @@ def refusing(status: int, body: bytes) -> OtlpServer:
 
 
 def _settings(folder: Path, port: int, plain: int, more: dict[str, Any]) -> Iterator[Path]:
-    (folder / "tokens.yaml").write_text(yaml.safe_dump(USERS))
     settings = {
         "storage": {"path": "data"},
         "tenancy": {"label": PROJECT_LABEL},
@@ -169,8 +168,15 @@ def _settings(folder: Path, port: int, plain: int, more: dict[str, Any]) -> Iter
 
 
 @asynccontextmanager
-async def platform(folder: Path, **more: Any) -> AsyncIterator[Platform]:
-    """Run all of it for the duration of the block."""
+async def platform(
+    folder: Path,
+    *,
+    module: str = "relay",
+    users: Sequence[Mapping[str, Any]] = USERS,
+    **more: Any,
+) -> AsyncIterator[Platform]:
+    """Run all of it for the duration of the block; ``more`` are settings, ``module`` is run."""
+    (folder / "tokens.yaml").write_text(yaml.safe_dump(list(users)))
     port = free_port()
     ingest = free_port()
     (config,) = _settings(folder, port, free_port(), more)
@@ -180,7 +186,7 @@ async def platform(folder: Path, **more: Any) -> AsyncIterator[Platform]:
             refusing(401, b"invalid API token: it was revoked on 2026-11-01")
         )
         process, write, admin = await stack.enter_async_context(
-            relay(folder, "--config", str(config), port=ingest)
+            relay(folder, "--config", str(config), port=ingest, module=module)
         )
         traffic = await stack.enter_async_context(Traffic(write).running())
         yield Platform(
