@@ -197,10 +197,14 @@ class BegunLogin:
         return make_mocked_request("GET", path, headers=headers)
 
 
+def start_of() -> web.Request:
+    """The request by which a login begins."""
+    return make_mocked_request("GET", "/ui/oidc/start", headers={"Host": "relay.example"})
+
+
 async def login_of(flow: OidcCodeFlow, wanted: str = "/ui/") -> BegunLogin:
     """A login that begins."""
-    request = make_mocked_request("GET", "/ui/oidc/start", headers={"Host": "relay.example"})
-    return BegunLogin(await flow.start(request, wanted))
+    return BegunLogin(await flow.start(start_of(), wanted))
 
 
 async def test_no_number_of_other_logins_pushes_one_out(tmp_path: Path) -> None:
@@ -212,7 +216,8 @@ async def test_no_number_of_other_logins_pushes_one_out(tmp_path: Path) -> None:
         now = time.time()
         flow = OidcCodeFlow(server.origin, CLIENT, authentication, lambda: now)
         first = await login_of(flow, "/ui/projects/acme/exporters")
-        others = [await login_of(flow) for _ in range(1200)]
+        request = start_of()
+        others = [BegunLogin(await flow.start(request, "/ui/")) for _ in range(1200)]
         assert len({one.cookie for one in others}) == 1200
         now += LOGIN_S - 1
         user, wanted = await flow.finish(first.back(server.authorize(first.location)))
