@@ -16,6 +16,7 @@ from relay.apiserver.http.reads import ComputedStatus
 from relay.apiserver.objects.failures import ApiRefusalError
 from relay.apiserver.store.served_objects import ServedObjects
 from relay.control.status.sink_history import SinkHistories
+from relay.runtime.event_loop import run_in_thread
 from relay.ui.api_calls import ApiCaller
 from relay.ui.live import LiveStreams, OncePerTick, RowCache
 from relay.ui.rendering import Rendering, redirect
@@ -25,6 +26,8 @@ Look = Callable[[], Awaitable[StatusSource]]
 """Returns the figures of the relay as of now."""
 FORM_BYTES_MAX: Final = 512 * 1024
 FIELDS_MAX: Final = 1000
+_LARGE_BYTES: Final = 64 * 1024
+"""Forms above this size are read in a thread: escapes of half a mebibyte take 30 ms."""
 
 
 class PageProblemError(Exception):
@@ -105,7 +108,9 @@ class Visit:
             content = await read_bytes(self.request, FORM_BYTES_MAX)
         except ApiRefusalError as error:
             raise PageProblemError(error.code, str(error)) from error
-        return parsed_form(content)
+        if len(content) <= _LARGE_BYTES:
+            return parsed_form(content)
+        return await run_in_thread(lambda: parsed_form(content))
 
     def text_of(self, template: str, values: Mapping[str, Any]) -> str:
         """Return a template as text."""

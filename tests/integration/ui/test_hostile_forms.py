@@ -91,9 +91,11 @@ async def test_no_form_is_a_bug_or_large(tmp_path: Path, caplog: pytest.LogCaptu
         ]
         for path in (path for path in paths if not path.endswith("delete")):
             is_written = path.endswith("new")
-            for form in forms():
+            for form in forms() if is_written else forms()[::3]:
                 for do in DO if is_written and len(str(form)) < 500 else ("save",):
-                    sent = {**form, "do": do, "sink": "0", "at": "9" * 9, "snippet": "[" * DEEP}
+                    sent = {**form, "do": do, "sink": "0", "at": "9" * 9}
+                    if do == "paste":
+                        sent["snippet"] = "[" * DEEP
                     answer = await visitor.post(path, sent)
                     assert answer.status < 500, (path, do, str(form)[:200])
                     assert len(answer.text) < 300_000, (path, do, str(form)[:200])
