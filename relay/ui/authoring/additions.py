@@ -35,7 +35,7 @@ def with_sink(
     reference = secret_of(made)
     if isinstance(reference, dict) and reference:
         used = {str(secret_of(one).get("name", "")) for one in sinks}
-        reference["name"] = free_name(made["name"], taken.secrets | used)
+        reference["name"] = free_name(str(reference["name"]), taken.secrets | used)
     values = {(len(sinks), key): text for key, text in credential.items() if text}
     spec = {**(draft.value.get("spec") or {}), "sinks": [*sinks, made]}
     found = draft.with_value({**draft.value, "spec": spec})

@@ -1,4 +1,4 @@
-"""What a form still lacks: credentials, and words that stand for the customer's own. Pure."""
+"""Find what a form still lacks: credentials, and words in place of the customer's own. Pure."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def test_no_credential_takes_the_place_of_another() -> None:
     draft = with_sink(draft, backend.sink("datadog"), {"apiKey": "k"}, taken)
     assert draft.name == "datadog-2"
     assert [one["name"] for one in draft.sinks] == ["datadog", "datadog-2"]
-    assert [secret_of(one)["name"] for one in draft.sinks] == ["datadog-2", "datadog-2-2"]
+    assert [secret_of(one)["name"] for one in draft.sinks] == ["datadog-2", "datadog-3"]
     assert unfinished(draft, ["datadog"]) == {
         "credential[0].apiKey": 'enter it: there is no Secret "datadog-2" yet'
     }
