@@ -48,7 +48,7 @@ def named(draft: Draft, taken: Iterable[str] = ()) -> Draft:
         return draft
     base = _UNFIT.sub("-", str(draft.sinks[0].get("name", "")).lower()).strip("-")
     name = free_name(base, taken)
-    value = {**draft.value, "metadata": {**draft.value.get("metadata", {}), "name": name}}
+    value = {**draft.value, "metadata": {**(draft.value.get("metadata") or {}), "name": name}}
     return draft.with_value(value)
 
 
