@@ -285,6 +285,13 @@ def test_the_expressions_of_a_project_are_bounded_together(tmp_path: Path) -> No
     assert load_exporters([ExporterPath(projects[0])]).faults == ()
 
 
+@pytest.mark.parametrize("name", ["a" * 253, f"{'a-' * 40}b.c"])
+def test_names_are_those_that_kubernetes_takes(tmp_path: Path, name: str) -> None:
+    (tmp_path / "long.yaml").write_text(renamed(name))
+    (exporter,) = load(tmp_path).exporters
+    assert exporter.name == name
+
+
 def test_directories_hold_manifests_and_much_else(tmp_path: Path) -> None:
     for name in ("b.yaml", "a.yml", "sub/c.yaml"):
         file = tmp_path / name
