@@ -10,6 +10,7 @@ import gzip
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import zstandard
 from aiohttp import web
@@ -38,12 +39,14 @@ class Received:
         """The values of all number points, in the order of the message."""
         return [point.as_double for point in self.points()]
 
-    def points(self) -> Iterator:
+    def points(self) -> Iterator[Any]:
         """Every data point of every kind."""
         for resource in self.message.resource_metrics:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
-                    yield from getattr(metric, metric.WhichOneof("data")).data_points
+                    kind = metric.WhichOneof("data")
+                    assert kind is not None, "a metric without data"
+                    yield from getattr(metric, kind).data_points
 
 
 @dataclass(frozen=True)
