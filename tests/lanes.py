@@ -13,7 +13,13 @@ from tests.kit.paths import ROOT
 LANES = {
     "computing": ("unit", "property", "contract"),
     "waiting": ("integration",),
-    "peers": ("chaos", "integration/senders", "integration/sink"),
+    "peers": (
+        "chaos",
+        "integration/senders",
+        "integration/sink",
+        "integration/ui",
+        "integration/kubernetes/test_outages.py",
+    ),
     "cluster": ("integration/kubernetes",),
     "api": ("integration/apiserver",),
     "control": (
@@ -23,7 +29,7 @@ LANES = {
         "integration/kubernetes/deployments",
     ),
 }
-"""By lane: folders below tests/. A folder within another one is that lane's alone."""
+"""By lane: folders and files below tests/. One within another is that lane's alone."""
 
 ALONE = "alone"
 CHOICES = (*LANES, ALONE)

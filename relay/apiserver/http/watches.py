@@ -19,7 +19,7 @@ from relay.apiserver.http.answers import HEADERS, AnswerForm, encode
 from relay.apiserver.http.reads import Clock, Selection, version_of
 from relay.apiserver.http.request_target import ReadParameters
 from relay.apiserver.merging.managed_fields import JsonObject
-from relay.apiserver.objects.failures import expired, version_too_large
+from relay.apiserver.objects.failures import expired, too_many_requests, version_too_large
 from relay.apiserver.objects.table import partial_metadata, table
 from relay.apiserver.store.event_ring import (
     RingFollower,
@@ -79,6 +79,10 @@ class Watcher:
         form: AnswerForm,
     ) -> web.StreamResponse:
         """Send events until the time is over, the client is gone, or the version expires."""
+        if self._closing.is_set():
+            # client-go waits and asks for the same version again; after an empty stream it would
+            # list anew, and miss what lies between.
+            raise too_many_requests("the API is stopping")
         version = version_of(parameters.version)
         if version > self._objects.version:
             raise version_too_large(version, self._objects.version)
@@ -149,7 +153,12 @@ class Watcher:
         loop = asyncio.get_running_loop()
         ring = self._objects.ring(wanted.target.kind.storage_key, wanted.project)
         bookmark_at = loop.time() + BOOKMARK_S
-        while not self._closing.is_set():
+        while True:
+            if self._closing.is_set():
+                if parameters.bookmarks:
+                    # A stream that was empty is taken for a failure: the client would list anew.
+                    await stream.bookmark(position)
+                return
             follower.begin()
             current = self._objects.version
             try:

@@ -40,7 +40,7 @@ exporters:
   - path: exporters.yaml
 translation:
   firstSightWait: 10s
-  assemblyTimeout: 15s
+  assemblyTimeout: 60s
 shutdown:
   drainTimeout: 300ms
 """

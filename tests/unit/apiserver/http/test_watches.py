@@ -136,6 +136,21 @@ async def _end(events: Any) -> None:
     assert [event async for event in events] == []
 
 
+async def test_a_watch_ends_with_the_version_that_it_has_seen(tmp_path: Path) -> None:
+    """An empty stream would be a failure for client-go, which would list anew and miss changes."""
+    async with local_api(tmp_path) as api:
+        user = api.user(ADMIN)
+        version = str(api.server.objects.version)
+        query = {"allowWatchBookmarks": "true", "resourceVersion": version}
+        async with user.watch(EXPORTERS, **query) as events:
+            api.server.service.close()
+            (last,) = [event async for event in events]
+            assert last["type"] == "BOOKMARK"
+            assert last["object"]["metadata"]["resourceVersion"] == version
+        status, refused = await user.ask("GET", f"{EXPORTERS}?watch=true&resourceVersion={version}")
+        assert (status, refused["details"]["retryAfterSeconds"]) == (429, 1)
+
+
 async def test_many_watches_of_one_project_see_every_change_in_order(tmp_path: Path) -> None:
     async with local_api(tmp_path) as api:
         user = api.user(ADMIN)
