@@ -182,9 +182,4 @@ class SinkHistories:
 def counters_of(report: SinkReport) -> SinkCounters:
     """Return the counters of a sink's report."""
     ledger, requests = report.ledger, report.worker.throughput.requests
-    return SinkCounters(
-        ledger.delivered,
-        sum(ledger.rejected.values()) + ledger.expired + sum(ledger.dropped.values()),
-        sum(requests.counts),
-        requests.sum_s,
-    )
+    return SinkCounters(ledger.delivered, ledger.lost, sum(requests.counts), requests.sum_s)

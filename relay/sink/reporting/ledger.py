@@ -24,12 +24,17 @@ class LedgerStatistics(msgspec.Struct, frozen=True):
     queued: int
 
     @property
+    def lost(self) -> int:
+        """Points that were rejected, expired or dropped."""
+        lost = self.expired
+        if self.rejected or self.dropped:
+            lost += sum(self.rejected.values()) + sum(self.dropped.values())
+        return lost
+
+    @property
     def balanced(self) -> bool:
         """True if every offered point is accounted for, exactly once."""
-        finished = self.delivered + self.expired + self.queued
-        if self.rejected or self.dropped:
-            finished += sum(self.rejected.values()) + sum(self.dropped.values())
-        return self.offered == finished
+        return self.offered == self.delivered + self.lost + self.queued
 
 
 EMPTY_LEDGER = LedgerStatistics(0, 0, {}, 0, {}, 0)

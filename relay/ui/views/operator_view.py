@@ -102,7 +102,6 @@ def worst_of(report: SinkReport, now: float) -> WorstSink:
     order, word, tone = _state_of(report)
     waiting = ledger.queued + report.open
     oldest = report.oldest_age_s(now) or None
-    lost = sum(ledger.rejected.values()) + ledger.expired + sum(ledger.dropped.values())
     error = worker.paused or (worker.last_error.text if worker.last_error else "")
     return WorstSink(
         report.exporter,
@@ -111,7 +110,7 @@ def worst_of(report: SinkReport, now: float) -> WorstSink:
         word,
         tone,
         waiting,
-        lost,
+        ledger.lost,
         oldest,
         report.queue.bytes,
         error if order < 3 else "",
