@@ -125,7 +125,8 @@ class LiveStreams:
     def is_full(self, user: Principal, project: str) -> bool:
         """Return True if a user may open no further stream in a project.
 
-        At most half of the connections are streams: theirs never rest, so none gives way to others.
+        At most half of the connections are streams: these are never idle, and only idle ones are
+        closed to make room for others.
         """
         most = min(STREAMS_MAX, connections_max("local_api") // 2)
         of_project = max(1, most // _PROJECT_PART) if project else most

@@ -4,14 +4,13 @@
 * A session of a token ends with the token: its digest is looked up at every request.
 * Sessions are written to a file whenever one begins or ends, so that a restart ends none. They are
   of one ``realm``, the way in which users are told: under another one they are worth nothing.
-* Sessions are limited by user and in all. Users of one name in other projects are others; of too
-  many in all, the oldest of those projects gives way that have the most.
+* Sessions are limited by user and in all. Users of one name in other projects are others. Where
+  there are too many in all, the oldest session of the projects that have the most is ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import secrets
@@ -24,6 +23,7 @@ from typing import Final
 import msgspec
 
 from relay.apiserver.access.principals import Principal, Role
+from relay.apiserver.access.tokens import token_digest
 from relay.apiserver.lasting_failure import LastingFailure
 from relay.runtime.event_loop import run_in_thread
 
@@ -102,7 +102,7 @@ class Sessions:
 
     def principal(self, cookie: str) -> Principal | None:
         """Return the user of a cookie, None for one that is not valid or no longer."""
-        session = self._sessions.get(_digest(cookie)) if cookie else None
+        session = self._sessions.get(token_digest(cookie)) if cookie else None
         return None if session is None else self._principal_of(session)
 
     def _principal_of(self, session: Session) -> Principal | None:
@@ -113,29 +113,30 @@ class Sessions:
     async def begin(
         self,
         principal: Principal,
-        token_digest: str = "",
+        token: str = "",
         *,
         until: float | None = None,
         instead_of: str = "",
     ) -> tuple[str, int]:
         """Begin a session, and return its cookie and how long it lasts, s.
 
+        ``token`` is the digest of the token that was given, "" without one.
         It ends no later than ``until``, and that of the cookie ``instead_of`` ends now.
         """
         now = self._clock()
         expires_at = now + SESSION_S if until is None else min(now + SESSION_S, until)
         cookie = secrets.token_urlsafe(_COOKIE_BYTES)
-        self._sessions.pop(_digest(instead_of), None)
+        self._sessions.pop(token_digest(instead_of), None)
         projects = tuple(sorted(principal.projects))
-        made = Session(expires_at, principal.user, projects, principal.role, token_digest)
+        made = Session(expires_at, principal.user, projects, principal.role, token)
         self._make_room(made)
-        self._sessions[_digest(cookie)] = made
+        self._sessions[token_digest(cookie)] = made
         await self._save()
         return cookie, max(0, int(expires_at - now))
 
     async def end(self, cookie: str) -> None:
         """End the session of a cookie, if there is one."""
-        if self._sessions.pop(_digest(cookie), None) is not None:
+        if self._sessions.pop(token_digest(cookie), None) is not None:
             await self._save()
 
     def _make_room(self, made: Session) -> None:
@@ -192,7 +193,3 @@ def _write(path: Path, content: bytes) -> None:
         for one in (draft, path):
             one.unlink(missing_ok=True)
         raise
-
-
-def _digest(cookie: str) -> str:
-    return hashlib.sha256(cookie.encode(errors="surrogatepass")).hexdigest()
