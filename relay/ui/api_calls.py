@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from relay.apiserver.access.principals import Principal
@@ -99,10 +100,7 @@ class ApiCaller:
 
     async def lines(self, path: str, **query: str) -> list[JsonObject]:
         """Return the objects of a stream that ends by itself; raise ApiProblemError."""
-        request, response = await self._send("GET", path, query, None, JSON)
-        content = body_of(request, response)
-        if response.status >= 300:
-            raise ApiProblemError(response.status, msgspec.json.decode(content))
+        content, _ = await self._send("GET", path, query, None, JSON)
         return [msgspec.json.decode(line) for line in content.splitlines()]
 
     async def call(
@@ -114,16 +112,14 @@ class ApiCaller:
         media_type: str = JSON,
     ) -> ApiAnswer:
         """Send a request; raise ApiProblemError for an answer that is not good."""
-        request, response = await self._send(method, path, query, value, media_type)
-        content = msgspec.json.decode(body_of(request, response))
-        if response.status >= 300:
-            raise ApiProblemError(response.status, content)
-        warnings = tuple(_text(one) for one in response.headers.getall("Warning", ()))
-        return ApiAnswer(content, warnings)
+        content, headers = await self._send(method, path, query, value, media_type)
+        warnings = tuple(_text(one) for one in headers.getall("Warning", ()))
+        return ApiAnswer(msgspec.json.decode(content), warnings)
 
     async def _send(
         self, method: str, path: str, query: Mapping[str, str], value: Any, media_type: str
-    ) -> tuple[InProcessRequest, web.StreamResponse]:
+    ) -> tuple[bytes, CIMultiDict[str]]:
+        """Return the body and the headers of a good answer."""
         body = b"" if value is None else msgspec.json.encode(value)
         fields = dict(query)
         if method in ("POST", "PUT", "PATCH"):
@@ -142,7 +138,10 @@ class ApiCaller:
         response = await self._service.handle(request)
         if response.status == CLIENT_GONE:
             raise ConnectionAbortedError("the page is gone, or its user not admitted any more")
-        return request, response
+        content = body_of(request, response)
+        if response.status >= 300:
+            raise ApiProblemError(response.status, msgspec.json.decode(content))
+        return content, response.headers
 
 
 def _text(warning: str) -> str:

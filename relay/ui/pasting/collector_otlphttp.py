@@ -83,12 +83,7 @@ def read_otlphttp(body: Mapping[str, Any], extensions: object = None) -> PastedS
     timeout = body.get("timeout")
     if isinstance(timeout, str) and timeout not in ("", "30s", "0s"):
         pasted.endpoint["timeout"] = timeout
-    for key, text in _LEFT_OUT.items():
-        if key in body:
-            pasted.note(text)
-    for key in body:
-        if key not in _KNOWN:
-            pasted.note(f"{str(key)[:60]} was not understood and left out")
+    pasted.note_left_out(body, _LEFT_OUT, _KNOWN)
     return pasted
 
 

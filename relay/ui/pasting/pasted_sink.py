@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -46,6 +46,17 @@ class PastedSink:
         """Add a note once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def note_left_out(
+        self, given: Mapping[str, Any], left_out: Mapping[str, str], known: Collection[str]
+    ) -> None:
+        """Note what is given and not taken: ``left_out`` has notes by key, ``known`` is taken."""
+        for key, text in left_out.items():
+            if key in given:
+                self.note(text)
+        for key in given:
+            if key not in known:
+                self.note(f"{str(key)[:60]} was not understood and left out")
 
     def sign_with(self, type_: str, credential: Mapping[str, str], header: str = "") -> None:
         """Set the authentication; what is a placeholder is left open."""

@@ -65,12 +65,7 @@ def read_remote_write(entry: Mapping[str, Any], external: object = None) -> Past
         endpoint["metadata"] = False
     if isinstance(external, Mapping) and external:
         endpoint["externalLabels"] = {str(name): str(own) for name, own in external.items()}
-    for key, text in _LEFT_OUT.items():
-        if key in entry:
-            pasted.note(text)
-    for key in entry:
-        if key not in _KNOWN:
-            pasted.note(f"{str(key)[:60]} was not understood and left out")
+    pasted.note_left_out(entry, _LEFT_OUT, _KNOWN)
     return pasted
 
 
