@@ -109,8 +109,8 @@ class BuildExtensions(build_ext):  # type: ignore[misc]  # setuptools has no typ
                 one.extra_link_args = [*one.extra_link_args, "-s"]
 
     def _build(self, extension: Extension) -> None:
-        extension.sources = [self._translate(extension.name, extension.sources[0])]
-        extension.extra_objects = [self._compile(extension)]
+        source = self._translate(extension.name, extension.sources[0])
+        extension.extra_objects = [self._compile(extension, source)]
         extension.sources = []
         self.build_extension(extension)
 
@@ -130,9 +130,8 @@ class BuildExtensions(build_ext):  # type: ignore[misc]  # setuptools has no typ
         kept(output, translate, name, self._digests[name], version("Cython"))
         return str(output)
 
-    def _compile(self, extension: Extension) -> str:
+    def _compile(self, extension: Extension, source: str) -> str:
         """Compile a module's C; returns the object's path."""
-        (source,) = extension.sources
         (name,) = self.compiler.object_filenames([source], output_dir=self.build_temp)
         output = Path(str(name))
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -153,12 +153,7 @@ class Watcher:
         loop = asyncio.get_running_loop()
         ring = self._objects.ring(wanted.target.kind.storage_key, wanted.project)
         bookmark_at = loop.time() + BOOKMARK_S
-        while True:
-            if self._closing.is_set():
-                if parameters.bookmarks:
-                    # A stream that was empty is taken for a failure: the client would list anew.
-                    await stream.bookmark(position)
-                return
+        while not self._closing.is_set():
             follower.begin()
             current = self._objects.version
             try:
@@ -185,6 +180,9 @@ class Watcher:
             first = await follower.wait(min(deadline, bookmark_at) - now)
             # What has changed before in other projects is passed over, and may be forgotten.
             position = max(position, first - 1 if first else self._objects.version)
+        if parameters.bookmarks:
+            # A stream that was empty is taken for a failure: the client would list anew.
+            await stream.bookmark(position)
 
     async def _send(self, stream: _EventStream, events: list[tuple[str, StoredObject]]) -> None:
         """Send events, in turns with others."""
