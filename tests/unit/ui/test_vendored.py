@@ -36,3 +36,10 @@ def test_templates_and_scripts_have_nothing_inline() -> None:
             assert "<script>" not in line, where
             assert "<style" not in line, where
             assert "javascript:" not in line, where
+
+
+def test_text_fades_only_where_nothing_can_be_done() -> None:
+    """A faded button that can be pressed is below the contrast that text needs."""
+    for rule in (FOLDER.parent / "page.css").read_text().splitlines():
+        if "opacity:" in rule and "opacity: 1;" not in rule:
+            assert "[disabled]" in rule.partition("{")[0], rule
