@@ -1,0 +1,256 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""Find the records of an OTLP request of logs or traces by their offsets, in one pass.
+
+* A *record* is a LogRecord or a Span. It is stepped over, never decoded, so its unknown fields and
+  their order are kept.
+* The *head* of a resource is all of its message but the scopes, that of a scope all of its message
+  but the records: the fields in their order, unknown ones among them.
+* ResourceLogs and ResourceSpans, ScopeLogs and ScopeSpans number these fields alike
+  (opentelemetry-proto, ``logs/v1/logs.proto`` and ``trace/v1/trace.proto``).
+* A field of another wire type than its number says is an unknown one, as in protobuf's own parsers.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from libc.stdint cimport uint64_t
+
+from relay.codec.remote_write.v1 import ELEMENTS_MAX, no_pause
+from relay.runtime.errors import DecodeError, TooLargeError
+
+cdef enum:
+    VARINT = 0
+    FIXED64 = 1
+    BYTES = 2
+    FIXED32 = 5
+    RESOURCE = 1  # of the request
+    CHILDREN = 2  # of a resource: its scopes; of a scope: its records
+    FIRST_RECORDS = 64
+    STEP = 4096  # fields between two pauses
+
+
+cdef struct Field:
+    uint64_t number
+    int wire_type
+    Py_ssize_t start
+    Py_ssize_t payload
+    Py_ssize_t end
+
+
+cdef class Reader:
+    """Steps over the fields of a body."""
+
+    cdef const unsigned char *data
+    cdef object pause
+    cdef Py_ssize_t steps
+
+    cdef uint64_t varint(self, Py_ssize_t *at, Py_ssize_t stop) except? 0:
+        cdef uint64_t value = 0
+        cdef int shift = 0
+        cdef Py_ssize_t start = at[0]
+        cdef unsigned char byte
+        while at[0] < stop:
+            byte = self.data[at[0]]
+            at[0] += 1
+            value |= <uint64_t>(byte & 0x7F) << shift
+            if byte < 128:
+                return value
+            shift += 7
+            if shift >= 70:
+                raise DecodeError("varint longer than ten bytes", offset=start)
+        raise DecodeError("truncated varint", offset=start)
+
+    cdef int read(self, Field *field, Py_ssize_t at, Py_ssize_t stop) except -1:
+        """Read the field at ``at`` of a message that ends at ``stop``."""
+        cdef uint64_t tag = self.data[at], size
+        cdef Py_ssize_t pos = at + 1
+        self.steps += 1
+        if not self.steps % STEP:
+            self.pause()
+        if tag > 127:
+            pos = at
+            tag = self.varint(&pos, stop)
+            if tag > 0xFFFFFFFF or pos - at > 5:
+                raise DecodeError("field tag over 32 bits", offset=at)
+        field.start = at
+        field.number = tag >> 3
+        field.wire_type = <int>(tag & 7)
+        if not field.number:
+            raise DecodeError("field number 0", offset=at)
+        if field.wire_type == BYTES:
+            at = pos
+            if pos < stop and self.data[pos] < 128:
+                size = self.data[pos]
+                pos += 1
+            else:
+                size = self.varint(&pos, stop)
+            if size > <uint64_t>(stop - pos):
+                raise DecodeError(f"length {size} runs past the end of its message", offset=at)
+            field.payload = pos
+            field.end = pos + <Py_ssize_t>size
+            return 0
+        field.payload = pos
+        if field.wire_type == VARINT:
+            self.varint(&pos, stop)
+        elif field.wire_type == FIXED64:
+            pos += 8
+        elif field.wire_type == FIXED32:
+            pos += 4
+        else:
+            raise DecodeError(f"wire type {field.wire_type} is not used by proto3", offset=at)
+        if pos > stop:
+            raise DecodeError("truncated fixed-size field", offset=field.payload)
+        field.end = pos
+        return 0
+
+
+cdef class Head:
+    """Collects the fields of a message that belong to its head."""
+
+    cdef const unsigned char *data
+    cdef Py_ssize_t start
+    cdef Py_ssize_t end
+    cdef list before
+
+    cdef int add(self, Field *field) except -1:
+        if field.start == self.end and self.end > self.start:
+            self.end = field.end
+            return 0
+        if self.end > self.start:
+            if self.before is None:
+                self.before = []
+            self.before.append(self.last())
+        self.start = field.start
+        self.end = field.end
+        return 0
+
+    cdef bytes last(self):
+        return PyBytes_FromStringAndSize(<char *>self.data + self.start, self.end - self.start)
+
+    cdef bytes whole(self):
+        if self.before is None:
+            return self.last()
+        self.before.append(self.last())
+        return b"".join(self.before)
+
+
+cdef class Envelope:
+    """The records of a request, numbered in their order.
+
+    ``resources`` has (head, scopes) for each resource with records, and ``scopes`` in that (head,
+    first record, record behind the last) for each scope with some.
+    """
+
+    def __dealloc__(self):
+        PyMem_Free(self.records)
+
+    cdef int grow(self) except -1:
+        cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_RECORDS
+        cdef void *records = PyMem_Realloc(self.records, <size_t>capacity * sizeof(Slice))
+        if records == NULL:
+            raise MemoryError
+        self.records = <Slice *>records
+        self.capacity = capacity
+        return 0
+
+    def record(self, Py_ssize_t number):
+        """Return a record's message."""
+        assert 0 <= number < self.count
+        cdef Slice *found = &self.records[number]
+        return self.body[found.payload : found.end]
+
+    def record_bytes(self, Py_ssize_t first, Py_ssize_t stop):
+        """Return the bytes of these records with their tags and lengths."""
+        assert 0 <= first <= stop <= self.count
+        cdef Py_ssize_t at, size = 0
+        for at in range(first, stop):
+            size += self.records[at].end - self.records[at].start
+        return size
+
+    def __repr__(self):
+        return f"<Envelope {self.count} records of {len(self.resources)} resources>"
+
+
+def scan(bytes body not None, *, Py_ssize_t entries_max=ELEMENTS_MAX, pause=no_pause):
+    """Return the envelope of an ExportLogsServiceRequest or ExportTraceServiceRequest.
+
+    Raise DecodeError with the byte offset where it is none, TooLargeError for more than
+    ``entries_max`` resources, scopes and records, and what ``pause`` raises.
+    """
+    cdef Envelope envelope = Envelope()
+    cdef Reader reader = Reader()
+    cdef Field field
+    cdef Py_ssize_t at = 0, stop = PyBytes_GET_SIZE(body), entries = 0
+    envelope.body = body
+    envelope.resources = []
+    reader.data = <const unsigned char *>PyBytes_AS_STRING(body)
+    reader.pause = pause
+    while at < stop:
+        reader.read(&field, at, stop)
+        at = field.end
+        if field.number == RESOURCE and field.wire_type == BYTES:
+            entries = scan_resource(
+                envelope, reader, field.payload, field.end, entries + 1, entries_max
+            )
+    return envelope
+
+
+cdef Py_ssize_t scan_resource(
+    Envelope envelope, Reader reader, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t entries,
+    Py_ssize_t entries_max,
+) except -1:
+    """Add a resource; return the number of entries so far."""
+    cdef Head head = Head()
+    cdef Field field
+    cdef list scopes = []
+    head.data = reader.data
+    while at < stop:
+        reader.read(&field, at, stop)
+        at = field.end
+        if field.number == CHILDREN and field.wire_type == BYTES:
+            entries = scan_scope(
+                envelope, reader, scopes, field.payload, field.end, entries + 1, entries_max
+            )
+        else:
+            head.add(&field)
+    if entries > entries_max:
+        raise too_many(entries_max)
+    if scopes:
+        envelope.resources.append((head.whole(), scopes))
+    return entries
+
+
+cdef Py_ssize_t scan_scope(
+    Envelope envelope, Reader reader, list scopes, Py_ssize_t at, Py_ssize_t stop,
+    Py_ssize_t entries, Py_ssize_t entries_max,
+) except -1:
+    """Add a scope and its records; return the number of entries so far."""
+    cdef Head head = Head()
+    cdef Field field
+    cdef Slice *record
+    cdef Py_ssize_t first = envelope.count
+    head.data = reader.data
+    while at < stop:
+        reader.read(&field, at, stop)
+        at = field.end
+        if field.number == CHILDREN and field.wire_type == BYTES:
+            if envelope.count == envelope.capacity:
+                envelope.grow()
+                if entries + envelope.count - first > entries_max:
+                    raise too_many(entries_max)
+            record = &envelope.records[envelope.count]
+            record.start = field.start
+            record.payload = field.payload
+            record.end = field.end
+            envelope.count += 1
+        else:
+            head.add(&field)
+    entries += envelope.count - first
+    if entries > entries_max:
+        raise too_many(entries_max)
+    if envelope.count > first:
+        scopes.append((head.whole(), first, envelope.count))
+    return entries
+
+
+cdef object too_many(Py_ssize_t entries_max):
+    return TooLargeError(f"over {entries_max} resources, scopes and records in one request")

@@ -1,0 +1,16 @@
+from relay.codec.otlp.envelope cimport Envelope
+from relay.codec.otlp.point_buffer cimport PointBuffer
+
+
+cdef class RecordGroup:
+    cdef readonly bytes resource
+    cdef readonly bytes scope
+    cdef readonly Py_ssize_t shard_key
+
+
+cdef class RecordBuffer(PointBuffer):
+    cdef char *data
+    cdef Py_ssize_t data_capacity
+
+    cdef int reserve(self, Py_ssize_t size) except -1
+    cpdef append(self, Envelope envelope, Py_ssize_t first, Py_ssize_t stop)

@@ -1,0 +1,221 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""Fields of log records and spans, read where a selection asks for them.
+
+* Nothing is decoded but the fields asked for. Of a field that occurs twice the last one counts, as
+  in protobuf's own parsers.
+* A record that cannot be read is never an error here: it has none of the fields, because only some
+  sources ask and others forward it as it is.
+* Field numbers are from opentelemetry-proto, ``logs/v1/logs.proto``, ``trace/v1/trace.proto`` and
+  ``common/v1/common.proto``.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint64_t
+
+from relay.codec.otlp.envelope cimport Envelope, Slice
+
+cdef enum:
+    VARINT = 0
+    FIXED64 = 1
+    BYTES = 2
+    FIXED32 = 5
+    SEVERITY_NUMBER = 2  # of LogRecord
+    TRACE_ID = 1  # of Span
+    TRACE_ID_BYTES = 16
+    RANDOM_BYTES = 7  # of a trace id, its last ones
+    KEY = 1  # of KeyValue
+    VALUE = 2
+
+
+cdef struct Field:
+    uint64_t number
+    int wire_type
+    uint64_t value  # of a varint
+    const unsigned char *payload
+    const unsigned char *end
+
+
+cdef const unsigned char *read_varint(
+    const unsigned char *at, const unsigned char *stop, uint64_t *value
+) noexcept:
+    """Return the position behind a varint; NULL if there is none."""
+    cdef uint64_t found = 0
+    cdef int shift = 0
+    while at < stop and shift < 70:
+        found |= <uint64_t>(at[0] & 0x7F) << shift
+        if at[0] < 128:
+            value[0] = found
+            return at + 1
+        at += 1
+        shift += 7
+    return NULL
+
+
+cdef const unsigned char *read_field(
+    const unsigned char *at, const unsigned char *stop, Field *field
+) noexcept:
+    """Return the position behind a field; NULL if it cannot be read."""
+    cdef uint64_t size
+    at = read_varint(at, stop, &size)
+    if at == NULL:
+        return NULL
+    field.number = size >> 3
+    field.wire_type = <int>(size & 7)
+    if field.wire_type == VARINT:
+        return read_varint(at, stop, &field.value)
+    if field.wire_type == BYTES:
+        at = read_varint(at, stop, &size)
+        if at == NULL or size > <uint64_t>(stop - at):
+            return NULL
+    elif field.wire_type == FIXED64:
+        size = 8
+    elif field.wire_type == FIXED32:
+        size = 4
+    else:
+        return NULL
+    if size > <uint64_t>(stop - at):
+        return NULL
+    field.payload = at
+    field.end = at + size
+    return field.end
+
+
+cdef inline const unsigned char *data_of(Envelope envelope) noexcept:
+    return <const unsigned char *>PyBytes_AS_STRING(envelope.body)
+
+
+cdef int severity_of(const unsigned char *at, const unsigned char *stop) noexcept:
+    """Return a log record's severity number; 0 where it has none."""
+    cdef Field field
+    cdef int severity = 0
+    while at < stop:
+        at = read_field(at, stop, &field)
+        if at == NULL:
+            return 0
+        if field.number == SEVERITY_NUMBER and field.wire_type == VARINT:
+            severity = <int>field.value  # an enum has 32 bits
+    return severity
+
+
+cdef bint is_sampled(
+    const unsigned char *at, const unsigned char *stop, uint64_t threshold
+) noexcept:
+    """Return whether the last seven bytes of a span's trace id are at least ``threshold``."""
+    cdef Field field
+    cdef const unsigned char *trace_id = NULL
+    cdef uint64_t randomness = 0
+    cdef int number
+    while at < stop:
+        at = read_field(at, stop, &field)
+        if at == NULL:
+            return False
+        if field.number == TRACE_ID and field.wire_type == BYTES:
+            trace_id = field.payload if field.end - field.payload == TRACE_ID_BYTES else NULL
+    if trace_id == NULL:
+        return False
+    for number in range(TRACE_ID_BYTES - RANDOM_BYTES, TRACE_ID_BYTES):
+        randomness = randomness << 8 | trace_id[number]
+    return randomness >= threshold
+
+
+cdef int keep(list found, Py_ssize_t *first, Py_ssize_t at, bint passes) except -1:
+    """Let record ``at`` continue the row that began at ``first`` (-1: none), or end it."""
+    if passes:
+        if first[0] < 0:
+            first[0] = at
+    elif first[0] >= 0:
+        found.append((first[0], at))
+        first[0] = -1
+    return 0
+
+
+def with_severity(Envelope envelope not None, list ranges not None, int severity_min):
+    """Return the log records of these rows whose severity number is at least ``severity_min``."""
+    cdef const unsigned char *data = data_of(envelope)
+    cdef Slice *record
+    cdef Py_ssize_t first, start, stop, at
+    cdef list found = []
+    for start, stop in ranges:
+        assert 0 <= start <= stop <= envelope.count
+        first = -1
+        for at in range(start, stop):
+            record = &envelope.records[at]
+            keep(
+                found, &first, at,
+                severity_of(data + record.payload, data + record.end) >= severity_min,
+            )
+        keep(found, &first, stop, False)
+    return found
+
+
+def sampled(Envelope envelope not None, list ranges not None, uint64_t threshold):
+    """Return the spans of these rows whose trace id passes a rejection threshold of 56 bits.
+
+    The randomness is the last seven bytes of the trace id (OpenTelemetry, "TraceState: Probability
+    Sampling"): the same traces pass at every relay. A span without a trace id of 16 bytes does not.
+    """
+    cdef const unsigned char *data = data_of(envelope)
+    cdef Slice *record
+    cdef Py_ssize_t first, start, stop, at
+    cdef list found = []
+    for start, stop in ranges:
+        assert 0 <= start <= stop <= envelope.count
+        first = -1
+        for at in range(start, stop):
+            record = &envelope.records[at]
+            keep(
+                found, &first, at,
+                is_sampled(data + record.payload, data + record.end, threshold),
+            )
+        keep(found, &first, stop, False)
+    return found
+
+
+def attributes_of(Envelope envelope not None, Py_ssize_t number, uint64_t field):
+    """Return key and value (an AnyValue's message) of each KeyValue in a record's ``field``.
+
+    None where the record cannot be read.
+    """
+    assert 0 <= number < envelope.count
+    cdef const unsigned char *at = data_of(envelope) + envelope.records[number].payload
+    cdef const unsigned char *stop = data_of(envelope) + envelope.records[number].end
+    cdef const unsigned char *pair
+    cdef Field one, part
+    cdef list found = []
+    cdef bytes key, value
+    while at < stop:
+        at = read_field(at, stop, &one)
+        if at == NULL:
+            return None
+        if one.number != field or one.wire_type != BYTES:
+            continue
+        key = value = b""
+        pair = one.payload
+        while pair < one.end:
+            pair = read_field(pair, one.end, &part)
+            if pair == NULL:
+                return None
+            if part.wire_type != BYTES:
+                continue
+            if part.number == KEY:
+                key = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
+            elif part.number == VALUE:
+                value = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
+        found.append((key, value))
+    return found
+
+
+def field_of(Envelope envelope not None, Py_ssize_t number, uint64_t field):
+    """Return the message in a record's ``field``; None where it has none or cannot be read."""
+    assert 0 <= number < envelope.count
+    cdef const unsigned char *at = data_of(envelope) + envelope.records[number].payload
+    cdef const unsigned char *stop = data_of(envelope) + envelope.records[number].end
+    cdef Field one
+    cdef bytes found = None
+    while at < stop:
+        at = read_field(at, stop, &one)
+        if at == NULL:
+            return None
+        if one.number == field and one.wire_type == BYTES:
+            found = PyBytes_FromStringAndSize(<char *>one.payload, one.end - one.payload)
+    return found

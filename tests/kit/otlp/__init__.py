@@ -1,0 +1,1 @@
+"""OTLP requests of logs and traces, made and read by the official classes."""
