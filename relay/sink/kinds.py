@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from relay.config.exporter.types import Compression, Endpoint, OtlpHttp, PrometheusRemoteWrite
 from relay.sink.interface import Encoders, SinkKind
 from relay.sink.otlp_http import OTLP_HTTP
+from relay.sink.otlp_records import OTLP_LOGS, OTLP_TRACES
 from relay.sink.remote_write.kinds import REMOTE_WRITE_1, REMOTE_WRITE_2
 
 KINDS: dict[type[Endpoint], tuple[SinkKind, ...]] = {
-    OtlpHttp: (OTLP_HTTP,),
+    OtlpHttp: (OTLP_HTTP, OTLP_LOGS, OTLP_TRACES),
     PrometheusRemoteWrite: (REMOTE_WRITE_1, REMOTE_WRITE_2),
 }
 """By the type of the endpoint's configuration."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from relay.codec.otlp.batch import BatchOwner, OpenBatch
 from relay.codec.otlp.point_buffer import PointBuffer
+from relay.codec.otlp.record_buffer import RecordBuffer
 from relay.codec.remote_write.raw.buffer import RawPointBuffer
-from relay.config.exporter.types import PrometheusRemoteWrite, Sink
+from relay.config.exporter.types import Endpoint, OtlpHttp, PrometheusRemoteWrite, Sink
 
 UNBATCHED_POINTS_MAX = 1 << 30
 """Limit of an open batch where batching is off: it is sealed at the end of each request instead."""
@@ -14,14 +15,21 @@ UNBATCHED_POINTS_MAX = 1 << 30
 def open_batches(owner: BatchOwner, config: Sink) -> tuple[OpenBatch, ...]:
     """Return new batches for a sink with this configuration."""
     batch = config.batch
-    is_raw = isinstance(config.endpoint, PrometheusRemoteWrite)
     return tuple(
         OpenBatch(
             owner,
             limit=batch.points_max if batch.enabled else UNBATCHED_POINTS_MAX,
             shard=shard,
             timeout_s=batch.timeout_s if batch.enabled else 0.0,
-            new_buffer=RawPointBuffer if is_raw else PointBuffer,
+            new_buffer=_buffer_of(config.endpoint),
         )
         for shard in range(config.endpoint.concurrency)
     )
+
+
+def _buffer_of(endpoint: Endpoint) -> type[PointBuffer]:
+    if isinstance(endpoint, PrometheusRemoteWrite):
+        return RawPointBuffer
+    if isinstance(endpoint, OtlpHttp) and endpoint.signal != "metrics":
+        return RecordBuffer
+    return PointBuffer

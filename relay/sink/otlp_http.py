@@ -1,4 +1,4 @@
-"""The sink kind OTLP/HTTP: its encoder, and what the answers of its endpoints mean. Pure.
+"""The sink kind OTLP/HTTP: its encoder of metrics, and what the answers of endpoints mean. Pure.
 
     ========================================  =================================================
     answer                                    verdict
@@ -35,7 +35,7 @@ from relay.codec.compression import compress, decompress_own
 from relay.codec.otlp.batch import SealedBatch
 from relay.codec.otlp.response import PartialSuccess, parse_response, parse_status_message
 from relay.codec.otlp.split import split_request
-from relay.config.exporter.types import Compression, Endpoint
+from relay.config.exporter.types import Compression, Endpoint, OtlpHttp
 from relay.runtime.errors import DecodeError
 from relay.sink.http.response import HttpResponse, status_line
 from relay.sink.http_endpoint import HttpEndpoint
@@ -52,6 +52,9 @@ from relay.sink.retry.verdict import (
     parse_retry_after_s,
     printable,
 )
+
+RECORD_KINDS: Final = {"logs": "otlp_logs", "traces": "otlp_traces"}
+"""Names of the kinds for the other signals (:mod:`relay.sink.otlp_records`), which share the client."""
 
 RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
 
@@ -96,6 +99,8 @@ def _classify_success(content_type: str, body: bytes) -> Verdict:
 class _JsonPartialSuccess(msgspec.Struct, rename="camel"):
     # ProtoJSON writes int64 as a string and readers accept both.
     rejected_data_points: int | str | None = 0
+    rejected_log_records: int | str | None = 0
+    rejected_spans: int | str | None = 0
     error_message: str | None = ""
 
 
@@ -108,7 +113,10 @@ def _parse_json_response(body: bytes) -> PartialSuccess | None:
         partial = msgspec.json.decode(body, type=_JsonResponse).partial_success
         if partial is None:
             return None
-        return PartialSuccess(int(partial.rejected_data_points or 0), partial.error_message or "")
+        rejected = (
+            partial.rejected_data_points or partial.rejected_log_records or partial.rejected_spans
+        )
+        return PartialSuccess(int(rejected or 0), partial.error_message or "")
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"not a JSON ExportMetricsServiceResponse: {error}") from error
 
@@ -154,8 +162,9 @@ class OtlpEncoder:
         return decompress_own(body, compression)
 
 
-def _make_client(endpoint: Endpoint, dependencies: ClientDependencies) -> HttpEndpoint:
-    headers = {OtlpEncoder.kind: {"Content-Type": OtlpEncoder.content_type}}
+def make_client(endpoint: Endpoint, dependencies: ClientDependencies) -> HttpEndpoint:
+    content = {"Content-Type": OtlpEncoder.content_type}
+    headers = {OtlpEncoder.kind: content} | dict.fromkeys(RECORD_KINDS.values(), content)
     return HttpEndpoint(endpoint, dependencies, headers=headers, classify=_classify_answer)
 
 
@@ -165,9 +174,14 @@ def _classify_answer(
     return classify(answer.status, answer.headers, answer.body, now)
 
 
+def _is_for_metrics(endpoint: Endpoint) -> bool:
+    return isinstance(endpoint, OtlpHttp) and endpoint.signal == "metrics"
+
+
 OTLP_HTTP: Final = SinkKind(
     name=OtlpEncoder.kind,
     stored_codings={"none": 0, "gzip": 1, "zstd": 2},
     encoder=OtlpEncoder(),
-    make_client=_make_client,
+    make_client=make_client,
+    serves=_is_for_metrics,
 )

@@ -1,6 +1,8 @@
+from typing import TypeAlias
+
 from relay.codec.remote_write.v1 import Pause
 
-Scope = tuple[bytes, int, int]
+Scope: TypeAlias = tuple[bytes, int, int]
 """Head of a scope, and the numbers of its first record and of the one behind its last."""
 
 class Envelope:

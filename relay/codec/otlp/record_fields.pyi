@@ -1,6 +1,8 @@
+from typing import TypeAlias
+
 from relay.codec.otlp.envelope import Envelope
 
-Ranges = list[tuple[int, int]]
+Ranges: TypeAlias = list[tuple[int, int]]
 """Rows of records: the number of the first one, and of the one behind the last."""
 
 def with_severity(envelope: Envelope, ranges: Ranges, severity_min: int) -> Ranges: ...

@@ -23,6 +23,7 @@ BadRequest = Literal["partial", "rollback", "unreadable", "unknown"]
 Overflow = Literal["dropOldest", "dropNewest", "block"]
 Drain = Literal["oldestFirst", "freshFirst"]
 ResourceKind = Literal["Exporter", "ExportPolicy"]
+SignalName = Literal["metrics", "logs", "traces"]
 RefusalReason = Literal["InvalidAuthentication", "InvalidSources", "InvalidConfiguration"]
 BACKOFF_S_MAX = 60.0
 """Longest delay between two attempts of one request, unless the first one is longer; s."""
@@ -106,7 +107,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class OtlpHttp(Endpoint):
-    """One OTLP/HTTP endpoint. ``url`` is the base endpoint with ``v1/metrics`` already appended."""
+    """One OTLP/HTTP endpoint. ``url`` is the base endpoint with the path of ``signal`` appended."""
 
     compression: OtlpCompression = "gzip"
     temporality: Temporality = "cumulative"
@@ -116,6 +117,7 @@ class OtlpHttp(Endpoint):
     """Kinds of OTLP metric that the endpoint does not accept, by its profile."""
     keeps_target_labels: bool = False
     """True if ``job`` and ``instance`` stay attributes of points, by the profile."""
+    signal: SignalName = "metrics"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from relay.sink.http.response import HttpResponse
 from relay.sink.http_endpoint import HttpEndpoint
 from relay.sink.interface import ClientDependencies, SinkKind
 from relay.sink.otlp_http import OTLP_HTTP
+from relay.sink.otlp_records import OTLP_LOGS, OTLP_TRACES
 from relay.sink.queue.encoding import (
     encode_and_cut,
 )
@@ -32,6 +33,8 @@ from relay.sink.remote_write.kinds import REMOTE_WRITE_1, REMOTE_WRITE_2
 from relay.sink.retry import verdict
 from tests.kit.batches import raw_sealed_batch, sealed_batch
 from tests.kit.http.remote_write_server import points_of, points_of_v2
+from tests.kit.otlp.batches import record_batch, values_of
+from tests.kit.otlp.requests import LOGS, TRACES
 
 
 def values_of_otlp(body: bytes) -> list[float]:
@@ -139,6 +142,18 @@ def values_of_lines(body: bytes) -> list[float]:
 CASES = [
     Case(OTLP_HTTP, OtlpHttp, values_of_otlp),
     Case(
+        OTLP_LOGS,
+        partial(OtlpHttp, signal="logs"),
+        partial(values_of, LOGS),
+        partial(record_batch, LOGS),
+    ),
+    Case(
+        OTLP_TRACES,
+        partial(OtlpHttp, signal="traces"),
+        partial(values_of, TRACES),
+        partial(record_batch, TRACES),
+    ),
+    Case(
         REMOTE_WRITE_1,
         partial(PrometheusRemoteWrite, version="1.0"),
         values_of_remote_write_1,
@@ -153,4 +168,4 @@ CASES = [
     Case(LINES, LinesEndpoint, values_of_lines),
 ]
 """A kind that is registered needs an independent reader of its bodies here."""
-OTLP, WRITE_1, WRITE_2, OWN = CASES
+OTLP, RECORDS_LOGS, RECORDS_TRACES, WRITE_1, WRITE_2, OWN = CASES

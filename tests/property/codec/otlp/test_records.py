@@ -25,6 +25,15 @@ def fill(buffer: RecordBuffer, body: bytes) -> None:
             buffer.close_run(RecordGroup(head, scope))
 
 
+def fault_at(body: bytes) -> int | None:
+    """Return the offset of the fault that a scan names; None if it finds none."""
+    try:
+        scan(body)
+    except DecodeError as error:
+        return -1 if error.offset is None else error.offset
+    return None
+
+
 def canonical(kind: Kind, head: bytes, scope: bytes, record: bytes) -> Row:
     """Return the parts as the official classes write them."""
     return (
@@ -65,8 +74,7 @@ def test_batches_are_written_whole_and_cut(kind: Kind, data: st.DataObject, byte
     for piece, count in pieces:
         assert len(kind.rows(piece)) == count
         assert count == 1 or len(piece) <= bytes_max
-    for (piece, _), (_, following) in zip(pieces, pieces[1:], strict=False):
-        assert following, len(piece)
+        assert count
 
 
 @kinds
@@ -92,12 +100,11 @@ def test_cut_takes_back_what_was_appended(kind: Kind, data: st.DataObject) -> No
 )
 def test_damaged_bytes_are_refused_with_their_offset(body: bytes, at: int, byte: int) -> None:
     damaged = body[:at] + bytes((byte,)) + body[at + 1 :]
-    try:
-        envelope = scan(damaged)
-    except DecodeError as error:
-        assert error.offset is not None
-        assert 0 <= error.offset <= len(damaged)
+    offset = fault_at(damaged)
+    if offset is not None:
+        assert 0 <= offset <= len(damaged)
         return
+    envelope = scan(damaged)
     found = sum(stop - first for _, scopes in envelope.resources for _, first, stop in scopes)
     assert found == envelope.count
     buffer = RecordBuffer()

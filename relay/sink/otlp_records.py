@@ -1,0 +1,76 @@
+"""The sink kinds OTLP/HTTP of logs and of traces. Pure.
+
+Endpoints answer as those of metrics do (:mod:`relay.sink.otlp_http`): the partial successes of the
+three signals have the same field numbers, and rejected records and spans are counted as its points.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from relay.codec.body import Body
+from relay.codec.compression import compress, decompress_own
+from relay.codec.otlp.batch import SealedBatch
+from relay.codec.otlp.record_buffer import RecordBuffer
+from relay.codec.otlp.split import RECORDS, split_request
+from relay.config.exporter.types import Compression, Endpoint, OtlpHttp, SignalName
+from relay.sink.interface import SinkKind
+from relay.sink.otlp_http import RECORD_KINDS, make_client
+
+
+class RecordEncoder:
+    """Implements :class:`relay.sink.interface.Encoder` for the requests of logs and traces."""
+
+    content_type: Final = "application/x-protobuf"
+
+    def __init__(self, kind: str) -> None:
+        self.kind: Final = kind
+
+    def encode(self, sealed: SealedBatch) -> bytes:
+        """Encode a whole batch, uncompressed."""
+        return sealed.point_buffer.encode()
+
+    def encode_bodies(
+        self, sealed: SealedBatch, compression: Compression, bytes_max: int
+    ) -> tuple[Body, ...]:
+        """Encode a batch as requests of up to ``bytes_max`` bytes, and compress them."""
+        buffer = sealed.point_buffer
+        assert isinstance(buffer, RecordBuffer)
+        return tuple(
+            Body(compress(piece, compression), count, len(piece))
+            for piece, count in buffer.pieces(bytes_max)
+        )
+
+    def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
+        """Cut a body in two; None where it has a single record."""
+        return split_request(body, RECORDS)
+
+    def rounds(self, body: bytes, rounds_max: int) -> list[tuple[bytes, int]]:
+        """Raise TypeError: OTLP tells how many records it rejects, and rolls nothing back."""
+        raise TypeError("no answer of OTLP asks for this")
+
+    def compress(self, body: bytes, compression: Compression) -> bytes:
+        """Compress a body."""
+        return compress(body, compression)
+
+    def decompress(self, body: bytes, compression: Compression) -> bytes:
+        """Undo :meth:`compress`. Raises DecodeError."""
+        return decompress_own(body, compression)
+
+
+def _kind(signal: SignalName, codings: dict[Compression, int]) -> SinkKind:
+    def serves(endpoint: Endpoint) -> bool:
+        return isinstance(endpoint, OtlpHttp) and endpoint.signal == signal
+
+    name = RECORD_KINDS[signal]
+    return SinkKind(
+        name=name,
+        stored_codings=codings,
+        encoder=RecordEncoder(name),
+        make_client=make_client,
+        serves=serves,
+    )
+
+
+OTLP_LOGS: Final = _kind("logs", {"none": 10, "gzip": 11, "zstd": 12})
+OTLP_TRACES: Final = _kind("traces", {"none": 13, "gzip": 14, "zstd": 15})
