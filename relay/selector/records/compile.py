@@ -1,0 +1,192 @@
+"""Evaluate a selection of records: first against a resource and scope, then against records.
+
+* Each matcher is decided by the resource or scope, where that has its attribute; the others are the
+  *residual*, which is asked of each record. Most selections have none, and their records are not
+  looked at.
+* A selection of whole traces asks the resource alone.
+* Resource selectors ask the resource alone, by the plain names of its attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from relay.selector.evaluate import Test, matcher_test
+from relay.selector.matchers import Matcher
+from relay.selector.records.logql import line_pattern
+from relay.selector.records.selection import (
+    AttributeMatcher,
+    LineFilter,
+    RecordSelection,
+    plain_name,
+)
+from relay.selector.regex import compile_regex
+from relay.selector.resources.compiler import Compiled, Compiler
+from relay.selector.resources.object_lookup import Objects
+
+
+class Attributes:
+    """Attributes by their names, and by their plain names. Of equal names the first counts."""
+
+    __slots__ = ("exact", "plain")
+
+    def __init__(self, *layers: Iterable[tuple[str, str]]) -> None:
+        self.exact: dict[str, str] = {}
+        self.plain: dict[str, str] = {}
+        for layer in layers:
+            for name, text in layer:
+                self.exact.setdefault(name, text)
+                self.plain.setdefault(plain_name(name), text)
+
+    def get(self, name: str, *, is_exact: bool) -> str | None:
+        """Return an attribute's text; None where there is none."""
+        return (self.exact if is_exact else self.plain).get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """A compiled matcher."""
+
+    name: str
+    is_exact: bool
+    test: Test
+
+    def holds(self, attributes: Attributes) -> bool:
+        found = self.get(attributes)
+        return self.test("" if found is None else found)
+
+    def get(self, attributes: Attributes) -> str | None:
+        return attributes.get(self.name, is_exact=self.is_exact)
+
+
+_Group = tuple[_Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """Conditions that only a record can meet; all must hold.
+
+    ``severity_min`` and ``threshold`` are 0 where nothing is asked. One of ``groups`` has to hold,
+    if there are any; ``category`` is the test of the category, if its attribute is asked for.
+    """
+
+    groups: tuple[_Group, ...] = ()
+    category: _Condition | None = None
+    severity_min: int = 0
+    threshold: int = 0
+    lines: tuple[Test, ...] = ()
+
+    @property
+    def asks_nothing(self) -> bool:
+        """True if every record meets it."""
+        return self == NOTHING
+
+    @property
+    def asks_attributes(self) -> bool:
+        """True if attributes of records are asked for."""
+        return bool(self.groups) or self.category is not None
+
+    def meets_attributes(self, attributes: Attributes) -> bool:
+        """Return whether a record's attributes meet the conditions on them."""
+        if self.category is not None and not self.category.holds(attributes):
+            return False
+        return not self.groups or any(
+            all(condition.holds(attributes) for condition in group) for group in self.groups
+        )
+
+    def meets_line(self, line: str) -> bool:
+        """Return whether a record's body, as text, meets the line filters."""
+        return all(test(line) for test in self.lines)
+
+
+NOTHING: Final = Residual()
+
+
+class CompiledRecords:
+    """A selection ready for evaluation. ``category_attribute`` names a record's category."""
+
+    def __init__(
+        self,
+        selection: RecordSelection,
+        *,
+        compiler: Compiler,
+        objects: Objects | None = None,
+        category_attribute: str = "log.category",
+    ) -> None:
+        self.selection: Final = selection
+        self._resources: Final[Compiled | None] = (
+            compiler.compile(selection.resources, objects) if selection.resources else None
+        )
+        self._groups: Final = tuple(
+            tuple(_condition(matcher) for matcher in group) for group in selection.selector.groups
+        )
+        self._category: Final = (
+            _Condition(category_attribute, True, frozenset(selection.categories).__contains__)
+            if selection.categories and "*" not in selection.categories
+            else None
+        )
+        self._lines: Final = tuple(_line_test(one) for one in selection.selector.lines)
+
+    def decide(self, resource: Attributes, both: Attributes) -> Residual | None:
+        """Return what is to be asked of the records of a resource and scope; None: take none.
+
+        ``resource`` has the attributes of the resource, ``both`` those of the scope as well.
+        """
+        if self._resources is not None and not self._resources.matches(resource.plain):
+            return None
+        selection = self.selection
+        known = resource if selection.whole_traces else both
+        groups: tuple[_Group, ...] | None = ()
+        if self._groups:
+            groups = self._decide_groups(known)
+            if groups is None:
+                return None
+        category = self._category
+        if category is not None and category.get(known) is not None:
+            if not category.holds(known):
+                return None
+            category = None
+        return Residual(groups, category, selection.severity_min, selection.threshold, self._lines)
+
+    def _decide_groups(self, known: Attributes) -> tuple[_Group, ...] | None:
+        """Return the groups that may still hold; () if one holds, None if none can."""
+        left: list[_Group] = []
+        for group in self._groups:
+            open_: list[_Condition] = []
+            for condition in group:
+                value = condition.get(known)
+                if value is None and not self.selection.whole_traces:
+                    open_.append(condition)
+                elif not condition.test(value or ""):
+                    break
+            else:
+                if not open_:
+                    return ()
+                left.append(tuple(open_))
+        return tuple(left) or None
+
+    def __repr__(self) -> str:
+        return f"<CompiledRecords {self.selection}>"
+
+
+def _condition(matcher: AttributeMatcher) -> _Condition:
+    test = matcher_test(Matcher(matcher.name, matcher.op, matcher.value))
+    return _Condition(matcher.name, matcher.is_exact, test)
+
+
+def _line_test(one: LineFilter) -> Test:
+    tests: list[Callable[[str], bool]] = []
+    for value in one.values:
+        if one.op in ("|=", "!="):
+            tests.append(_contains(value))
+        else:
+            tests.append(compile_regex(line_pattern(value)).matches)
+    if one.op in ("|=", "|~"):
+        return lambda line: any(test(line) for test in tests)
+    return lambda line: not any(test(line) for test in tests)
+
+
+def _contains(text: str) -> Test:
+    return lambda line: text in line

@@ -1,0 +1,113 @@
+"""What a resource and scope decide, and what is left to records."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.selector.records.compile import NOTHING, Attributes, CompiledRecords, Residual
+from relay.selector.records.logql import parse_selector
+from relay.selector.records.selection import RecordSelection, threshold_of
+from relay.selector.resources.compiler import Compiler
+from relay.selector.resources.label_selector import (
+    KindSelector,
+    LabelSelector,
+    ResourceSelection,
+    ResourceSelector,
+)
+
+RESOURCE = [("service.name", "svc-1"), ("host_name", "h"), ("k8s.pod.name", "p")]
+SCOPE = [("service.name", "other"), ("lib", "x")]
+
+
+def decide(selector: str, **more: object) -> Residual | None:
+    """Return what a selector asks of the records of the resource and scope above."""
+    selection = RecordSelection(parse_selector(selector), **more)  # type: ignore[arg-type]
+    compiled = CompiledRecords(selection, compiler=Compiler())
+    return compiled.decide(Attributes(RESOURCE), Attributes(RESOURCE, SCOPE))
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "",
+        '{service_name="svc-1"}',
+        '{service.name="svc-1"}',
+        '{"service.name"="svc-1"}',
+        '{"host_name"="h", lib="x"}',
+        '{nothing="x" or service_name=~"svc-.*"}',
+    ],
+)
+def test_a_resource_and_scope_may_decide_for_all(selector: str) -> None:
+    assert decide(selector) == NOTHING
+
+
+@pytest.mark.parametrize(
+    "selector",
+    ['{service_name="other"}', '{service_name!="svc-1"}', '{lib="x", k8s_pod_name="q"}'],
+)
+def test_a_resource_and_scope_may_decide_against_all(selector: str) -> None:
+    assert decide(selector) is None
+
+
+def test_a_quoted_name_is_one_attribute() -> None:
+    found = decide('{"service_name"="svc-1"}')
+    assert found is not None
+    assert not found.asks_nothing
+    assert found.meets_attributes(Attributes([("service_name", "svc-1")]))
+    assert not found.meets_attributes(Attributes([("service.name", "svc-1")]))
+
+
+def test_what_they_do_not_have_is_asked_of_records() -> None:
+    found = decide('{service_name="svc-1", level="error" or lib="x", level=""} |= "a" != "b"')
+    assert found is not None
+    assert found.meets_attributes(Attributes([("level", "error")]))
+    assert found.meets_attributes(Attributes())
+    assert not found.meets_attributes(Attributes([("level", "info")]))
+    assert found.meets_line("xax")
+    assert not found.meets_line("ab")
+
+
+def test_line_filters_find_a_part() -> None:
+    found = decide('{} |~ "a.c" or "x$" !~ "(?i)NO"')
+    assert found is not None
+    assert [found.meets_line(line) for line in ("1abc2", "x", "xy", "abc no", "a\nc")] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_categories_may_stand_anywhere() -> None:
+    found = decide("", categories=("access",))
+    assert found is not None
+    assert found.meets_attributes(Attributes([("log.category", "access")]))
+    assert not found.meets_attributes(Attributes([("log.category", "audit")]))
+    assert not found.meets_attributes(Attributes())
+    assert decide("", categories=("*",)) == NOTHING
+    selection = RecordSelection(categories=("access",))
+    compiled = CompiledRecords(selection, compiler=Compiler(), category_attribute="lib")
+    assert compiled.decide(Attributes(RESOURCE), Attributes(RESOURCE, SCOPE)) is None
+
+
+def test_whole_traces_are_decided_by_the_resource() -> None:
+    assert decide('{lib="x"}', whole_traces=True) is None
+    assert decide('{lib="", service_name="svc-1"}', whole_traces=True) == NOTHING
+
+
+def test_resource_selectors_see_the_attributes_of_the_resource() -> None:
+    pods = ResourceSelector(LabelSelector(), LabelSelector(), (KindSelector(("*",), ("Pod",)),))
+    selection = RecordSelection(resources=ResourceSelection("default", (pods,)))
+    compiled = CompiledRecords(selection, compiler=Compiler())
+    kind = Attributes([("resource.kind", "Pod")])
+    assert compiled.decide(kind, kind) == NOTHING
+    other = Attributes([("resource.kind", "Node")])
+    assert compiled.decide(other, other) is None
+
+
+@pytest.mark.parametrize(
+    ("ratio", "threshold"), [(1.0, 0), (0.5, 1 << 55), (0.25, 3 << 54), (1e-20, (1 << 56) - 1)]
+)
+def test_thresholds(ratio: float, threshold: int) -> None:
+    assert threshold_of(ratio) == threshold
