@@ -60,6 +60,7 @@ class MetricsPipeline:
         since: float = 0.0,
         future_max_s: float = math.inf,
         decoders: Mapping[WriteProtocol, Decoder] = DECODERS,
+        offsets: OffsetTracker | None = None,
     ) -> None:
         self._decoders = decoders
         self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
@@ -80,7 +81,7 @@ class MetricsPipeline:
         self.deltas = DeltaStore(
             states_max=series_max, age_max_s=delta_age_max_s, since_ns=int(since * 1e9)
         )
-        self.offsets = OffsetTracker()
+        self.offsets = offsets if offsets is not None else OffsetTracker()
         self.waiting = WaitingList(self.offsets)
         self.resolver = Resolver(
             self.router,

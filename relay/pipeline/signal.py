@@ -111,8 +111,10 @@ class Signal(Protocol):
     Synchronous; while a pace pauses only reads are allowed.
     """
 
-    grown: int
-    """Bytes by which requests made open batches larger, since the start."""
+    @property
+    def grown(self) -> int:
+        """Bytes by which requests made open batches larger, since the start."""
+        ...
 
     @property
     def offsets(self) -> Offsets:

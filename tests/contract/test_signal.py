@@ -1,6 +1,6 @@
-"""What holds of every signal: the pipeline of metrics, and a signal of text lines made up here.
+"""What holds of every signal: metrics, logs, traces, and a signal of text lines made up here.
 
-The second one stands on the same transactions, offsets and flush schedule, and on nothing else of
+The last one stands on the same transactions, offsets and flush schedule, and on nothing else of
 the pipeline.
 """
 
@@ -16,6 +16,8 @@ import pytest
 
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.otlp.data_points import NumberPoint, encode_point
+from relay.codec.otlp.point_buffer import PointBuffer
+from relay.codec.otlp.record_buffer import RecordBuffer
 from relay.control.flush_timer import FlushTimer
 from relay.control.time_slicing import Turns
 from relay.pipeline.batching.flush_schedule import FlushSchedule, seal_all
@@ -29,13 +31,17 @@ from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.pacing import UNPACED, Pace
+from relay.pipeline.records.pipeline import FIELDS, RecordSignal, RecordsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.pipeline.signal import Sealed, Signal
 from relay.runtime.errors import DecodeError
+from relay.selector.records.selection import RecordSelection
 from tests.kit.batches import GROUP
 from tests.kit.engine_rig import EVERYTHING
 from tests.kit.ingest_server import eventually
+from tests.kit.otlp.batches import request_of
+from tests.kit.otlp.requests import LOGS, TRACES
 from tests.kit.remote_write.sample_writes import write
 
 
@@ -170,15 +176,20 @@ class Made:
     owner: Owner
     body: Callable[[int], bytes]
     undecodable: bytes
+    protocol: str = "remote_write_v1"
 
     def ingest(self, count: int, *, tick: float = 0.0, now: float = 1e9) -> Any:
         """Ingest so many items."""
         return self.signal.ingest(
-            self.body(count), now=now, tick=tick, origin=ANYWHERE, protocol=V1, pace=Pace()
+            self.body(count),
+            now=now,
+            tick=tick,
+            origin=ANYWHERE,
+            protocol=self.protocol,
+            pace=Pace(),
         )
 
 
-V1 = "remote_write_v1"
 LIMIT = 4
 TIMEOUT_S = 5.0
 
@@ -191,12 +202,36 @@ def metrics(batch: OpenBatch) -> MetricsPipeline:
     return made
 
 
-@pytest.fixture(params=["metrics", "lines"])
+def records(signal: RecordSignal, batch: OpenBatch) -> RecordsPipeline:
+    """The pipeline of logs or traces, routing everything to the batch."""
+    made = RecordsPipeline(signal)
+    target = SinkOutputSpec(SinkCounter("x", "s"), [batch])
+    made.router.set_sources("x", "", [("all", RecordSelection(), [target])])
+    return made
+
+
+@pytest.fixture(params=["metrics", "logs", "traces", "lines"])
 def made(request: pytest.FixtureRequest) -> Made:
     """Each signal in turn."""
     owner = Owner()
-    batch = OpenBatch(owner, limit=LIMIT, timeout_s=TIMEOUT_S)
+    is_records = request.param in FIELDS
+    batch = OpenBatch(
+        owner,
+        limit=LIMIT,
+        timeout_s=TIMEOUT_S,
+        new_buffer=RecordBuffer if is_records else PointBuffer,
+    )
     owner.shards.append(batch)
+    if is_records:
+        kind = LOGS if request.param == "logs" else TRACES
+        return Made(
+            records(request.param, batch),
+            batch,
+            owner,
+            lambda count: request_of(kind, map(float, range(count))),
+            request_of(kind, [1.0]) + b"\x0a\xff",
+            f"otlp_{request.param}",
+        )
     if request.param == "metrics":
         return Made(metrics(batch), batch, owner, _samples, _samples(2) + b"\x0a\xff")
     return Made(LineSignal(batch), batch, owner, _lines, b"good\n\xff\n")
@@ -238,7 +273,12 @@ def test_what_cannot_be_decoded_changes_nothing(made: Made) -> None:
     due, grown = made.signal.next_due(), made.signal.grown
     with pytest.raises(DecodeError):
         made.signal.ingest(
-            made.undecodable, now=2e9, tick=1.0, origin=ANYWHERE, protocol=V1, pace=Pace()
+            made.undecodable,
+            now=2e9,
+            tick=1.0,
+            origin=ANYWHERE,
+            protocol=made.protocol,
+            pace=Pace(),
         )
     assert (made.batch.point_buffer.encode(), made.batch.count, made.batch.oldest_offset) == before
     assert (made.signal.next_due(), made.signal.grown) == (due, grown)
@@ -247,7 +287,9 @@ def test_what_cannot_be_decoded_changes_nothing(made: Made) -> None:
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(made: Made) -> None:
-    probed = made.signal.dry_run(made.body(3), now=1e9, origin=ANYWHERE, protocol=V1, pace=Pace())
+    probed = made.signal.dry_run(
+        made.body(3), now=1e9, origin=ANYWHERE, protocol=made.protocol, pace=Pace()
+    )
     assert probed.wanted
     assert not made.batch.count
     assert made.signal.offsets.following == 0
@@ -283,7 +325,7 @@ def test_a_replay_takes_positions_and_leaves_out_what_is_not_needed(made: Made) 
             now=1.0,
             tick=0.0,
             origin=ANYWHERE,
-            protocol=V1,
+            protocol=made.protocol,
             pace=Pace(),
         )
         assert replayed.transaction.request == position

@@ -24,14 +24,11 @@ Attributes = list[tuple[str, str]]
 
 
 def resource_attributes(head: bytes) -> Attributes:
-    """Return the attributes in the head of a resource of any signal. Raise DecodeError.
-
-    The offset of the error is 0: the head's.
-    """
+    """Return the attributes in the head of a resource of any signal. Raise DecodeError."""
     try:
         return _texts(ResourceLogs.FromString(head).resource.attributes)
     except ProtobufDecodeError as error:
-        raise DecodeError("a resource cannot be read", offset=0) from error
+        raise DecodeError("a resource cannot be read") from error
 
 
 def scope_attributes(head: bytes) -> Attributes:
@@ -39,7 +36,7 @@ def scope_attributes(head: bytes) -> Attributes:
     try:
         return _texts(ScopeLogs.FromString(head).scope.attributes)
     except ProtobufDecodeError as error:
-        raise DecodeError("a scope cannot be read", offset=0) from error
+        raise DecodeError("a scope cannot be read") from error
 
 
 def text_of(encoded: bytes) -> str:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from relay.codec.otlp.metrics import MetricGroup
 from relay.codec.otlp.point_buffer import PointBuffer
+from relay.codec.otlp.record_buffer import RecordGroup
 from relay.codec.remote_write.raw.buffer import RawPointBuffer
 from relay.codec.remote_write.raw.label_table import RawGroup
 
@@ -52,7 +53,7 @@ class OpenBatch:
     """The open batch of one shard of one sink.
 
     ``timeout_s`` is how long after its first point the batch leaves at the latest; 0: with its
-    request. ``new_buffer`` makes the buffer of its format: a PointBuffer for OTLP.
+    request. ``new_buffer`` makes the buffer of its format: a PointBuffer for metrics in OTLP.
     """
 
     __slots__ = (
@@ -87,7 +88,7 @@ class OpenBatch:
         self.timeout_s = timeout_s
         self.new_buffer = new_buffer
         self.point_buffer = new_buffer()
-        self.group: MetricGroup | RawGroup | None = None
+        self.group: MetricGroup | RawGroup | RecordGroup | None = None
         self.count = 0
         self.oldest_offset = -1
         self.opened_at = 0.0

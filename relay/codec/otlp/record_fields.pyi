@@ -1,12 +1,11 @@
-from typing import TypeAlias
-
 from relay.codec.otlp.envelope import Envelope
 
-Ranges: TypeAlias = list[tuple[int, int]]
-"""Rows of records: the number of the first one, and of the one behind the last."""
-
-def with_severity(envelope: Envelope, ranges: Ranges, severity_min: int) -> Ranges: ...
-def sampled(envelope: Envelope, ranges: Ranges, threshold: int) -> Ranges: ...
+def with_severity(
+    envelope: Envelope, ranges: list[tuple[int, int]], severity_min: int
+) -> list[tuple[int, int]]: ...
+def sampled(
+    envelope: Envelope, ranges: list[tuple[int, int]], threshold: int
+) -> list[tuple[int, int]]: ...
 def attributes_of(
     envelope: Envelope, number: int, field: int
 ) -> list[tuple[bytes, bytes]] | None: ...

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.otlp.data_points import Exemplar, ExponentialPoint, HistogramPoint
 from relay.codec.otlp.metrics import MetricGroup
+from relay.codec.otlp.record_buffer import RecordGroup
 from relay.codec.remote_write.raw.buffer import RawEntry, RawPointBuffer
 from relay.codec.remote_write.raw.label_table import RawGroup
 from relay.codec.remote_write.raw_series import RawExemplar
@@ -303,7 +304,7 @@ class BatchTransaction:
         else:
             self.exemplars_lost += count
 
-    def begin_run(self, batch: OpenBatch, group: MetricGroup | RawGroup) -> None:
+    def begin_run(self, batch: OpenBatch, group: MetricGroup | RawGroup | RecordGroup) -> None:
         """Begin a run of ``group``; on the first write to the batch, remember how it was."""
         if batch.last_writer_offset != self.request:
             assert batch.group is None

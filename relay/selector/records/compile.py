@@ -138,11 +138,9 @@ class CompiledRecords:
             return None
         selection = self.selection
         known = resource if selection.whole_traces else both
-        groups: tuple[_Group, ...] | None = ()
-        if self._groups:
-            groups = self._decide_groups(known)
-            if groups is None:
-                return None
+        groups = self._decide_groups(known)
+        if groups is None:
+            return None
         category = self._category
         if category is not None and category.get(known) is not None:
             if not category.holds(known):
@@ -152,6 +150,8 @@ class CompiledRecords:
 
     def _decide_groups(self, known: Attributes) -> tuple[_Group, ...] | None:
         """Return the groups that may still hold; () if one holds, None if none can."""
+        if not self._groups:
+            return ()
         left: list[_Group] = []
         for group in self._groups:
             open_: list[_Condition] = []

@@ -1,0 +1,1 @@
+"""Logs and traces: recognise resources, match them, and forward their records."""

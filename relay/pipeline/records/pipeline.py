@@ -1,0 +1,462 @@
+"""The pipeline of logs or of traces: a decompressed request in, filled batches out.
+
+* Records are forwarded byte for byte; only the heads of resources and scopes are read, once each.
+* Synchronous and atomic: a request is processed completely or not at all.
+* Nothing waits for other requests, so every record of a request is in a batch when it is done.
+* A record is counted for a sink once for each of the sink's sources that takes it, as a series is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, Literal
+
+from relay.codec.otlp.batch import OpenBatch
+from relay.codec.otlp.envelope import Envelope, scan
+from relay.codec.otlp.record_buffer import RecordBuffer, RecordGroup
+from relay.codec.remote_write.v1 import ELEMENTS_MAX, WriteProtocol
+from relay.pipeline.batching.flush_schedule import FlushSchedule, seal_all
+from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
+from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
+from relay.pipeline.batching.watermark import OffsetTracker
+from relay.pipeline.contract import Tenant
+from relay.pipeline.pacing import UNPACED, Pace
+from relay.pipeline.records.resource_table import (
+    ResourceEntry,
+    ResourceTable,
+    ResourceTableStatistics,
+    ScopeEntry,
+    read_resource,
+)
+from relay.pipeline.records.routing import RecordRouter, RecordSource
+from relay.pipeline.records.selecting import LOG_RECORD, SPAN, Ranges, RecordFields, select
+from relay.pipeline.routing.match_set import SinkOutputSpec
+from relay.pipeline.routing.tenancy import (
+    ACCOUNT_LABELS,
+    ANYWHERE,
+    IngestPath,
+    Tenancy,
+)
+from relay.pipeline.signal import Sealed
+from relay.runtime.errors import DecodeError
+from relay.selector.inventory.store import Inventory
+from relay.selector.resources.compiler import Compiler
+
+RecordSignal = Literal["logs", "traces"]
+
+NO_TENANT: Final = "no_tenant"
+"""Reason for records of nobody: their resource names no project, and so does the path."""
+
+FIELDS: Final[Mapping[RecordSignal, RecordFields]] = {"logs": LOG_RECORD, "traces": SPAN}
+PROTOCOLS: Final[Mapping[RecordSignal, WriteProtocol]] = {
+    "logs": "otlp_logs",
+    "traces": "otlp_traces",
+}
+UNITS: Final[Mapping[RecordSignal, str]] = {"logs": "log records", "traces": "spans"}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOptions:
+    """What the operator's settings say of OTLP, and bounds.
+
+    ``tenant_attributes``: the first of these that a resource has names its project.
+    ``reports_nobody``: senders are told of records of nobody.
+    """
+
+    tenant_attributes: tuple[str, ...] = ("milo.project.id",)
+    category_attribute: str = "log.category"
+    reports_nobody: bool = True
+    entries_max: int = 100_000
+    idle_s: float = 3600.0
+
+
+@dataclass(slots=True)
+class RecordsTaken:
+    """Implements :class:`relay.pipeline.signal.Accepted`."""
+
+    request: int
+    taken: AcceptedCounts
+    sealed: Sealed
+    has_effect: bool
+    dropped: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsProbed:
+    """Implements :class:`relay.pipeline.signal.ProbeResult`."""
+
+    taken: AcceptedCounts
+    dropped: dict[str, int]
+    examples: list[str]
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsReplayed:
+    """Implements :class:`relay.pipeline.signal.ReplayResult`."""
+
+    transaction: RecordsTaken
+    withheld: list[tuple[OpenBatch, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStatistics:
+    """Counters since the start: records received, of nobody, and that no source took."""
+
+    signal: RecordSignal
+    received: int
+    nobody: int
+    unmatched: int
+    resources: ResourceTableStatistics
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What one request brought; added to the counters once it is final."""
+
+    received: int = 0
+    nobody: int = 0
+    unmatched: int = 0
+    sources: list[tuple[RecordSource, int]] = field(default_factory=list)
+    example: str = ""
+
+
+class RecordsPipeline:
+    """Implements :class:`relay.pipeline.signal.Signal` for one signal."""
+
+    def __init__(
+        self,
+        signal: RecordSignal,
+        *,
+        offsets: OffsetTracker | None = None,
+        tenancy: Tenancy | None = None,
+        compiler: Compiler | None = None,
+        inventory: Inventory | None = None,
+        options: RecordOptions | None = None,
+    ) -> None:
+        self.signal: Final = signal
+        self.protocol: Final = PROTOCOLS[signal]
+        self._fields = FIELDS[signal]
+        self._options = options or RecordOptions()
+        self.offsets = offsets if offsets is not None else OffsetTracker()
+        self.tenancy = tenancy or Tenancy()
+        self.router = RecordRouter(
+            compiler=compiler,
+            inventory=inventory,
+            category_attribute=self._options.category_attribute,
+        )
+        self.table = ResourceTable(
+            entries_max=self._options.entries_max, idle_s=self._options.idle_s
+        )
+        self.schedule = FlushSchedule()
+        self.grown = 0
+        """Bytes by which requests made open batches larger, since the start."""
+        self._gate: ReplayGate | None = None
+        self._received = self._nobody = self._unmatched = 0
+        self._current: int | None = None
+        self._marks = -1
+        """Position of the last transaction that is no accepted request; counts down."""
+
+    @property
+    def low_watermark(self) -> int:
+        """The position of the request in progress, else the next to be given out."""
+        return self.offsets.following if self._current is None else self._current
+
+    @property
+    def metadata_version(self) -> int:
+        """Nothing is learned from records."""
+        return 0
+
+    def path_of(self, tenant: Tenant | None) -> IngestPath:
+        """Return the tenant part of a request's path."""
+        return self.tenancy.path_of(tenant)
+
+    def ingest(
+        self,
+        body: bytes,
+        *,
+        now: float,
+        tick: float,
+        origin: IngestPath = ANYWHERE,
+        protocol: WriteProtocol = "",
+        pace: Pace = UNPACED,
+    ) -> RecordsTaken:
+        """Apply one request; see :meth:`relay.pipeline.signal.Signal.ingest`."""
+        assert protocol in ("", self.protocol), protocol
+        taken, _ = self._take(body, now, tick, origin, pace)
+        return taken
+
+    def dry_run(
+        self,
+        body: bytes,
+        *,
+        now: float,
+        origin: IngestPath = ANYWHERE,
+        protocol: WriteProtocol = "",
+        pace: Pace = UNPACED,
+    ) -> RecordsProbed:
+        """Return what :meth:`ingest` would, and change nothing. Raises like that."""
+        assert protocol in ("", self.protocol), protocol
+        self._marks -= 1
+        transaction, counts = BatchTransaction(self._marks, now, pace=pace), _Counts()
+        try:
+            self._append(scan(body, pause=pace.pause), transaction, origin, counts)
+            has_effect = transaction.has_effect
+        finally:
+            transaction.rollback()
+        taken = self._result(transaction, counts)
+        return RecordsProbed(taken.taken, taken.dropped, taken.examples, has_effect)
+
+    def begin_replay(self, gate: ReplayGate) -> None:
+        """Prepare for :meth:`replay`; ``gate`` decides what is still needed."""
+        self._gate = gate
+
+    def replay(
+        self,
+        body: bytes,
+        *,
+        position: int,
+        now: float,
+        tick: float,
+        origin: IngestPath = ANYWHERE,
+        protocol: WriteProtocol = "",
+        pace: Pace = UNPACED,
+    ) -> RecordsReplayed:
+        """Apply a journaled request again, under its position and without limits."""
+        assert protocol in ("", self.protocol), protocol
+        self.offsets.advance(position)
+        return RecordsReplayed(*self._take(body, now, tick, origin, pace, bounded=False))
+
+    def end_replay(self, tick: float) -> Sealed:
+        """End the replay; nothing was collected."""
+        del tick
+        self._gate = None
+        return []
+
+    def named(self) -> tuple[list[WaitingEntry], int | None]:
+        """Nothing waits."""
+        return [], None
+
+    def next_due(self) -> float | None:
+        """Return the tick at which :meth:`flush_due` has something to do, or None."""
+        return self.schedule.next_due()
+
+    def flush_due(self, tick: float, *, most: int | None = None) -> Sealed:
+        """Seal and return up to ``most`` due batches."""
+        return list(seal_all(islice(self.schedule.due(tick), most)))
+
+    def flush(self, batches: Sequence[OpenBatch]) -> Sealed:
+        """Seal and return those of the batches that hold records."""
+        return list(seal_all(batches))
+
+    def finish(self, tick: float) -> Sealed:
+        """Nothing waits."""
+        del tick
+        return []
+
+    def statistics(self) -> RecordStatistics:
+        """A snapshot."""
+        return RecordStatistics(
+            self.signal, self._received, self._nobody, self._unmatched, self.table.statistics()
+        )
+
+    def _take(
+        self,
+        body: bytes,
+        now: float,
+        tick: float,
+        origin: IngestPath,
+        pace: Pace,
+        *,
+        bounded: bool = True,
+    ) -> tuple[RecordsTaken, list[tuple[OpenBatch, int]]]:
+        """Apply a request under the next position; return also what a replay took back."""
+        self.table.sweep(tick)
+        entries_max = ELEMENTS_MAX if bounded else len(body)
+        position = self._current = self.offsets.begin()
+        transaction, counts = BatchTransaction(position, now, pace=pace), _Counts()
+        try:
+            try:
+                envelope = scan(body, entries_max=entries_max, pause=pace.pause)
+                self._append(envelope, transaction, origin, counts)
+            except BaseException:
+                transaction.rollback()
+                self.offsets.release(position)
+                raise
+            pace.final = True
+            has_effect = transaction.has_effect
+            withheld = self._withhold(transaction)
+            transaction.commit(self.offsets, self.schedule, tick)
+            self._count(counts)
+            self.grown += transaction.batch_growth_bytes
+            self.offsets.release(position)
+        finally:
+            self._current = None
+        taken = self._result(transaction, counts)
+        taken.has_effect = has_effect
+        return taken, withheld
+
+    def _withhold(self, transaction: BatchTransaction) -> list[tuple[OpenBatch, int]]:
+        """Take a replayed request back from the batches that do not need it."""
+        gate, position = self._gate, transaction.request
+        if gate is None or position >= gate.ceiling:
+            return []
+        return transaction.drop_unwanted(lambda batch: position >= gate.low(batch))
+
+    def _result(self, transaction: BatchTransaction, counts: _Counts) -> RecordsTaken:
+        dropped, examples = {}, []
+        if counts.nobody and self._options.reports_nobody:
+            dropped[NO_TENANT] = counts.nobody
+            examples.append(counts.example)
+        good = counts.received - counts.nobody
+        return RecordsTaken(
+            transaction.request,
+            AcceptedCounts(good, 0, 0),
+            transaction.sealed,
+            transaction.has_effect,
+            dropped,
+            examples,
+        )
+
+    def _count(self, counts: _Counts) -> None:
+        self._received += counts.received
+        self._nobody += counts.nobody
+        self._unmatched += counts.unmatched
+        for source, count in counts.sources:
+            source.counter.samples += count
+            for target in source.targets:
+                counter = target.counter
+                counter.samples += count
+                counter.exported += count
+                counter.points += count
+
+    def _append(
+        self,
+        envelope: Envelope,
+        transaction: BatchTransaction,
+        origin: IngestPath,
+        counts: _Counts,
+    ) -> None:
+        """Append a request's records to the batches of the sinks that take them."""
+        pause = transaction.pace.pause
+        counts.received = envelope.count
+        for head, scopes in envelope.resources:
+            pause()
+            resource = self.table.find(origin, head)
+            if resource is None:
+                resource = self._read(envelope, head, origin)
+            for scope_head, first, stop in scopes:
+                if resource.project is None:
+                    self._note_nobody(resource, stop - first, counts)
+                    continue
+                pause()
+                try:
+                    scope = self.table.scope(resource, scope_head)
+                except DecodeError as error:
+                    raise _at(envelope, scope_head, error) from error
+                self._route(envelope, first, stop, resource, scope, transaction, counts)
+
+    def _read(self, envelope: Envelope, head: bytes, origin: IngestPath) -> ResourceEntry:
+        try:
+            texts = read_resource(head)
+        except DecodeError as error:
+            raise _at(envelope, head, error) from error
+        return self.table.add(origin, head, texts, self._project_of(texts, origin))
+
+    def _project_of(self, texts: Iterable[tuple[str, str]], origin: IngestPath) -> str | None:
+        """Return the project of a resource; "" without tenancy, None for nobody's."""
+        if not self.tenancy.enabled:
+            return ""
+        values = dict(reversed(list(texts)))
+        names = self._options.tenant_attributes
+        named = next((values[name] for name in names if values.get(name)), "")
+        labels = {name: values[name] for name in ACCOUNT_LABELS if name in values}
+        if named and self.tenancy.label:
+            labels[self.tenancy.label] = named
+        return self.tenancy.project_of(labels, origin) or None
+
+    def _note_nobody(self, resource: ResourceEntry, count: int, counts: _Counts) -> None:
+        counts.nobody += count
+        if not counts.example:
+            names = " or ".join(self._options.tenant_attributes)
+            given = resource.attributes.exact.get("service.name", "")
+            of = f" of service.name {given[:80]!r}" if given else ""
+            counts.example = f"the resource{of} names no project: set its attribute {names}"
+
+    def _route(
+        self,
+        envelope: Envelope,
+        first: int,
+        stop: int,
+        resource: ResourceEntry,
+        scope: ScopeEntry,
+        transaction: BatchTransaction,
+        counts: _Counts,
+    ) -> None:
+        plan = scope.plan
+        if plan is None or not plan.is_valid(self.router.inventory):
+            assert resource.project is not None
+            plan = self.router.plan(resource.project, resource.attributes, scope.attributes)
+            scope.plan = plan
+        whole: Ranges = [(first, stop)]
+        taken: list[Ranges] = []
+        pause = transaction.pace.pause
+        for take in plan.takes:
+            ranges = whole
+            if take.residual is not None:
+                ranges = select(take.residual, envelope, whole, self._fields, pause)
+                if not ranges:
+                    continue
+            taken.append(ranges)
+            counts.sources.append((take.source, sum(end - begin for begin, end in ranges)))
+            for target in take.source.targets:
+                append_records(transaction, target, scope.group, envelope, ranges)
+        counts.unmatched += stop - first - _covered(taken, whole)
+
+    def __repr__(self) -> str:
+        return f"<RecordsPipeline {self.signal} {self.table!r} {self.router!r}>"
+
+
+def append_records(
+    transaction: BatchTransaction,
+    target: SinkOutputSpec,
+    group: RecordGroup,
+    envelope: Envelope,
+    ranges: Ranges,
+) -> None:
+    """Append rows of records to a sink's batch; full batches are sealed."""
+    batch = target.shards[group.shard_key % len(target.shards)]
+    for start, stop in ranges:
+        first = start
+        while first < stop:
+            if batch.group is not group:
+                transaction.begin_run(batch, group)
+            buffer = batch.point_buffer
+            assert isinstance(buffer, RecordBuffer)
+            count = min(stop - first, batch.limit - batch.count)
+            buffer.append(envelope, first, first + count)
+            batch.count += count
+            first += count
+            if batch.count == batch.limit:
+                transaction.seal(batch)
+
+
+def _covered(taken: list[Ranges], whole: Ranges) -> int:
+    """Return how many records are in one of the rows at least."""
+    if any(ranges is whole for ranges in taken):
+        ((first, stop),) = whole
+        return stop - first
+    covered = reached = 0
+    for first, stop in sorted(row for ranges in taken for row in ranges):
+        if stop > reached:
+            covered += stop - max(first, reached)
+            reached = stop
+    return covered
+
+
+def _at(envelope: Envelope, head: bytes, error: DecodeError) -> DecodeError:
+    """Return the error with the place of the head in the request."""
+    return DecodeError(str(error), offset=max(0, envelope.body.find(head)))

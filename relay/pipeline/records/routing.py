@@ -1,0 +1,158 @@
+"""Decides which sources take the records of a resource and scope, and what is asked of each record.
+
+* Sources are kept by project, so that no selection is ever compared with another project's records.
+* A :class:`RecordPlan` is made once for a resource and scope, and again when the sources of its
+  project change, or objects of the inventory where one of them depends on these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from relay.pipeline.routing.match_set import SinkOutputSpec, SourceCounter
+from relay.selector.inventory.store import Inventory
+from relay.selector.records.compile import Attributes, CompiledRecords, Residual
+from relay.selector.records.selection import RecordSelection
+from relay.selector.resources.compiler import Compiler, uses_inventory
+
+RecordSources: TypeAlias = Sequence[tuple[str, RecordSelection, Sequence[SinkOutputSpec]]]
+"""For every source of an exporter: name, selection, and the outputs that it feeds."""
+
+
+@dataclass(slots=True, eq=False)
+class RecordSource:
+    """One source of one exporter, and the outputs that it feeds."""
+
+    counter: SourceCounter
+    selection: RecordSelection
+    compiled: CompiledRecords
+    targets: tuple[SinkOutputSpec, ...]
+    uses_inventory: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """A source that takes records of a resource and scope; ``residual`` None: all of them."""
+
+    source: RecordSource
+    residual: Residual | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlan:
+    """The sources that may take records. Valid while both versions are as they were."""
+
+    takes: tuple[Take, ...]
+    project: RecordProject
+    version: int
+    inventory_version: int
+    """-1: it does not depend on the inventory."""
+
+    def is_valid(self, inventory: Inventory) -> bool:
+        """Return whether the plan still holds."""
+        return self.version == self.project.version and self.inventory_version in (
+            -1,
+            inventory.version,
+        )
+
+
+class RecordProject:
+    """The sources of one project. ``version`` changes with every change of them."""
+
+    __slots__ = ("exporters", "version")
+
+    def __init__(self) -> None:
+        self.exporters: dict[str, tuple[RecordSource, ...]] = {}
+        self.version = 0
+
+    @property
+    def sources(self) -> Iterator[RecordSource]:
+        """All sources, in the order of their exporters."""
+        for sources in self.exporters.values():
+            yield from sources
+
+
+class RecordRouter:
+    """The sources of one signal. ``category_attribute`` names the category of a log record."""
+
+    def __init__(
+        self,
+        *,
+        compiler: Compiler | None = None,
+        inventory: Inventory | None = None,
+        category_attribute: str = "log.category",
+    ) -> None:
+        self._compiler: Final = compiler or Compiler()
+        self.inventory: Final = inventory or Inventory()
+        self._category_attribute: Final = category_attribute
+        self._projects: dict[str, RecordProject] = {}
+        self._exporters: dict[str, str] = {}
+        self._counters: dict[str, dict[str, SourceCounter]] = {}
+        self._nobody: Final = RecordProject()
+        """For records of projects without sources; its version grows with each new project."""
+
+    def set_sources(self, exporter: str, project: str, sources: RecordSources) -> None:
+        """Add or replace the sources of an exporter; counters of equal names go on."""
+        if not sources and exporter not in self._exporters:
+            return
+        at = self._projects.get(project)
+        if at is None:
+            at = self._projects[project] = RecordProject()
+            self._nobody.version += 1
+        self._exporters[exporter] = project
+        counters = self._counters.setdefault(exporter, {})
+        objects = self.inventory.for_project(project)
+        made = []
+        for name, selection, targets in sources:
+            counter = counters.setdefault(name, SourceCounter(exporter, name))
+            compiled = CompiledRecords(
+                selection,
+                compiler=self._compiler,
+                objects=objects,
+                category_attribute=self._category_attribute,
+            )
+            asks = selection.resources is not None and uses_inventory(selection.resources)
+            made.append(RecordSource(counter, selection, compiled, tuple(targets), asks))
+        at.exporters[exporter] = tuple(made)
+        at.version += 1
+
+    def remove(self, exporter: str) -> None:
+        """Stop routing an exporter; its counters stay, for :meth:`forget_counters`."""
+        project = self._exporters.pop(exporter, None)
+        if project is None:
+            return
+        at = self._projects[project]
+        del at.exporters[exporter]
+        at.version += 1
+        if not at.exporters:
+            del self._projects[project]
+
+    def forget_counters(self, exporter: str) -> None:
+        """Drop the counts of an exporter that was removed for good."""
+        self._counters.pop(exporter, None)
+
+    def counters_of(self, exporter: str) -> Mapping[str, SourceCounter]:
+        """Return the counters of an exporter's sources, by name."""
+        return self._counters.get(exporter, {})
+
+    def source_counters(self) -> Iterator[SourceCounter]:
+        """Yield the counters of all sources."""
+        for counters in self._counters.values():
+            yield from counters.values()
+
+    def plan(self, project: str, resource: Attributes, both: Attributes) -> RecordPlan:
+        """Return the plan for records of a project's resource and scope."""
+        at = self._projects.get(project, self._nobody)
+        takes, depends = [], False
+        for source in at.sources:
+            depends = depends or source.uses_inventory
+            residual = source.compiled.decide(resource, both)
+            if residual is not None:
+                takes.append(Take(source, None if residual.asks_nothing else residual))
+        inventory_version = self.inventory.version if depends else -1
+        return RecordPlan(tuple(takes), at, at.version, inventory_version)
+
+    def __repr__(self) -> str:
+        return f"<RecordRouter {len(self._exporters)} exporters of {len(self._projects)} projects>"

@@ -1,0 +1,80 @@
+"""Select records by what only they have: severity, trace id, attributes, body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from relay.codec.otlp.any_value import text_of
+from relay.codec.otlp.envelope import Envelope
+from relay.codec.otlp.record_fields import (
+    attributes_of,
+    field_of,
+    sampled,
+    with_severity,
+)
+from relay.selector.records.compile import Attributes, Residual
+
+Ranges: TypeAlias = list[tuple[int, int]]
+"""Rows of records: the number of the first one, and of the one behind the last."""
+
+STEP: Final = 32
+"""Records of several microseconds between two pauses."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFields:
+    """Numbers of a record's fields; ``body`` 0: it has none."""
+
+    attributes: int
+    body: int = 0
+
+
+LOG_RECORD: Final = RecordFields(attributes=6, body=5)  # logs/v1/logs.proto
+SPAN: Final = RecordFields(attributes=9)  # trace/v1/trace.proto
+
+
+def select(
+    residual: Residual,
+    envelope: Envelope,
+    ranges: Ranges,
+    fields: RecordFields,
+    pause: Callable[[], None],
+) -> Ranges:
+    """Return the records that meet a residual, in rows. A record that cannot be read meets none."""
+    if residual.severity_min:
+        ranges = with_severity(envelope, ranges, residual.severity_min)
+    if residual.threshold:
+        ranges = sampled(envelope, ranges, residual.threshold)
+    if not (residual.asks_attributes or residual.lines):
+        return ranges
+    found: Ranges = []
+    for first, stop in ranges:
+        begin = -1
+        for number in range(first, stop):
+            if not number % STEP:
+                pause()
+            if _meets(residual, envelope, number, fields):
+                if begin < 0:
+                    begin = number
+            elif begin >= 0:
+                found.append((begin, number))
+                begin = -1
+        if begin >= 0:
+            found.append((begin, stop))
+    return found
+
+
+def _meets(residual: Residual, envelope: Envelope, number: int, fields: RecordFields) -> bool:
+    if residual.lines:
+        body = field_of(envelope, number, fields.body)
+        if not residual.meets_line(text_of(body) if body is not None else ""):
+            return False
+    if not residual.asks_attributes:
+        return True
+    pairs = attributes_of(envelope, number, fields.attributes)
+    if pairs is None:
+        return False
+    texts = [(key.decode(errors="replace"), text_of(value)) for key, value in pairs]
+    return residual.meets_attributes(Attributes(texts))
