@@ -54,7 +54,7 @@ from relay.sink.retry.verdict import (
 )
 
 RECORD_KINDS: Final = {"logs": "otlp_logs", "traces": "otlp_traces"}
-"""Names of the kinds for the other signals (:mod:`relay.sink.otlp_records`), which share the client."""
+"""Names of the kinds for the other signals (:mod:`relay.sink.otlp_records`): one client for all."""
 
 RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
 

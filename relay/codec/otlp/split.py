@@ -5,8 +5,8 @@
   logs and traces, "points" are records and spans.
 * Messages beside the cut are copied as bytes; only the path to it is parsed.
   All fields off that path (names, units, temporality, schema URLs) are repeated in both halves.
-* Field numbers are from opentelemetry-proto, ``metrics/v1/metrics.proto``, ``logs/v1/logs.proto`` and
-  ``trace/v1/trace.proto``.
+* Field numbers are from opentelemetry-proto (``metrics/v1/metrics.proto``, ``logs/v1/logs.proto``,
+  ``trace/v1/trace.proto``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Resources and scopes by the bytes of their heads: what was found out about them once.
 
 * Entries are found by the ingest path and the head: equal bytes of two paths are two resources.
-* Bounded by entries and bytes, in two generations: when the young one is full or old, it becomes the
-  old one, and what is not asked for again is forgotten with it. A batch keeps the heads it needs.
+* Bounded by entries and bytes, in two generations: when the young one is full or old, it becomes
+  the old one, and what is not asked for again is forgotten with it. A batch keeps its heads.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
     {service_name="svc-1", "http.route"=~"/api/.+" or level="error"} |= "timeout" !~ `debug|trace`
 
 * Inside the braces are matchers, joined by commas; ``or`` separates groups, as in MetricsQL.
-* Behind them are line filters ``|= != |~ !~``, each with one text or several joined by ``or``, as in
-  Grafana Loki 3 (``docs/sources/query/log_queries``, "Line filter expression").
+* Behind them are line filters ``|= != |~ !~``, each with one text or several joined by ``or``, as
+  in Grafana Loki 3 (``docs/sources/query/log_queries``, "Line filter expression").
 * Stages that change records or read them otherwise (``| json``, ``| level="error"``, ``|> "<_>"``),
   and queries of metrics, are refused with their name: a source selects, it changes nothing.
 """

@@ -1,7 +1,7 @@
 """The meaning of a selection of log records or spans, independent of its notation.
 
-* A matcher without quotes names an attribute whatever its dots: ``service_name`` is ``service.name``
-  and ``service_name``. With quotes it names exactly one.
+* A matcher without quotes names an attribute whatever its dots: ``service_name`` is
+  ``service.name`` and ``service_name``. With quotes it names exactly one.
 * An attribute is looked for in the resource, then in the scope, then in the record. A missing one
   equals "", for all operators.
 * Line filters look at the body as text: a text as it is, any other value as JSON.

@@ -16,9 +16,7 @@ def test_the_empty_selector_is_all(text: str) -> None:
 
 def test_matchers_groups_and_filters() -> None:
     parsed = parse_selector(
-        '{service.name="svc-1", "http.route"=~"/a.+", or or level!="x",} |= "a" or "b" !~ `c\\d`'.replace(
-            ", or or", " or"
-        )
+        '{service.name="svc-1", "http.route"=~"/a.+" or level!="x",} |= "a" or "b" !~ `c\\d`'
     )
     assert parsed.groups == (
         (
