@@ -169,7 +169,8 @@ def _report(loaded: LoadResult, lines: list[str], faults: list[Fault]) -> None:
     for exporter in loaded.exporters:
         if not exporter.sinks:
             continue  # all are refused, with a fault each
-        sources, sinks = counted(len(exporter.sources), "source"), len(exporter.sinks)
+        number = len(exporter.sources) + len(exporter.record_sources)
+        sources, sinks = counted(number, "source"), len(exporter.sinks)
         counts = f"{sources}, {counted(sinks, 'sink')}"
         if exporter.refused:
             counts = f"{sources}, {sinks} of {counted(sinks + len(exporter.refused), 'sink')}"

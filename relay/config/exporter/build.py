@@ -23,6 +23,7 @@ from relay.config.exporter.endpoints import (
     metrics_url,
     remote_write_problem,
 )
+from relay.config.exporter.records.build import build_record_sources
 from relay.config.exporter.remote_write import build_remote_write, remote_write_sink_warnings
 from relay.config.exporter.resource_selectors import build_resource_selectors
 from relay.config.exporter.types import (
@@ -31,6 +32,7 @@ from relay.config.exporter.types import (
     OtlpHttp,
     PrometheusRemoteWrite,
     Queue,
+    RecordSource,
     RetrySettings,
     Sink,
     Source,
@@ -62,6 +64,10 @@ KIND: Final = "Exporter"
 NAMESPACE_DEFAULT: Final = "default"
 
 EVERYTHING: Final = Selector(groups=())
+METRICS_ONLY: Final = (
+    "prometheusRemoteWrite takes metrics only, and {name} is a source of {signal}: "
+    "name the sources of metrics, and send {signal} to a sink with otlp_http"
+)
 PAUSED: Final = "nothing is sent while this is true; the queue is kept within its limits"
 
 CHECKS: Final = {
@@ -110,8 +116,9 @@ def build_exporter(reading: Reading, identity: tuple[str, str], project: str) ->
     """Return the Exporter; it may run only if the reading's report is not faulty then."""
     spec = reading.values.get("spec", {})
     sources = _sources(reading, spec, identity[0])
-    sinks = _sinks(reading, spec, tuple(source.name for source in sources))
-    return exporter_of(reading, identity, project, sources, sinks)
+    records = build_record_sources(reading, spec, identity[0])
+    sinks = _sinks(reading, spec, sources, records)
+    return exporter_of(reading, identity, project, sources, sinks, records)
 
 
 def exporter_of(
@@ -120,6 +127,7 @@ def exporter_of(
     project: str,
     sources: tuple[Source, ...],
     sinks: tuple[Sink, ...],
+    record_sources: tuple[RecordSource, ...] = (),
 ) -> Exporter:
     """Return an object with these sources and sinks; the rest is what its reading has in common."""
     report = reading.report
@@ -131,6 +139,7 @@ def exporter_of(
         name=identity[1],
         sources=sources,
         sinks=sinks,
+        record_sources=record_sources,
         uid=uid if isinstance(uid, str) else "",
         warnings=report.warnings,
         origin=report.origin(reading.at()),
@@ -153,6 +162,8 @@ def _sources(reading: Reading, spec: dict[str, Any], namespace: str) -> tuple[So
     sources: list[Source] = []
     for index, values in enumerate(spec.get("sources", ())):
         one = values or {}
+        if "logs" in one or "traces" in one:
+            continue
         place = ("spec", "sources", index, "metrics")
         name, metrics = one.get("name", ""), one.get("metrics", {})
         sources.append(build_source(reading, place, name, metrics, namespace))
@@ -195,17 +206,29 @@ def _selector(reading: Reading, place: Where, query: str) -> Selector:
     return selector
 
 
-def _sinks(reading: Reading, spec: dict[str, Any], sources: tuple[str, ...]) -> tuple[Sink, ...]:
+def _sinks(
+    reading: Reading,
+    spec: dict[str, Any],
+    sources: tuple[Source, ...],
+    records: tuple[RecordSource, ...],
+) -> tuple[Sink, ...]:
     sinks: list[Sink] = []
+    metrics = tuple(source.name for source in sources)
+    others = {source.name: source.signal for source in records}
     for index, values in enumerate(spec.get("sinks", ())):
         sink = values or {}
         if sink.get("paused"):
             reading.warn("spec", "sinks", index, "paused", message=PAUSED)
         names = tuple(name for name in sink.get("sources", ()) if name is not None)
+        takes_metrics_only = "prometheusRemoteWrite" in sink
+        for number, name in enumerate(sink.get("sources", ())) if takes_metrics_only else ():
+            if name in others:
+                message = METRICS_ONLY.format(name=name, signal=others[name])
+                reading.fault("spec", "sinks", index, "sources", number, message=message)
         sinks.append(
             Sink(
                 name=sink.get("name", ""),
-                sources=names or sources,
+                sources=names or (metrics if takes_metrics_only else (*metrics, *others)),
                 endpoint=_endpoint(reading, index, sink),
                 batch=_batch(sink.get("batch", {})),
                 retry=_retry(sink.get("retry", {})),

@@ -138,7 +138,7 @@ def check_cost(candidates: Iterable[Candidate]) -> None:
 
 def patterns_of(exporter: Exporter) -> set[str]:
     """Return the distinct regular expressions of an exporter's selectors."""
-    return {
+    metrics = {
         matcher.value
         for source in exporter.sources
         if isinstance(source.selector, Selector)
@@ -146,6 +146,8 @@ def patterns_of(exporter: Exporter) -> set[str]:
         for matcher in group
         if matcher.op in ("=~", "!~")
     }
+    selectors = [source.selection.selector for source in exporter.record_sources]
+    return metrics | {pattern for selector in selectors for pattern in selector.patterns}
 
 
 def places(exporter: Exporter | None, where: Where) -> Iterator[Where]:

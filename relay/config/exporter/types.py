@@ -13,6 +13,7 @@ from typing import Literal
 
 from relay.codec.otlp.metrics import Kind, Temporality
 from relay.runtime.errors import Fault
+from relay.selector.records.selection import RecordSelection
 from relay.selector.resources.label_selector import Selection
 
 AuthenticationType = Literal["none", "bearerToken", "basicAuth", "apiKey"]
@@ -197,8 +198,18 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordSource:
+    """A selection of log records or spans to export; ``query`` is the author's selector."""
+
+    name: str
+    signal: SignalName
+    query: str
+    selection: RecordSelection
+
+
+@dataclass(frozen=True, slots=True)
 class Sink:
-    """A destination; ``sources`` are names of this exporter's sources.
+    """A destination; ``sources`` are names of this exporter's sources, of any signal.
 
     They are empty only if the resource names no source that the relay can export. ``paused``:
     nothing is sent, and the queue is kept within its limits. ``places`` are those of fields that an
@@ -232,6 +243,7 @@ class Exporter:
     """One valid resource of kind Exporter or ExportPolicy.
 
     ``project`` is given by the operator's settings, never by the resource; "" without tenancy.
+    ``sources`` are those of metrics, ``record_sources`` those of logs and traces.
     ``warnings`` are faults that do not prevent running. ``origin`` is file and document. ``uid``
     distinguishes an object from a later one of the same name; "" if it has none. ``created_at`` is
     in seconds since the epoch, None if unknown. ``refused`` are the sinks that an ExportPolicy has
@@ -246,6 +258,7 @@ class Exporter:
     name: str
     sources: tuple[Source, ...]
     sinks: tuple[Sink, ...]
+    record_sources: tuple[RecordSource, ...] = ()
     uid: str = ""
     warnings: tuple[Fault, ...] = field(default=(), compare=False)
     origin: str = field(default="", compare=False)

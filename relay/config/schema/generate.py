@@ -389,6 +389,8 @@ def _value(node: Node) -> str:
     if "enum" in node:
         return ", ".join(f"`{word}`" for word in node["enum"])
     kind = node.get("type", "string")
+    if kind == "number":
+        return f"{node['minimum']:f} to {node['maximum']}"
     if kind == "integer":
         return f"{node['minimum']} to {node['maximum']}"
     if kind == "array":

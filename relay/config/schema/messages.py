@@ -51,6 +51,9 @@ def message(keyword: str, node: Node, value: Any, where: Where) -> str:
             f"must be a whole number from {node['minimum']} to {node['maximum']}, "
             f"not {described(value)}"
         )
+    if kind == "number":
+        bounds = f"{node['minimum']:f} to {node['maximum']}"
+        return f"must be a number from {bounds}, not {described(value)}"
     if "x-relay-size" in node:
         return f'must be a size such as "32MiB", not {described(value)}'
     if "x-relay-duration" in node and not isinstance(value, str):

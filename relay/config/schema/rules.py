@@ -106,6 +106,7 @@ def _needs(field: str, *kinds: str) -> Callable[[Any], bool]:
 
 
 _TYPE: Final = (("type",),)
+SIGNALS: Final = ("metrics", "logs", "traces")
 
 RULES: Final[dict[str, Rule]] = {
     "oneSelector": Rule(
@@ -118,6 +119,23 @@ RULES: Final[dict[str, Rule]] = {
         holds=lambda self: "metricsql" in self or "resourceSelectors" in self,
         message="metricsql or resourceSelectors is required; "
         'write metricsql: "" to export every metric',
+    ),
+    "oneSignal": Rule(
+        cel="(has(self.metrics) ? 1 : 0) + (has(self.logs) ? 1 : 0) "
+        "+ (has(self.traces) ? 1 : 0) <= 1",
+        holds=lambda self: sum(name in self for name in SIGNALS) <= 1,
+        message="metrics, logs and traces are mutually exclusive: write a source for each",
+    ),
+    "anySignal": Rule(
+        cel="has(self.metrics) || has(self.logs) || has(self.traces)",
+        holds=lambda self: any(name in self for name in SIGNALS),
+        message="metrics, logs or traces is required",
+        reads=tuple((name,) for name in SIGNALS),
+    ),
+    "oneRecordSelector": Rule(
+        cel="!(has(self.selector) && has(self.resourceSelectors))",
+        holds=lambda self: not ("selector" in self and "resourceSelectors" in self),
+        message="selector and resourceSelectors are mutually exclusive: remove one",
     ),
     "valuesOfIn": Rule(
         cel="!(self.operator in ['In', 'NotIn']) || has(self.values) && size(self.values) > 0",

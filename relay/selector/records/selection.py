@@ -54,6 +54,14 @@ class LineSelector:
     groups: tuple[tuple[AttributeMatcher, ...], ...] = ()
     lines: tuple[LineFilter, ...] = ()
 
+    @property
+    def patterns(self) -> frozenset[str]:
+        """Its regular expressions."""
+        conditions = [one for group in self.groups for one in group]
+        asked = [one.value for one in conditions if one.op in ("=~", "!~")]
+        asked += [value for one in self.lines if one.op in ("|~", "!~") for value in one.values]
+        return frozenset(asked)
+
 
 @dataclass(frozen=True, slots=True)
 class RecordSelection:

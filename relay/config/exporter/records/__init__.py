@@ -1,0 +1,1 @@
+"""Sources of logs and traces, and what sinks send of them."""

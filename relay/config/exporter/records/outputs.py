@@ -1,0 +1,43 @@
+"""What the sinks of an exporter send of logs and traces: an output for each sink and signal.
+
+* An output is a sink of its own: it has its own queue, retries, ledger and place on disk, so that
+  no signal waits for another. The output of metrics is the sink itself.
+* Its name is the sink's with ``/logs`` or ``/traces`` behind it, which no sink's name contains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from relay.config.exporter.endpoints import METRICS_PATH
+from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, SignalName, Sink
+
+RECORD_SIGNALS: Final[tuple[SignalName, ...]] = ("logs", "traces")
+
+
+def record_outputs(exporter: Exporter) -> Iterator[Sink]:
+    """Yield the outputs of logs and traces of an exporter's sinks."""
+    for signal in RECORD_SIGNALS:
+        names = [one.name for one in exporter.record_sources if one.signal == signal]
+        for sink in exporter.sinks:
+            taken = tuple(name for name in names if name in sink.sources)
+            if taken and isinstance(sink.endpoint, OtlpHttp):
+                yield _output(sink, sink.endpoint, signal, taken)
+
+
+def sources_of(exporter: Exporter, signal: SignalName) -> Iterator[RecordSource]:
+    """Yield the sources of a signal of records."""
+    return (one for one in exporter.record_sources if one.signal == signal)
+
+
+def output_name(sink: str, signal: SignalName) -> str:
+    """Return the name of a sink's output of a signal."""
+    return sink if signal == "metrics" else f"{sink}/{signal}"
+
+
+def _output(sink: Sink, endpoint: OtlpHttp, signal: SignalName, sources: tuple[str, ...]) -> Sink:
+    url = f"{endpoint.url.removesuffix(METRICS_PATH)}/v1/{signal}"
+    own = replace(endpoint, url=url, signal=signal)
+    return replace(sink, name=output_name(sink.name, signal), endpoint=own, sources=sources)
