@@ -21,7 +21,7 @@ from relay.api.contract import EVERYTHING, StatusFilter
 from relay.api.status import StatusSource
 from relay.config.exporter.types import Exporter, Sink
 from relay.config.settings.settings import ListenAddress, Settings
-from relay.control.build_pipeline import make_engine
+from relay.control.build_pipeline import make_signals
 from relay.control.cluster.compose import make_sources
 from relay.control.cluster.held_objects import HeldObjects
 from relay.control.cluster.statuses import Statuses
@@ -95,9 +95,10 @@ class Relay:
         memory_bytes_max = settings.memory.bytes_max
         self._data_bytes_max = memory_bytes_max - memory_bytes_max // BODIES_SHARE
         ingest = settings.ingest
-        self._engine = make_engine(settings, since=self._started_at)
+        self._signals = make_signals(settings, since=self._started_at)
+        self._engine = self._signals.metrics
         self._turns = Turns()
-        self._flush_timer = FlushTimer(self._engine, self._turns, tick=tick)
+        self._flush_timer = FlushTimer(self._signals, self._turns, tick=tick)
         self._lag = LoopLag()
         self._lag_task: asyncio.Task[None] | None = None
         self._transport: Transport | None = None
@@ -229,7 +230,7 @@ class Relay:
         if self._upkeep is not None:
             self._upkeep.close()
         if self._admission is None or not self._admission.waits_on_disk:
-            self._flush_timer.deliver(self._engine.finish(self._tick()))
+            self._flush_timer.deliver(self._signals.finish(self._tick()))
         if self._projects is not None:
             await self._projects.stop()
         if self._reconciler is not None:
@@ -362,6 +363,7 @@ class Relay:
             memory_bytes_max=self._data_bytes_max,
             settled=self._turns.settled,
             clock=self._clock,
+            records=tuple(self._signals.records),
         )
 
     async def _start_statuses(self, reconciler: SinkReconciler, reloader: Reloader) -> None:
@@ -432,7 +434,7 @@ class Relay:
                 self._engine.import_metadata(self._storage.knowledge)
                 self._storage.journal.saved_version = self._engine.metadata_version
             self._replay = Replay(
-                self._engine,
+                self._signals,
                 reconciler,
                 self._storage.journal,
                 checkpoint,
@@ -443,7 +445,7 @@ class Relay:
             )
             self._checkpointer = Checkpointer(self._engine, reconciler, self._storage, self._replay)
         self._admission = Admission(
-            self._engine,
+            self._signals,
             reconciler,
             journal=self._storage.journal if self._storage else None,
             replay=self._replay,

@@ -1,17 +1,54 @@
-"""Build the pipeline from the settings."""
+"""Build the pipelines from the settings."""
 
 from __future__ import annotations
 
 from relay.config.settings.settings import Settings
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.limits import Limits
+from relay.pipeline.records.pipeline import (
+    TENANT,
+    RecordOptions,
+    RecordSignal,
+    RecordsPipeline,
+)
 from relay.pipeline.routing.tenancy import Tenancy
+from relay.pipeline.signals import Signals
 from relay.selector.inventory.info_series import InfoReader
 from relay.selector.resources.compiler import Compiler
 
 
+def make_signals(settings: Settings, *, since: float) -> Signals:
+    """Make the pipelines of a relay that started at ``since`` (wall clock, s)."""
+    metrics = make_engine(settings, since=since)
+    return Signals(
+        metrics,
+        _make_records("logs", settings, metrics),
+        _make_records("traces", settings, metrics),
+    )
+
+
+def _make_records(
+    signal: RecordSignal, settings: Settings, metrics: MetricsPipeline
+) -> RecordsPipeline:
+    otlp = settings.otlp
+    tenancy = tenancy_of(settings)
+    return RecordsPipeline(
+        signal,
+        offsets=metrics.offsets,
+        tenancy=tenancy.renamed(TENANT) if tenancy.enabled else tenancy,
+        compiler=Compiler(settings.resources),
+        inventory=metrics.inventory,
+        options=RecordOptions(
+            tenant_attributes=otlp.tenant_attributes,
+            category_attribute=otlp.category_attribute,
+            reports_nobody=otlp.rejects_without_tenant,
+            idle_s=settings.ingest.series_idle_timeout_s,
+        ),
+    )
+
+
 def make_engine(settings: Settings, *, since: float) -> MetricsPipeline:
-    """Make the pipeline of a relay that started at ``since`` (wall clock, s)."""
+    """Make the pipeline of metrics of a relay that started at ``since`` (wall clock, s)."""
     ingest, limits = settings.ingest, settings.limits.lookup()
     return MetricsPipeline(
         Limits(

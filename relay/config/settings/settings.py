@@ -40,6 +40,7 @@ from relay.config.settings.kubernetes import (
     build_kubernetes,
     server_path_problem,
 )
+from relay.config.settings.otlp import OtlpSettings, build_otlp
 from relay.config.settings.proxy import Proxy, build_proxy, proxy_url_problem
 from relay.config.settings.resource_labels import (
     InventorySettings,
@@ -198,6 +199,7 @@ class Settings:
     kubernetes: KubernetesSettings | None = None
     api: ApiSettings | None = None
     tenancy: TenancySettings | None = None
+    otlp: OtlpSettings = OtlpSettings()
     limits: LimitSettings = field(default_factory=LimitSettings)
     storage: Storage | None = None
     memory: Memory = Memory()
@@ -349,6 +351,7 @@ def _build(reading: Reading, base: Path) -> Settings:
             reading, values.get("api"), base=base, storage=storage.path if storage else None
         ),
         tenancy=tenancy,
+        otlp=build_otlp(values.get("otlp", {})),
         limits=build_limits(reading, values.get("limits", {})),
         storage=storage,
         memory=Memory(bytes_of(values.get("memory", {}), "maxBytes", default.memory.bytes_max)),

@@ -16,12 +16,14 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from relay.codec.otlp.batch import OpenBatch, memory_bytes_of
+from relay.config.exporter.records.outputs import outputs_of
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.reconcile.diff import Changes, Differences, compare
 from relay.control.reconcile.draining import DrainingSinks
+from relay.control.reconcile.signal_routes import RoutedSources, SignalRoutes
 from relay.control.reconcile.sink_entry import (
     ReconcilerHost,
     RunningExporter,
@@ -38,8 +40,8 @@ from relay.control.reconcile.sink_report import SinkReport
 from relay.control.reconcile.upkeep import SinkUpkeep
 from relay.control.time_slicing import Turns
 from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
-from relay.pipeline.routing.router import Sources
 from relay.runtime import gc_pacing
 from relay.runtime.event_loop import WorkSlice
 from relay.sink.eviction import Evictor
@@ -69,9 +71,10 @@ class SinkReconciler:
     Without ``store`` all data is in memory. ``memory`` counts the bytes of all sinks in memory, of
     at most ``memory_bytes_max`` (0: no limit). ``settled`` waits until the engine is between two
     requests (:class:`~relay.control.time_slicing.Turns`). ``clock`` is the wall clock, s.
+    ``records`` are the pipelines of logs and traces.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
         self,
         engine: MetricsPipeline,
         make_worker: MakeWorker,
@@ -82,8 +85,10 @@ class SinkReconciler:
         memory_bytes_max: int = 0,
         settled: Callable[[], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.time,
+        records: Sequence[RecordsPipeline] = (),
     ) -> None:
         self._engine = engine
+        self._routes = SignalRoutes(engine, records)
         self._make_worker = make_worker
         self._store = store
         self._evictor = Evictor(
@@ -166,7 +171,7 @@ class SinkReconciler:
         for exporter in self._exporters.values():
             if (exporter.project, exporter.namespace) in namespaces:
                 self._reread.add(exporter.id)
-                for sink in exporter.sinks:
+                for sink in outputs_of(exporter):
                     self._entries[exporter.id, sink.name].worker.reread_secrets()
 
     def take_reread(self) -> set[str]:
@@ -339,8 +344,7 @@ class SinkReconciler:
         yield from (*self._entries.values(), *self._drains)
 
     def _add(self, exporter: Exporter) -> None:
-        sources = self._install_sinks(exporter, None)
-        self._engine.add_exporter(exporter.id, exporter.project, sources)
+        self._routes.add(exporter, self._install_sinks(exporter, None))
         self._note_programmed(exporter)
 
     def _change(self, exporter: Exporter) -> None:
@@ -350,8 +354,7 @@ class SinkReconciler:
             self._remove(before)
             self._add(exporter)
             return
-        sources = self._install_sinks(exporter, self._exporters[exporter.id])
-        self._engine.replace_exporter(exporter.id, sources)
+        self._routes.replace(exporter, self._install_sinks(exporter, before))
         self._note_programmed(exporter)
 
     def _note_programmed(self, exporter: Exporter) -> None:
@@ -366,21 +369,20 @@ class SinkReconciler:
         name, secrets = exporter.id, self._deleted.get(exporter.id)
         del self._exporters[name], self._running[name]
         self.version += 1
-        self._engine.remove_exporter(name)
-        self._engine.router.forget_counters(name)
-        for sink in exporter.sinks:
+        self._routes.remove(name)
+        for sink in outputs_of(exporter):
             self._retire((name, sink.name), secrets)
         if secrets is not None:
             self._drains.delete(exporter, secrets)
 
-    def _install_sinks(self, exporter: Exporter, before: Exporter | None) -> Sources:
+    def _install_sinks(self, exporter: Exporter, before: Exporter | None) -> RoutedSources:
         """Start the sinks of a new exporter, or reconfigure those of a changed one.
 
-        Return the sources as the router needs them.
+        Return the sources as the pipelines need them.
         """
-        known = {sink.name: sink for sink in before.sinks} if before else {}
+        known = {sink.name: sink for sink in outputs_of(before)} if before else {}
         targets: dict[str, SinkOutputSpec] = {}
-        for sink in exporter.sinks:
+        for sink in outputs_of(exporter):
             entry = self._entries.get((exporter.id, sink.name))
             old = known.pop(sink.name, None)
             if entry is None:
@@ -397,14 +399,7 @@ class SinkReconciler:
             targets[sink.name] = SinkOutputSpec(entry.counter, entry.worker.shards, options)
         for name in known:
             self._retire((exporter.id, name))
-        return [
-            (
-                source.name,
-                source.selector,
-                [targets[sink.name] for sink in exporter.sinks if source.name in sink.sources],
-            )
-            for source in exporter.sources
-        ]
+        return self._routes.sources(exporter, targets)
 
     def _add_sink(self, exporter: Exporter, sink: Sink) -> SinkEntry:
         key, owner = (exporter.id, sink.name), owner_of(exporter, sink)
@@ -416,7 +411,7 @@ class SinkReconciler:
             )
             return self._enlist(key, entry)
         store = self._store.claim(owner) if self._store is not None else None
-        host = ReconcilerHost(self._evictor, lambda: self._engine.low_watermark, self._upkeep.awake)
+        host = ReconcilerHost(self._evictor, lambda: self._routes.low_watermark, self._upkeep.awake)
         worker = self._make_worker(exporter, sink, store, host)
         if entry is None:
             counter = SinkCounter(*key, exporter.project or exporter.id)

@@ -46,6 +46,9 @@ from relay.selector.resources.compiler import Compiler
 
 RecordSignal = Literal["logs", "traces"]
 
+TENANT: Final = "project"
+"""Label of a tenancy of resources: it stands for any of their tenant attributes."""
+
 NO_TENANT: Final = "no_tenant"
 """Reason for records of nobody: their resource names no project, and so does the path."""
 
@@ -59,7 +62,7 @@ UNITS: Final[Mapping[RecordSignal, str]] = {"logs": "log records", "traces": "sp
 
 @dataclass(frozen=True, slots=True)
 class RecordOptions:
-    """What the operator's settings say of OTLP, and bounds.
+    """Options of the operator, and bounds.
 
     ``tenant_attributes``: the first of these that a resource has names its project.
     ``reports_nobody``: senders are told of records of nobody.
@@ -115,7 +118,7 @@ class RecordStatistics:
 
 @dataclass(slots=True)
 class _Counts:
-    """What one request brought; added to the counters once it is final."""
+    """Counts of one request, added to the counters once it is final."""
 
     received: int = 0
     nobody: int = 0

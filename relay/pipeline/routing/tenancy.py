@@ -79,6 +79,10 @@ class Tenancy:
         """True if series belong to projects."""
         return bool(self.label or self._accounts)
 
+    def renamed(self, label: str) -> Tenancy:
+        """Return the same tenancy with another label."""
+        return Tenancy(label, self._accounts, shares_metadata=self.shares_metadata)
+
     def path_of(self, tenant: Tenant | None) -> IngestPath:
         """Return the ingest path of a request's tenant; None stands for a path that names none."""
         if tenant is None:

@@ -65,7 +65,7 @@ class LineSelector:
 
 @dataclass(frozen=True, slots=True)
 class RecordSelection:
-    """What a source of logs or traces selects; conditions are and-ed.
+    """The conditions of a source of logs or traces, which are and-ed.
 
     ``categories`` empty: any. ``severity_min`` 0: any. ``threshold`` is the rejection threshold of
     sampling (:func:`threshold_of`), 0: all. ``whole_traces``: no part of a trace is left out by a

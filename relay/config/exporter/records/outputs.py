@@ -1,4 +1,4 @@
-"""What the sinks of an exporter send of logs and traces: an output for each sink and signal.
+"""Outputs: of a sink, one for each signal that it sends.
 
 * An output is a sink of its own: it has its own queue, retries, ledger and place on disk, so that
   no signal waits for another. The output of metrics is the sink itself.
@@ -15,6 +15,11 @@ from relay.config.exporter.endpoints import METRICS_PATH
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, SignalName, Sink
 
 RECORD_SIGNALS: Final[tuple[SignalName, ...]] = ("logs", "traces")
+
+
+def outputs_of(exporter: Exporter) -> tuple[Sink, ...]:
+    """Return all outputs of an exporter's sinks, those of metrics first."""
+    return (*exporter.sinks, *record_outputs(exporter))
 
 
 def record_outputs(exporter: Exporter) -> Iterator[Sink]:

@@ -1,0 +1,31 @@
+"""The section ``otlp`` of the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpSettings:
+    """OTLP over HTTP at the ingest listener.
+
+    ``tenant_attributes``: the first of these attributes that a resource has names its project.
+    ``category_attribute`` names the category of a log record. ``rejects_without_tenant``: senders
+    are told of records of nobody, which are counted either way.
+    """
+
+    tenant_attributes: tuple[str, ...] = ("milo.project.id",)
+    category_attribute: str = "log.category"
+    rejects_without_tenant: bool = True
+
+
+def build_otlp(values: dict[str, Any]) -> OtlpSettings:
+    """Build the section from its valid values."""
+    default = OtlpSettings()
+    names = tuple(one for one in values.get("tenantAttributes", ()) if one is not None)
+    return OtlpSettings(
+        names or default.tenant_attributes,
+        values.get("categoryAttribute", default.category_attribute),
+        values.get("rejectWithoutTenant", default.rejects_without_tenant),
+    )
