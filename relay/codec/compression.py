@@ -1,9 +1,9 @@
-"""Decompress senders' bodies (snappy blocks, zstd) and compress the relay's own.
+"""Decompress senders' bodies (snappy blocks, zstd, gzip) and compress the relay's own.
 
-* The first bytes decide the codec, not the header: vmagent re-sends persisted blocks under the
-  wrong one (VictoriaMetrics, ``lib/protoparser/promremotewrite/stream``). They are unambiguous: a
-  snappy block starts with its length and a literal tag, whose low bits are 00; the second byte of
-  every zstd frame (0xB5, or 0x2A where skippable) ends in other bits.
+* In remote write the first bytes decide the codec, not the header: vmagent re-sends persisted
+  blocks under the wrong one (VictoriaMetrics, ``lib/protoparser/promremotewrite/stream``). They are
+  unambiguous: a snappy block starts with its length and a literal tag, whose low bits are 00; the
+  second byte of every zstd frame (0xB5, or 0x2A where skippable) ends in other bits.
 * No claimed size is allocated before it is compared with the limit and with what the body can hold.
   Frames of unknown size are streamed, at most one byte beyond the limit, through a bounded window.
 * A truncated frame or bytes behind the last frame are errors.
@@ -23,10 +23,13 @@ from isal import isal_zlib
 from relay.codec.uninitialized_bytes import fresh_bytes
 from relay.runtime.errors import DecodeError, TooLargeError
 
-SenderEncoding = Literal["snappy", "zstd"]
+SenderEncoding = Literal["snappy", "zstd", "gzip", "none"]
 OwnEncoding = Literal["gzip", "zstd", "none", "snappy"]
 
 SENDER_ENCODINGS: tuple[SenderEncoding, ...] = ("snappy", "zstd")
+"""Encodings of remote write."""
+OTLP_ENCODINGS: tuple[SenderEncoding, ...] = ("gzip", "zstd", "none")
+"""Encodings of OTLP."""
 
 GZIP_LEVEL = 1
 """gzip level, of 0 to 3 in ISA-L. On OTLP of a node exporter (11,737 points, 766 kB), ratio and
@@ -38,6 +41,8 @@ ZSTD_LEVEL = 1
 to 0.090 µs."""
 
 _GZIP_WBITS = 16 + zlib.MAX_WBITS  # gzip container instead of zlib's
+_ISAL_ERROR: type[Exception] = vars(isal_zlib)["error"]  # its stub says it is an instance
+_GZIP_MEMBERS_MAX = 256  # senders write one (RFC 1952, 2.2 allows any number)
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_MAGIC = b"\x2a\x4d\x18"  # preceded by a byte 0x50 to 0x5f (RFC 8878, 3.1.2)
 _FRAMED_SNAPPY = b"\xff\x06\x00\x00sNaPpY"  # google/snappy, framing_format.txt, 4.1
@@ -69,13 +74,34 @@ def decompress(body: bytes, encoding: SenderEncoding, *, bytes_max: int) -> byte
         raise
 
 
-def fits(body: bytes, size: int) -> bool:
+def decompress_as_said(body: bytes, encoding: SenderEncoding, *, bytes_max: int) -> bytes:
+    """Decompress a body of OTLP by its label. Raise TooLargeError and DecodeError.
+
+    A claimed size may be wrong, so up to ``bytes_max`` bytes are decoded before it is refused.
+    """
+    if encoding == "gzip":
+        return _decompress_gzip(body, bytes_max)
+    if encoding == "zstd":
+        if not _starts_zstd(body, 0):
+            raise DecodeError("the body is not zstd", offset=0)
+        return _decompress_zstd(body, bytes_max)
+    assert encoding == "none", encoding
+    if len(body) > bytes_max:
+        raise _too_large(len(body), bytes_max)
+    return body
+
+
+def fits(body: bytes, size: int, encoding: SenderEncoding = "snappy") -> bool:
     """Return whether a body claims to decompress to at most ``size`` bytes.
 
     Corrupt bodies return True: :func:`decompress` refuses them without decoding.
     """
     if not body:
         return True
+    if encoding == "none":
+        return len(body) <= size
+    if encoding == "gzip":  # ISIZE, of the last member (RFC 1952, 2.3.1)
+        return int.from_bytes(body[-4:], "little") <= size
     try:
         if _starts_zstd(body, 0):
             return sum(frame.size_max for frame in _measure_frames(body)) <= size
@@ -106,6 +132,27 @@ def _decompress_snappy(body: bytes, bytes_max: int) -> bytes:
         return fresh_bytes(size, partial(cramjam.snappy.decompress_raw_into, body))
     except cramjam.DecompressionError as error:
         raise DecodeError(f"corrupt snappy block: {error}") from error
+
+
+def _decompress_gzip(body: bytes, bytes_max: int) -> bytes:
+    pieces: list[bytes] = []
+    left, rest = bytes_max, body
+    for _ in range(_GZIP_MEMBERS_MAX):
+        decoder = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
+        try:
+            piece = decoder.decompress(rest, left + 1)
+        except _ISAL_ERROR as error:
+            raise DecodeError(f"corrupt gzip member: {error}") from error
+        if len(piece) > left:
+            raise _too_large(None, bytes_max)
+        if not decoder.eof:
+            raise DecodeError("truncated gzip member", offset=len(body) - len(rest))
+        pieces.append(piece)
+        left -= len(piece)
+        rest = decoder.unused_data
+        if not rest:
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    raise TooLargeError(f"the body has more than {_GZIP_MEMBERS_MAX} gzip members")
 
 
 _spare_compressors: list[zstandard.ZstdCompressor] = []

@@ -1,17 +1,18 @@
-"""Serve remote write: check and read each request, pass its body on, respond.
+"""Serve remote write and OTLP: check and read each request, pass its body on, respond.
 
 Checks that do not need the body come first; their order is part of the interface:
 
 1. path, method: 404, 405; an invalid tenant: 400
 2. credentials: 401
-3. vmagent's version probe: 200
+3. vmagent's version probe, of remote write: 200
 4. content type and encoding: 415
 5. declared size: 413
 6. stopping, or too many concurrent requests, in all or of this sender: 503
 7. the body, within its time, its limit and that of all bodies together: 503, 413
 8. decompression within its limit, then :class:`~relay.pipeline.contract.IngestHandler`: 400, 503
 
-:mod:`relay.receiver.responses` maps outcomes to responses. Every request and every malformed one
+:mod:`relay.receiver.responses` maps outcomes to responses, :mod:`relay.receiver.otlp.answers` those
+of OTLP. Every request and every malformed one
 is counted exactly once; :mod:`relay.receiver.counters` logs refusals at a bounded rate.
 """
 
@@ -23,20 +24,38 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError
 
-from relay.codec.compression import SenderEncoding, decompress, fits
+from relay.codec.compression import (
+    SenderEncoding,
+    compress,
+    decompress,
+    decompress_as_said,
+    fits,
+)
+from relay.codec.otlp.json_request import JSON_BYTES_MAX, protobuf_of
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Ingest, ListenAddress
 from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult, Tenant
+from relay.pipeline.records.pipeline import RECORD_PROTOCOLS, RecordSignal
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters, RefusalLog
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.no_content import NoContent
 from relay.receiver.http.tls import server_context
+from relay.receiver.otlp.answers import otlp_answer
+from relay.receiver.otlp.target import (
+    JSON,
+    OtlpTarget,
+    answer_type_of,
+    media_type_of,
+    otlp_target,
+)
+from relay.receiver.otlp.target import encoding_of as otlp_encoding_of
 from relay.receiver.request_target import encoding_of, message_of, protocol_of, tenant_of
 from relay.receiver.responses import (
     NO_CONTENT,
@@ -50,6 +69,7 @@ from relay.receiver.responses import (
     refusal_of,
     sender_of,
 )
+from relay.runtime.errors import TooLargeError
 from relay.runtime.event_loop import run_in_thread
 from relay.telemetry.registry import IngestFigures
 
@@ -75,6 +95,8 @@ class IngestHead(NamedTuple):
     tenant: Tenant | None
     encoding: SenderEncoding
     protocol: WriteProtocol
+    json_signal: RecordSignal | None = None
+    """Signal of a body in JSON, which becomes protobuf."""
 
 
 @dataclass(slots=True)
@@ -160,8 +182,13 @@ class IngestServer:
             user_agent=agent,
             vm_version=headers.get("X-VictoriaMetrics-Remote-Write-Version", ""),
         )
-        protocol = message_of(headers.get("Content-Type"))
-        answer = answer_to(await self._outcome(request), sender, protocol)
+        target = otlp_target(request.path)
+        outcome = await self._outcome(request, target)
+        if target is not None:
+            media_type = answer_type_of(headers.get("Content-Type"))
+            answer = otlp_answer(outcome, target.signal, media_type)
+        else:
+            answer = answer_to(outcome, sender, message_of(headers.get("Content-Type")))
         self._counters.count(answer)
         if answer.refused is not None:
             self._refusals.log(
@@ -173,13 +200,14 @@ class IngestServer:
         return web.Response(
             status=answer.status,
             headers={**SERVER_HEADER, **answer.headers},
-            text=answer.text or None,
+            text=answer.text or None if answer.body is None else None,
+            body=answer.body,
         )
 
-    async def _outcome(self, request: web.BaseRequest) -> Outcome:
+    async def _outcome(self, request: web.BaseRequest, target: OtlpTarget | None) -> Outcome:
         """Return the outcome of a request, errors included."""
         try:
-            admitted = self._admit(request)
+            admitted = self._admit(request, target)
             if isinstance(admitted, VersionProbe):
                 return admitted
             return await self._serve(request, admitted)
@@ -190,9 +218,11 @@ class IngestServer:
                 _log.exception("a request was not taken because of an unexpected error")
             return refusal
 
-    def _admit(self, request: web.BaseRequest) -> IngestHead | VersionProbe:
+    def _admit(
+        self, request: web.BaseRequest, target: OtlpTarget | None
+    ) -> IngestHead | VersionProbe:
         """Check everything that is known before the body is read. Raise RelayError."""
-        tenant = tenant_of(request.path)
+        tenant = tenant_of(request.path) if target is None else target.tenant
         if request.method != "POST":
             text = f"method {request.method} is not accepted; use POST"
             raise RefusedError(Rejection(Reason.METHOD, text, headers={"Allow": "POST"}))
@@ -200,11 +230,9 @@ class IngestServer:
             challenge = {"WWW-Authenticate": self._authenticator.challenge}
             text = "a valid Authorization header is required"
             raise RefusedError(Rejection(Reason.UNAUTHENTICATED, text, headers=challenge))
-        if request.query_string and _is_probe(request):
+        if request.query_string and target is None and _is_probe(request):
             return VersionProbe()
-        protocol = protocol_of(request.headers.get("Content-Type"))
-        # Repeated header lines equal one line with a list (RFC 9110, 5.3).
-        encoding = encoding_of(", ".join(request.headers.getall("Content-Encoding", ())))
+        head = _head_of(request, tenant, target)
         if (request.content_length or 0) > self._settings.body_bytes_max:
             raise self._too_large()
         if self._stopping:
@@ -218,7 +246,7 @@ class IngestServer:
         if self._senders[request.remote or ""] >= PER_SENDER_CONCURRENCY_RATIO * free:
             text = "too many requests at once from this address"
             raise RefusedError(Rejection(Reason.CONCURRENCY, text))
-        return IngestHead(tenant, encoding, protocol)
+        return head
 
     async def _serve(self, request: web.BaseRequest, admitted: IngestHead) -> IngestResult:
         """Read a body and process it, in one of the concurrency slots. Raise RelayError."""
@@ -277,10 +305,19 @@ class IngestServer:
     async def _take(self, raw: bytes, admitted: IngestHead) -> IngestResult:
         """Decompress a body and hand it on; raises RelayError."""
         assert self._handler is not None
+        if admitted.json_signal is not None:
+            body = await self._as_protobuf(raw, admitted.encoding, admitted.json_signal)
+            encoding: SenderEncoding = "zstd"
+            raw = compress(body, encoding)
+            return await self._handler.accept(
+                IngestRequest(
+                    admitted.tenant, self._clock(), body, raw, encoding, admitted.protocol
+                )
+            )
         # Neither the request nor its body has a name here: the handler decides when it is freed.
         return await self._handler.accept(
             IngestRequest(
-                body=await self._decoded(raw, admitted.encoding),
+                body=await self._decoded(raw, admitted),
                 tenant=admitted.tenant,
                 received_at=self._clock(),
                 raw=raw,
@@ -289,14 +326,34 @@ class IngestServer:
             )
         )
 
-    async def _decoded(self, raw: bytes, encoding: SenderEncoding) -> bytes:
+    async def _decoded(self, raw: bytes, admitted: IngestHead) -> bytes:
         bytes_max = self._settings.decoded_bytes_max
-
-        def decoded() -> bytes:
-            return decompress(raw, encoding, bytes_max=bytes_max)
-
         small = min(INLINE_BYTES_MAX, bytes_max)
-        body = decoded() if fits(raw, small) else await run_in_thread(decoded)
+        encoding = admitted.encoding
+        decode = decompress_as_said if admitted.protocol in RECORD_PROTOCOLS else decompress
+        body = None
+        if fits(raw, small, encoding):
+            try:
+                body = decode(raw, encoding, bytes_max=small)
+            except TooLargeError:
+                if small == bytes_max:
+                    raise
+                # gzip tells the size of its last member only, and may lie.
+        if body is None:
+            body = await run_in_thread(partial(decode, raw, encoding, bytes_max=bytes_max))
+        self._counters.decoded_bytes += len(body)
+        return body
+
+    async def _as_protobuf(
+        self, raw: bytes, encoding: SenderEncoding, signal: RecordSignal
+    ) -> bytes:
+        """Return a JSON body as protobuf, converted in a thread. Raise WireError."""
+        bytes_max = min(self._settings.decoded_bytes_max, JSON_BYTES_MAX)
+
+        def convert() -> bytes:
+            return protobuf_of(decompress_as_said(raw, encoding, bytes_max=bytes_max), signal)
+
+        body = await run_in_thread(convert)
         self._counters.decoded_bytes += len(body)
         return body
 
@@ -310,6 +367,20 @@ class IngestServer:
 
     def __repr__(self) -> str:
         return f"<IngestServer {self._listener!r} {self._counters!r}>"
+
+
+def _head_of(
+    request: web.BaseRequest, tenant: Tenant | None, target: OtlpTarget | None
+) -> IngestHead:
+    """Read the headers that say how to read the body. Raise UnsupportedMediaError."""
+    content_type = request.headers.get("Content-Type")
+    # Repeated header lines equal one line with a list (RFC 9110, 5.3).
+    coding = ", ".join(request.headers.getall("Content-Encoding", ()))
+    if target is None:
+        return IngestHead(tenant, encoding_of(coding), protocol_of(content_type))
+    is_json = media_type_of(content_type) == JSON
+    encoding = otlp_encoding_of(coding)
+    return IngestHead(tenant, encoding, target.protocol, target.signal if is_json else None)
 
 
 def _is_probe(request: web.BaseRequest) -> bool:

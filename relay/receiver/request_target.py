@@ -32,21 +32,25 @@ def tenant_of(path: str) -> Tenant | None:
     """
     if path in _SINGLE:
         return None
-    tidy = re.sub("/{2,}", "/", path)
-    tidy = tidy.removesuffix("/") or "/"
-    if tidy in _SINGLE:
+    own = tidy(path)
+    if own in _SINGLE:
         return None
-    cluster = _CLUSTER.fullmatch(tidy)
+    cluster = _CLUSTER.fullmatch(own)
     if cluster is None:
         raise RefusedError(
             Rejection(
                 Reason.NOT_FOUND,
                 "remote write is taken at /api/v1/write, /api/v1/push, the same under /prometheus, "
                 "/insert/<accountID>[:<projectID>]/prometheus/api/v1/write and "
-                "/insert/multitenant/prometheus/api/v1/write",
+                "/insert/multitenant/prometheus/api/v1/write; OTLP at /v1/logs and /v1/traces",
             )
         )
     return parse_tenant(cluster[1])
+
+
+def tidy(path: str) -> str:
+    """Return a path without repeated slashes and without one at the end."""
+    return re.sub("/{2,}", "/", path).removesuffix("/") or "/"
 
 
 def parse_tenant(text: str) -> Tenant:

@@ -136,6 +136,8 @@ class Answer:
     refused: Reason | None = None
     partial: bool = False
     """True if a part of the request was dropped, whatever the status is."""
+    body: bytes | None = None
+    """Of a response that is no text, whose type is among the headers."""
 
 
 NO_CONTENT = Answer(204)
@@ -188,17 +190,22 @@ def _answer(outcome: Outcome, sender: Sender) -> Answer:
         return NO_CONTENT
     if sender is Sender.VMAGENT:
         return Answer(204, partial=True)
-    return Answer(400, _short(_partial_text(outcome)), partial=True)
+    return Answer(400, short_text(_partial_text(outcome)), partial=True)
 
 
 def _refuse(refusal: Rejection, sender: Sender) -> Answer:
-    status = _STATUS[refusal.reason]
+    status, headers = status_and_headers(refusal)
     if status == 413 and sender is Sender.VMAGENT:
         status = 400
-    headers = dict(refusal.headers)
+    return Answer(status, short_text(refusal.text), headers, refused=refusal.reason)
+
+
+def status_and_headers(refusal: Rejection) -> tuple[int, dict[str, str]]:
+    """Return the status of a rejection, and the headers that go with it."""
+    status, headers = _STATUS[refusal.reason], dict(refusal.headers)
     if status == 503:
         headers["Retry-After"] = str(max(1, refusal.retry_after_s))
-    return Answer(status, _short(refusal.text), headers, refused=refusal.reason)
+    return status, headers
 
 
 def _partial_text(accepted: IngestResult) -> str:
@@ -207,7 +214,7 @@ def _partial_text(accepted: IngestResult) -> str:
     return "; ".join([text, *accepted.examples])
 
 
-def _short(text: str) -> str:
+def short_text(text: str) -> str:
     """Return one printable line of at most :data:`TEXT_BYTES_MAX` bytes."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     encoded = line.encode("utf-8")

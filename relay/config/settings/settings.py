@@ -199,7 +199,7 @@ class Settings:
     kubernetes: KubernetesSettings | None = None
     api: ApiSettings | None = None
     tenancy: TenancySettings | None = None
-    otlp: OtlpSettings = OtlpSettings()
+    otlp: OtlpSettings = field(default_factory=OtlpSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     storage: Storage | None = None
     memory: Memory = Memory()

@@ -20,7 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from relay.codec.compression import SenderEncoding, decompress
+from relay.codec.compression import (
+    OTLP_ENCODINGS,
+    SENDER_ENCODINGS,
+    SenderEncoding,
+    decompress,
+    decompress_as_said,
+)
 from relay.codec.otlp.batch import OpenBatch
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.sink_entry import SinkKey
@@ -28,6 +34,7 @@ from relay.control.time_slicing import Turns
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.contract import IngestRequest, Tenant
 from relay.pipeline.metrics.decoders import DECODERS
+from relay.pipeline.records.pipeline import RECORD_PROTOCOLS
 from relay.pipeline.signal import ProbeResult, ReplayResult, Sealed, Signal
 from relay.runtime.errors import OverloadedError, WireError
 from relay.storage.journal.checkpoint import Checkpoint
@@ -354,18 +361,20 @@ def record_of(request: IngestRequest, position: int) -> Record:
 
 def request_of(record: Record) -> IngestRequest:
     """Return the request of a journal's record. Raises WireError where its body is damaged."""
-    assert record.protocol in DECODERS, record.protocol
+    is_otlp = record.protocol in RECORD_PROTOCOLS
+    assert is_otlp or record.protocol in DECODERS, record.protocol
     tenant = None
     if record.tenant is not None:
         account, project = record.tenant
         tenant = Tenant(account, project, by_labels=record.tenant_by_labels)
     encoding = _encoding(record.encoding)
-    body = decompress(record.body, encoding, bytes_max=DECODED_BYTES_MAX)
+    decoded = decompress_as_said if is_otlp else decompress
+    body = decoded(record.body, encoding, bytes_max=DECODED_BYTES_MAX)
     return IngestRequest(tenant, record.received_at, body, record.body, encoding, record.protocol)
 
 
 def _encoding(name: str) -> SenderEncoding:
-    if name == "zstd":
-        return "zstd"
-    assert name == "snappy", name
-    return "snappy"
+    for one in (*SENDER_ENCODINGS, *OTLP_ENCODINGS):
+        if one == name:
+            return one
+    raise AssertionError(name)

@@ -57,6 +57,7 @@ PROTOCOLS: Final[Mapping[RecordSignal, WriteProtocol]] = {
     "logs": "otlp_logs",
     "traces": "otlp_traces",
 }
+RECORD_PROTOCOLS: Final = frozenset(PROTOCOLS.values())
 UNITS: Final[Mapping[RecordSignal, str]] = {"logs": "log records", "traces": "spans"}
 
 

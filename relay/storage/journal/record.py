@@ -26,7 +26,7 @@ SEGMENT_KIND = b"RELAYJNL"
 ENCODINGS = ("snappy", "zstd", "gzip", "none")
 """Indexed by their number in a record; only ever append."""
 
-PROTOCOLS = ("remote_write_v1", "remote_write_v2")
+PROTOCOLS = ("remote_write_v1", "remote_write_v2", "otlp_logs", "otlp_traces", "otlp_metrics")
 """Indexed by their number in a record; only ever append."""
 
 _META = struct.Struct("<QdBBBBII")

@@ -1,0 +1,1 @@
+"""OTLP over HTTP: paths, media types and answers of logs and traces."""
