@@ -45,6 +45,7 @@ MODULES: Final = (
     "relay.codec.otlp.envelope",
     "relay.codec.otlp.record_buffer",
     "relay.codec.otlp.record_fields",
+    "relay.pipeline.records.appending",
     "relay.codec.uninitialized_bytes",
     "relay.codec.remote_write.label_parser",
     "relay.codec.remote_write.cut",

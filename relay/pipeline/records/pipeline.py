@@ -15,7 +15,6 @@ from typing import Final, Literal
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.envelope import Envelope, scan
-from relay.codec.otlp.record_buffer import RecordBuffer, RecordGroup
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, WriteProtocol
 from relay.pipeline.batching.flush_schedule import FlushSchedule, seal_all
 from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
@@ -23,6 +22,7 @@ from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
 from relay.pipeline.pacing import UNPACED, Pace
+from relay.pipeline.records.appending import append_records
 from relay.pipeline.records.resource_table import (
     ResourceEntry,
     ResourceTable,
@@ -30,9 +30,8 @@ from relay.pipeline.records.resource_table import (
     ScopeEntry,
     read_resource,
 )
-from relay.pipeline.records.routing import RecordRouter, RecordSource
+from relay.pipeline.records.routing import RecordPlan, RecordRouter, RecordSource
 from relay.pipeline.records.selecting import LOG_RECORD, SPAN, Ranges, RecordFields, select
-from relay.pipeline.routing.match_set import SinkOutputSpec
 from relay.pipeline.routing.tenancy import (
     ACCOUNT_LABELS,
     ANYWHERE,
@@ -48,6 +47,9 @@ RecordSignal = Literal["logs", "traces"]
 
 TENANT: Final = "project"
 """Label of a tenancy of resources: it stands for any of their tenant attributes."""
+
+STEP: Final = 32
+"""Scopes of a microsecond or two between two pauses."""
 
 NO_TENANT: Final = "no_tenant"
 """Reason for records of nobody: their resource names no project, and so does the path."""
@@ -124,6 +126,7 @@ class _Counts:
     received: int = 0
     nobody: int = 0
     unmatched: int = 0
+    plans: list[tuple[RecordPlan, int]] = field(default_factory=list)
     sources: list[tuple[RecordSource, int]] = field(default_factory=list)
     example: str = ""
 
@@ -329,13 +332,11 @@ class RecordsPipeline:
         self._received += counts.received
         self._nobody += counts.nobody
         self._unmatched += counts.unmatched
+        for plan, count in counts.plans:
+            for take in plan.takes:
+                _count_taken(take.source, count)
         for source, count in counts.sources:
-            source.counter.samples += count
-            for target in source.targets:
-                counter = target.counter
-                counter.samples += count
-                counter.exported += count
-                counter.points += count
+            _count_taken(source, count)
 
     def _append(
         self,
@@ -345,23 +346,39 @@ class RecordsPipeline:
         counts: _Counts,
     ) -> None:
         """Append a request's records to the batches of the sinks that take them."""
-        pause = transaction.pace.pause
+        pause, find, inventory = transaction.pace.pause, self.table.find, self.router.inventory
         counts.received = envelope.count
+        steps = 0
         for head, scopes in envelope.resources:
-            pause()
-            resource = self.table.find(origin, head)
+            resource = find(origin, head)
             if resource is None:
-                resource = self._read(envelope, head, origin)
-            for scope_head, first, stop in scopes:
-                if resource.project is None:
-                    self._note_nobody(resource, stop - first, counts)
-                    continue
                 pause()
-                try:
-                    scope = self.table.scope(resource, scope_head)
-                except DecodeError as error:
-                    raise _at(envelope, scope_head, error) from error
-                self._route(envelope, first, stop, resource, scope, transaction, counts)
+                resource = self._read(envelope, head, origin)
+            if resource.project is None:
+                for _, first, stop in scopes:
+                    self._note_nobody(resource, stop - first, counts)
+                continue
+            for scope_head, first, stop in scopes:
+                steps += 1
+                if not steps % STEP:
+                    pause()
+                scope = resource.scopes.get(scope_head)
+                plan = scope.plan if scope is not None else None
+                if scope is None or plan is None or not plan.is_valid(inventory):
+                    pause()
+                    scope = self._plan(envelope, resource, scope_head)
+                    plan = scope.plan
+                    assert plan is not None
+                group = scope.group
+                if plan.has_tests:
+                    self._test(envelope, first, stop, scope, transaction, counts)
+                    continue
+                if not plan.takes:
+                    counts.unmatched += stop - first
+                    continue
+                counts.plans.append((plan, stop - first))
+                for target in plan.targets:
+                    append_records(transaction, target, group, envelope, first, stop)
 
     def _read(self, envelope: Envelope, head: bytes, origin: IngestPath) -> ResourceEntry:
         try:
@@ -390,62 +407,56 @@ class RecordsPipeline:
             of = f" of service.name {given[:80]!r}" if given else ""
             counts.example = f"the resource{of} names no project: set its attribute {names}"
 
-    def _route(
+    def _plan(self, envelope: Envelope, resource: ResourceEntry, head: bytes) -> ScopeEntry:
+        """Return a scope with a valid plan."""
+        try:
+            scope = self.table.scope(resource, head)
+        except DecodeError as error:
+            raise _at(envelope, head, error) from error
+        assert resource.project is not None
+        scope.plan = self.router.plan(resource.project, resource.attributes, scope.attributes)
+        return scope
+
+    def _test(
         self,
         envelope: Envelope,
         first: int,
         stop: int,
-        resource: ResourceEntry,
         scope: ScopeEntry,
         transaction: BatchTransaction,
         counts: _Counts,
     ) -> None:
-        plan = scope.plan
-        if plan is None or not plan.is_valid(self.router.inventory):
-            assert resource.project is not None
-            plan = self.router.plan(resource.project, resource.attributes, scope.attributes)
-            scope.plan = plan
+        """Append a scope's records where sources ask something of each record."""
+        assert scope.plan is not None
         whole: Ranges = [(first, stop)]
         taken: list[Ranges] = []
         pause = transaction.pace.pause
-        for take in plan.takes:
+        for take in scope.plan.takes:
             ranges = whole
             if take.residual is not None:
+                pause()
                 ranges = select(take.residual, envelope, whole, self._fields, pause)
                 if not ranges:
                     continue
             taken.append(ranges)
             counts.sources.append((take.source, sum(end - begin for begin, end in ranges)))
             for target in take.source.targets:
-                append_records(transaction, target, scope.group, envelope, ranges)
+                for begin, end in ranges:
+                    append_records(transaction, target, scope.group, envelope, begin, end)
         counts.unmatched += stop - first - _covered(taken, whole)
 
     def __repr__(self) -> str:
         return f"<RecordsPipeline {self.signal} {self.table!r} {self.router!r}>"
 
 
-def append_records(
-    transaction: BatchTransaction,
-    target: SinkOutputSpec,
-    group: RecordGroup,
-    envelope: Envelope,
-    ranges: Ranges,
-) -> None:
-    """Append rows of records to a sink's batch; full batches are sealed."""
-    batch = target.shards[group.shard_key % len(target.shards)]
-    for start, stop in ranges:
-        first = start
-        while first < stop:
-            if batch.group is not group:
-                transaction.begin_run(batch, group)
-            buffer = batch.point_buffer
-            assert isinstance(buffer, RecordBuffer)
-            count = min(stop - first, batch.limit - batch.count)
-            buffer.append(envelope, first, first + count)
-            batch.count += count
-            first += count
-            if batch.count == batch.limit:
-                transaction.seal(batch)
+def _count_taken(source: RecordSource, count: int) -> None:
+    """Count records for a source and the sinks that it feeds."""
+    source.counter.samples += count
+    for target in source.targets:
+        counter = target.counter
+        counter.samples += count
+        counter.exported += count
+        counter.points += count
 
 
 def _covered(taken: list[Ranges], whole: Ranges) -> int:

@@ -49,12 +49,15 @@ class RecordPlan:
     version: int
     inventory_version: int
     """-1: it does not depend on the inventory."""
+    targets: tuple[SinkOutputSpec, ...]
+    """The outputs of all sources, in their order."""
+    has_tests: bool
+    """True if something is asked of records."""
 
     def is_valid(self, inventory: Inventory) -> bool:
         """Return whether the plan still holds."""
-        return self.version == self.project.version and self.inventory_version in (
-            -1,
-            inventory.version,
+        return self.version == self.project.version and (
+            self.inventory_version < 0 or self.inventory_version == inventory.version
         )
 
 
@@ -152,7 +155,9 @@ class RecordRouter:
             if residual is not None:
                 takes.append(Take(source, None if residual.asks_nothing else residual))
         inventory_version = self.inventory.version if depends else -1
-        return RecordPlan(tuple(takes), at, at.version, inventory_version)
+        targets = tuple(target for take in takes for target in take.source.targets)
+        has_tests = any(take.residual is not None for take in takes)
+        return RecordPlan(tuple(takes), at, at.version, inventory_version, targets, has_tests)
 
     def __repr__(self) -> str:
         return f"<RecordRouter {len(self._exporters)} exporters of {len(self._projects)} projects>"

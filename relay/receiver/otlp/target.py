@@ -1,8 +1,8 @@
 """Parse the path and headers of an OTLP/HTTP request, before any byte of its body is read. Pure.
 
 Paths are those of the specification, ``/v1/logs`` and ``/v1/traces``, and those of a
-VictoriaMetrics cluster with the same behind ``/insert/<accountID>[:<projectID>]/opentelemetry``. Repeated slashes
-count as one and a trailing one is ignored, as for remote write.
+VictoriaMetrics cluster with the same behind ``/insert/<accountID>[:<projectID>]/opentelemetry``.
+Repeated slashes count as one and a trailing one is ignored, as for remote write.
 """
 
 from __future__ import annotations
