@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from typing import NamedTuple
 
 from aiohttp import HttpVersion11, web
@@ -47,9 +48,10 @@ from relay.receiver.counters import IngestCounters, RefusalLog
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.no_content import NoContent
 from relay.receiver.http.tls import server_context
-from relay.receiver.otlp.answers import otlp_answer
+from relay.receiver.otlp.answers import ALL_TAKEN, otlp_answer
 from relay.receiver.otlp.target import (
     JSON,
+    PROTOBUF,
     OtlpTarget,
     answer_type_of,
     media_type_of,
@@ -136,6 +138,9 @@ class IngestServer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._no_content = NoContent(SERVER_HEADER)
+        self._all_taken = NoContent(
+            {**SERVER_HEADER, "Content-Type": PROTOBUF, "Content-Length": "0"}, HTTPStatus.OK
+        )
         self._listener = Listener(
             # One handler for every path and method, so that every response is decided and counted
             # here.
@@ -197,6 +202,8 @@ class IngestServer:
         self._counters.durations.observe(time.perf_counter() - began)
         if answer is NO_CONTENT and NoContent.can_answer(request):
             return self._no_content
+        if answer is ALL_TAKEN and NoContent.can_answer(request):
+            return self._all_taken
         return web.Response(
             status=answer.status,
             headers={**SERVER_HEADER, **answer.headers},

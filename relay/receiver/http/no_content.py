@@ -1,4 +1,4 @@
-"""The answer to nearly every request: 204 without content, as one write.
+"""The answer to nearly every request: 204, or 200 with an empty body, as one write.
 
 aiohttp makes a response of its own for each request, headers and a writer included; beside a body
 of 2,000 samples that is a noticeable part of what the request costs.
@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from http import HTTPStatus
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-_HEAD = "HTTP/1.1 204 No Content\r\n{headers}Date: {date}\r\n\r\n"
+_HEAD = "HTTP/1.1 {status}\r\n{headers}Date: {date}\r\n\r\n"
 
 
 class NoContent(web.StreamResponse):
-    """204 with ``headers``, for requests of which :func:`can_answer` is true.
+    """An answer without content with ``headers``, for requests of which :func:`can_answer` is true.
 
     Keeps no reference to them. Raises ClientConnectionResetError if the connection is closed, as
     aiohttp's own responses do.
     """
 
-    def __init__(self, headers: dict[str, str]) -> None:
-        super().__init__(status=204, headers=headers)
+    def __init__(self, headers: dict[str, str], status: HTTPStatus = HTTPStatus.NO_CONTENT) -> None:
+        super().__init__(status=status, headers=headers)
+        self._status_line = f"{status.value} {status.phrase}"
         self._lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._head = b""
         self._second = -1
@@ -50,7 +52,9 @@ class NoContent(web.StreamResponse):
         second = int(time.time())
         if second != self._second:
             date = formatdate(second, usegmt=True)
-            self._head = _HEAD.format(headers=self._lines, date=date).encode("ascii")
+            self._head = _HEAD.format(
+                status=self._status_line, headers=self._lines, date=date
+            ).encode("ascii")
             self._second = second
         transport.write(self._head)
         return None

@@ -19,7 +19,7 @@ import msgspec
 from relay.codec.protobuf import field_bytes, varint
 from relay.pipeline.contract import IngestResult
 from relay.pipeline.records.pipeline import UNITS, RecordSignal
-from relay.receiver.otlp.target import JSON
+from relay.receiver.otlp.target import JSON, PROTOBUF
 from relay.receiver.responses import Answer, Outcome, Rejection, short_text, status_and_headers
 
 _REJECTED: Final[Mapping[RecordSignal, str]] = {
@@ -43,6 +43,10 @@ _CODE: Final = b"\x08"
 _MESSAGE: Final = b"\x12"
 
 
+ALL_TAKEN: Final = Answer(200, headers={"Content-Type": PROTOBUF}, body=b"")
+"""The most frequent response: all of a request in protobuf was taken."""
+
+
 def otlp_answer(outcome: Outcome, signal: RecordSignal, media_type: str) -> Answer:
     """Return the response; ``media_type`` is that of the request."""
     is_json = media_type == JSON
@@ -55,6 +59,8 @@ def otlp_answer(outcome: Outcome, signal: RecordSignal, media_type: str) -> Answ
             status, text, {**headers, "Content-Type": media_type}, outcome.reason, body=body
         )
     assert isinstance(outcome, IngestResult), "OTLP has no probes"
+    if not outcome.dropped and not is_json:
+        return ALL_TAKEN
     rejected = sum(outcome.dropped.values())
     text = _text(outcome, signal) if rejected else ""
     body = _json_partial(rejected, text, signal) if is_json else _partial(rejected, text)
