@@ -41,7 +41,7 @@ def _make_records(
         options=RecordOptions(
             tenant_attributes=otlp.tenant_attributes,
             category_attribute=otlp.category_attribute,
-            reports_nobody=otlp.rejects_without_tenant,
+            reports_nobody=otlp.reject_without_tenant,
             idle_s=settings.ingest.series_idle_timeout_s,
         ),
     )

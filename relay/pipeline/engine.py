@@ -253,12 +253,8 @@ class MetricsPipeline:
 
     def export_metadata(self) -> Knowledge:
         """Return the learned state, for :meth:`import_metadata` of the next process."""
-        return Knowledge(
-            self.types.families(),
-            self.inventory.info_claims(),
-            self.resources.known(),
-            self.first_sight.settled(),
-        )
+        families, claims = self.types.families(), self.inventory.info_claims()
+        return Knowledge(families, claims, self.resources.known(), self.first_sight.settled())
 
     def import_metadata(self, knowledge: Knowledge) -> None:
         """Restore what an earlier process learned; before the first request."""
@@ -281,7 +277,7 @@ class MetricsPipeline:
     def next_due(self) -> float | None:
         """Return the tick at which :meth:`flush_due` has something to do, or None."""
         moments = self.schedule.next_due(), self.assembly.next_due(), self.first_sight.next_due()
-        return min((moment for moment in moments if moment is not None), default=None)
+        return min((one for one in moments if one is not None), default=None)
 
     def finish(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
         """Send what waits for others; no request may follow. Open batches stay open."""

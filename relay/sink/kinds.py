@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from relay.config.exporter.types import Compression, Endpoint, OtlpHttp, PrometheusRemoteWrite
 from relay.sink.interface import Encoders, SinkKind
+from relay.sink.otlp.records import OTLP_LOGS, OTLP_TRACES
 from relay.sink.otlp_http import OTLP_HTTP
-from relay.sink.otlp_records import OTLP_LOGS, OTLP_TRACES
 from relay.sink.remote_write.kinds import REMOTE_WRITE_1, REMOTE_WRITE_2
 
 KINDS: dict[type[Endpoint], tuple[SinkKind, ...]] = {

@@ -54,7 +54,7 @@ from relay.sink.retry.verdict import (
 )
 
 RECORD_KINDS: Final = {"logs": "otlp_logs", "traces": "otlp_traces"}
-"""Names of the kinds for the other signals (:mod:`relay.sink.otlp_records`): one client for all."""
+"""Names of the kinds for the other signals (:mod:`relay.sink.otlp.records`): one client for all."""
 
 RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
 
@@ -163,6 +163,7 @@ class OtlpEncoder:
 
 
 def make_client(endpoint: Endpoint, dependencies: ClientDependencies) -> HttpEndpoint:
+    """Return the client of an endpoint, for requests of every signal."""
     content = {"Content-Type": OtlpEncoder.content_type}
     headers = {OtlpEncoder.kind: content} | dict.fromkeys(RECORD_KINDS.values(), content)
     return HttpEndpoint(endpoint, dependencies, headers=headers, classify=_classify_answer)

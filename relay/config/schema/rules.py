@@ -121,8 +121,8 @@ RULES: Final[dict[str, Rule]] = {
         'write metricsql: "" to export every metric',
     ),
     "oneSignal": Rule(
-        cel="(has(self.metrics) ? 1 : 0) + (has(self.logs) ? 1 : 0) "
-        "+ (has(self.traces) ? 1 : 0) <= 1",
+        cel="!(has(self.metrics) && has(self.logs)) && !(has(self.metrics) && has(self.traces)) "
+        "&& !(has(self.logs) && has(self.traces))",
         holds=lambda self: sum(name in self for name in SIGNALS) <= 1,
         message="metrics, logs and traces are mutually exclusive: write a source for each",
     ),

@@ -11,13 +11,13 @@ class OtlpSettings:
     """OTLP over HTTP at the ingest listener.
 
     ``tenant_attributes``: the first of these attributes that a resource has names its project.
-    ``category_attribute`` names the category of a log record. ``rejects_without_tenant``: senders
+    ``category_attribute`` names the category of a log record. ``reject_without_tenant``: senders
     are told of records of nobody, which are counted either way.
     """
 
     tenant_attributes: tuple[str, ...] = ("milo.project.id",)
     category_attribute: str = "log.category"
-    rejects_without_tenant: bool = True
+    reject_without_tenant: bool = True
 
 
 def build_otlp(values: dict[str, Any]) -> OtlpSettings:
@@ -27,5 +27,5 @@ def build_otlp(values: dict[str, Any]) -> OtlpSettings:
     return OtlpSettings(
         names or default.tenant_attributes,
         values.get("categoryAttribute", default.category_attribute),
-        values.get("rejectWithoutTenant", default.rejects_without_tenant),
+        values.get("rejectWithoutTenant", default.reject_without_tenant),
     )

@@ -14,7 +14,7 @@ from relay.pipeline.routing.match_set import SinkOutputSpec
 from relay.pipeline.routing.router import Sources
 
 Targets = Mapping[str, SinkOutputSpec]
-"""What the pipelines know of an exporter's outputs, by their names."""
+"""Outputs of an exporter as the pipelines need them, by their names."""
 
 
 class RoutedSources(NamedTuple):

@@ -30,7 +30,7 @@ from relay.pipeline.records.resource_table import (
     ScopeEntry,
     read_resource,
 )
-from relay.pipeline.records.routing import RecordPlan, RecordRouter, RecordSource
+from relay.pipeline.records.routing import RecordPlan, RecordRoute, RecordRouter
 from relay.pipeline.records.selecting import LOG_RECORD, SPAN, Ranges, RecordFields, select
 from relay.pipeline.routing.tenancy import (
     ACCOUNT_LABELS,
@@ -127,7 +127,7 @@ class _Counts:
     nobody: int = 0
     unmatched: int = 0
     plans: list[tuple[RecordPlan, int]] = field(default_factory=list)
-    sources: list[tuple[RecordSource, int]] = field(default_factory=list)
+    sources: list[tuple[RecordRoute, int]] = field(default_factory=list)
     example: str = ""
 
 
@@ -449,7 +449,7 @@ class RecordsPipeline:
         return f"<RecordsPipeline {self.signal} {self.table!r} {self.router!r}>"
 
 
-def _count_taken(source: RecordSource, count: int) -> None:
+def _count_taken(source: RecordRoute, count: int) -> None:
     """Count records for a source and the sinks that it feeds."""
     source.counter.samples += count
     for target in source.targets:

@@ -22,7 +22,7 @@ RecordSources: TypeAlias = Sequence[tuple[str, RecordSelection, Sequence[SinkOut
 
 
 @dataclass(slots=True, eq=False)
-class RecordSource:
+class RecordRoute:
     """One source of one exporter, and the outputs that it feeds."""
 
     counter: SourceCounter
@@ -36,7 +36,7 @@ class RecordSource:
 class Take:
     """A source that takes records of a resource and scope; ``residual`` None: all of them."""
 
-    source: RecordSource
+    source: RecordRoute
     residual: Residual | None
 
 
@@ -67,11 +67,11 @@ class RecordProject:
     __slots__ = ("exporters", "version")
 
     def __init__(self) -> None:
-        self.exporters: dict[str, tuple[RecordSource, ...]] = {}
+        self.exporters: dict[str, tuple[RecordRoute, ...]] = {}
         self.version = 0
 
     @property
-    def sources(self) -> Iterator[RecordSource]:
+    def sources(self) -> Iterator[RecordRoute]:
         """All sources, in the order of their exporters."""
         for sources in self.exporters.values():
             yield from sources
@@ -117,7 +117,7 @@ class RecordRouter:
                 category_attribute=self._category_attribute,
             )
             asks = selection.resources is not None and uses_inventory(selection.resources)
-            made.append(RecordSource(counter, selection, compiled, tuple(targets), asks))
+            made.append(RecordRoute(counter, selection, compiled, tuple(targets), asks))
         at.exporters[exporter] = tuple(made)
         at.version += 1
 

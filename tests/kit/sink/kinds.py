@@ -23,8 +23,8 @@ from relay.runtime.errors import DecodeError
 from relay.sink.http.response import HttpResponse
 from relay.sink.http_endpoint import HttpEndpoint
 from relay.sink.interface import ClientDependencies, SinkKind
+from relay.sink.otlp.records import OTLP_LOGS, OTLP_TRACES
 from relay.sink.otlp_http import OTLP_HTTP
-from relay.sink.otlp_records import OTLP_LOGS, OTLP_TRACES
 from relay.sink.queue.encoding import (
     encode_and_cut,
 )

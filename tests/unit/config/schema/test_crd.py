@@ -34,7 +34,7 @@ BY_ITSELF = "the API server checks it by itself"
 UNKNOWN_FIELD = "the API server refuses or prunes unknown fields by itself"
 YAML = "a fault of the YAML text"
 OTHERS = "other objects decide"
-QUERY = "needs the parser of MetricsQL"
+QUERY = "needs the parser of MetricsQL or LogQL"
 TEXT = "a pattern does not know what can be printed"
 ADDRESS = "a pattern does not tell such an address, host or port"
 NO_EXPORTER = "the fault is not one of an Exporter"
@@ -60,7 +60,8 @@ BEYOND_THE_CRD = {
     "kind-unknown": NO_EXPORTER,
     "label-selector-misspelt": UNKNOWN_FIELD,
     "list-item": UNKNOWN_FIELD,
-    "logs-source": UNKNOWN_FIELD,
+    "logs-pipeline-stage": QUERY,
+    "logs-range": QUERY,
     "metadata-missing": BY_ITSELF,
     "metricsql-bad-escape": QUERY,
     "metricsql-not-a-selector": QUERY,
@@ -70,6 +71,7 @@ BEYOND_THE_CRD = {
     "namespace-dotted": BY_ITSELF,
     "not-a-mapping": NO_EXPORTER,
     "overflow-block-among-several": OTHERS,
+    "records-to-remote-write": OTHERS,
     "project-is-not-the-authors": UNKNOWN_FIELD,
     "remote-write-compression": UNKNOWN_FIELD,
     "remote-write-external-label-lines": TEXT,
@@ -90,6 +92,8 @@ BEYOND_THE_CRD = {
     "text-only": NO_EXPORTER,
     "tls-authority-missing": OTHERS,
     "tls-certificate-missing": OTHERS,
+    "traces-line-filter": QUERY,
+    "traces-whole-by-span": QUERY,
     "unknown-field": UNKNOWN_FIELD,
     "yaml-alias-bomb": YAML,
     "yaml-alias-unknown": YAML,

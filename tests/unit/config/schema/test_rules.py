@@ -40,6 +40,9 @@ EXPRESSION: Fields = {
     "operator": ["In", "NotIn", "Exists", "DoesNotExist"],
     "values": [ABSENT, [], ["a"]],
 }
+SOURCE: dict[str, list[object]] = {
+    name: [ABSENT, {}, {"selector": ""}] for name in ("metrics", "logs", "traces")
+}
 METRICS: Fields = {"metricsql": [ABSENT, "", "up"], "resourceSelectors": [ABSENT, [{}]]}
 KIND: Fields = {key: [ABSENT, ["a"]] for key in ("apiGroups", "resources", "kind")}
 SINK: Fields = {key: [ABSENT, {}] for key in ("otlp_http", "prometheusRemoteWrite")}
@@ -52,6 +55,12 @@ PATHS = [ABSENT, [{"path": "x"}], [{"path": "x", "project": "a"}, {"path": "y"}]
 
 VALUES: dict[str, Fields | list[Any]] = {
     "limitsWithTenancy": {"limits": [ABSENT, {}], "tenancy": [ABSENT, {"label": "t"}]},
+    "oneSignal": SOURCE,
+    "anySignal": SOURCE,
+    "oneRecordSelector": {
+        "selector": [ABSENT, "", "{}"],
+        "resourceSelectors": [ABSENT, [], [{}]],
+    },
     "oneSelector": METRICS,
     "anySelector": METRICS,
     "valuesOfIn": EXPRESSION,

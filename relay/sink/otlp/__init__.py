@@ -1,0 +1,1 @@
+"""OTLP of logs and traces."""
