@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ from relay.config.settings.settings import (
 )
 from relay.storage.log.filesystem import Disk
 from tests.kit.exporter_yaml import Block, exporter_yaml
+from tests.kit.otlp.batches import request_of
+from tests.kit.otlp.requests import LOGS, TRACES
 from tests.kit.processes import get_json
 from tests.kit.remote_write.raw import HEADERS, T0_MS, join, metadata, snappy, text_series
 
+OTLP = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
 AT_ONCE = TranslationSettings(first_sight_wait_s=0.0)
 """For tests of other things: no family waits at first sight."""
 
@@ -134,10 +138,19 @@ class Sender:
         self._next += count
         return await self.post(body_of(values, name=name))
 
-    async def post(self, body: bytes) -> int:
+    async def send_records(self, signal: str, count: int = 10) -> int:
+        """Send the next log records or spans in one request; returns the status."""
+        values = range(self._next, self._next + count)
+        self._next += count
+        body = request_of(LOGS if signal == "logs" else TRACES, map(float, values))
+        return await self.post(gzip.compress(body), path=f"/v1/{signal}", headers=OTLP)
+
+    async def post(
+        self, body: bytes, *, path: str = "/api/v1/write", headers: Mapping[str, str] = HEADERS
+    ) -> int:
         """Send a body; returns the status."""
-        url = f"http://{self.relay.ingest_address}/api/v1/write"
-        async with self._session.post(url, data=body, headers=HEADERS) as response:
+        url = f"http://{self.relay.ingest_address}{path}"
+        async with self._session.post(url, data=body, headers=headers) as response:
             await response.read()
             return response.status
 

@@ -20,6 +20,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from tests.kit.http.loopback_server import LoopbackServer
+from tests.kit.otlp.batches import values_of
+from tests.kit.otlp.requests import LOGS, TRACES
 
 DECODED_BYTES_MAX = 256 * 1024 * 1024
 
@@ -35,8 +37,21 @@ class Received:
     peer_certificate: Mapping[str, object] | None = None
     raw_path: str = ""
 
+    @property
+    def signal(self) -> str:
+        """The signal that its path ends in."""
+        return self.path.rpartition("/")[2]
+
+    def numbers(self) -> list[float]:
+        """The numbers of log records or spans, as :mod:`tests.kit.otlp.batches` makes them."""
+        kind = LOGS if self.signal == "logs" else TRACES
+        body = decompress(self.body, self.headers.get("Content-Encoding", ""))
+        return values_of(kind, body)
+
     def values(self) -> list[float]:
         """The values of all number points, in the order of the message."""
+        if self.signal in ("logs", "traces"):
+            return []
         return [point.as_double for point in self.points()]
 
     def points(self) -> Iterator[Any]:
@@ -94,6 +109,11 @@ class OtlpServer(LoopbackServer):
         """The values of every point that was answered 2xx, in order of arrival."""
         return [value for each in self.taken for value in each.values()]
 
+    def numbers(self, signal: str) -> list[float]:
+        """The numbers of every log record or span that was answered 2xx, in order of arrival."""
+        taken = [each for each in self.taken if each.signal == signal]
+        return [number for each in taken for number in each.numbers()]
+
     async def wait_until(self, done: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
         """Wait until a condition holds, looked at after each answer."""
         async with asyncio.timeout(timeout_s), self._changed:
@@ -122,8 +142,10 @@ class OtlpServer(LoopbackServer):
 
 
 def decode_export(body: bytes, request: web.Request) -> ExportMetricsServiceRequest:
-    """The message of a request, by the official classes."""
+    """The message of a request of metrics, by the official classes; empty for other signals."""
     encoding = request.headers.get("Content-Encoding", "")
+    if request.path.endswith(("/v1/logs", "/v1/traces")):
+        return ExportMetricsServiceRequest()
     return ExportMetricsServiceRequest.FromString(decompress(body, encoding))
 
 
