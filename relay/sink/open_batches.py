@@ -10,6 +10,8 @@ from relay.config.exporter.types import Endpoint, OtlpHttp, PrometheusRemoteWrit
 
 UNBATCHED_POINTS_MAX = 1 << 30
 """Limit of an open batch where batching is off: it is sealed at the end of each request instead."""
+UNBATCHED_RECORDS_MAX = 10_000
+"""The same for log records and spans, whose heads may all differ: they are encoded in 10 ms."""
 
 
 def open_batches(owner: BatchOwner, config: Sink) -> tuple[OpenBatch, ...]:
@@ -18,7 +20,7 @@ def open_batches(owner: BatchOwner, config: Sink) -> tuple[OpenBatch, ...]:
     return tuple(
         OpenBatch(
             owner,
-            limit=batch.points_max if batch.enabled else UNBATCHED_POINTS_MAX,
+            limit=batch.points_max if batch.enabled else _unbatched_max(config.endpoint),
             shard=shard,
             timeout_s=batch.timeout_s if batch.enabled else 0.0,
             new_buffer=_buffer_of(config.endpoint),
@@ -30,6 +32,12 @@ def open_batches(owner: BatchOwner, config: Sink) -> tuple[OpenBatch, ...]:
 def _buffer_of(endpoint: Endpoint) -> type[PointBuffer]:
     if isinstance(endpoint, PrometheusRemoteWrite):
         return RawPointBuffer
-    if isinstance(endpoint, OtlpHttp) and endpoint.signal != "metrics":
-        return RecordBuffer
-    return PointBuffer
+    return RecordBuffer if _has_records(endpoint) else PointBuffer
+
+
+def _unbatched_max(endpoint: Endpoint) -> int:
+    return UNBATCHED_RECORDS_MAX if _has_records(endpoint) else UNBATCHED_POINTS_MAX
+
+
+def _has_records(endpoint: Endpoint) -> bool:
+    return isinstance(endpoint, OtlpHttp) and endpoint.signal != "metrics"

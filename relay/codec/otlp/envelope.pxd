@@ -7,6 +7,7 @@ cdef struct Slice:
 cdef class Envelope:
     cdef readonly bytes body
     cdef readonly Py_ssize_t count
+    cdef readonly Py_ssize_t oversized
     cdef readonly list resources
     cdef Slice *records
     cdef Py_ssize_t capacity

@@ -8,6 +8,7 @@
 * ResourceLogs and ResourceSpans, ScopeLogs and ScopeSpans number these fields alike
   (opentelemetry-proto, ``logs/v1/logs.proto`` and ``trace/v1/trace.proto``).
 * A field of another wire type than its number says is an unknown one, as in protobuf's own parsers.
+* A record or head that is so large that its compression would hold the event loop is left out.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -26,6 +27,8 @@ cdef enum:
     CHILDREN = 2  # of a resource: its scopes; of a scope: its records
     FIRST_RECORDS = 64
     STEP = 4096  # fields between two pauses
+    RECORD_BYTES_MAX = 4 << 20  # endpoints take 1 MiB; compressing so many bytes takes 8 ms
+    HEAD_BYTES_MAX = 1 << 20
 
 
 cdef struct Field:
@@ -109,9 +112,11 @@ cdef class Head:
     cdef const unsigned char *data
     cdef Py_ssize_t start
     cdef Py_ssize_t end
+    cdef Py_ssize_t size
     cdef list before
 
     cdef int add(self, Field *field) except -1:
+        self.size += field.end - field.start
         if field.start == self.end and self.end > self.start:
             self.end = field.end
             return 0
@@ -137,7 +142,8 @@ cdef class Envelope:
     """The records of a request, numbered in their order.
 
     ``resources`` has (head, scopes) for each resource with records, and ``scopes`` in that (head,
-    first record, record behind the last) for each scope with some.
+    first record, record behind the last) for each scope with some. ``oversized`` counts records that
+    are left out because they, or a head of theirs, are too large.
     """
 
     def __dealloc__(self):
@@ -202,6 +208,7 @@ cdef Py_ssize_t scan_resource(
     cdef Head head = Head()
     cdef Field field
     cdef list scopes = []
+    cdef Py_ssize_t first = envelope.count
     head.data = reader.data
     while at < stop:
         reader.read(&field, at, stop)
@@ -214,7 +221,10 @@ cdef Py_ssize_t scan_resource(
             head.add(&field)
     if entries > entries_max:
         raise too_many(entries_max)
-    if scopes:
+    if head.size > HEAD_BYTES_MAX:
+        envelope.oversized += envelope.count - first
+        envelope.count = first
+    elif scopes:
         envelope.resources.append((head.whole(), scopes))
     return entries
 
@@ -233,6 +243,9 @@ cdef Py_ssize_t scan_scope(
         reader.read(&field, at, stop)
         at = field.end
         if field.number == CHILDREN and field.wire_type == BYTES:
+            if field.end - field.start > RECORD_BYTES_MAX:
+                envelope.oversized += 1
+                continue
             if envelope.count == envelope.capacity:
                 envelope.grow()
                 if entries + envelope.count - first > entries_max:
@@ -247,7 +260,10 @@ cdef Py_ssize_t scan_scope(
     entries += envelope.count - first
     if entries > entries_max:
         raise too_many(entries_max)
-    if envelope.count > first:
+    if head.size > HEAD_BYTES_MAX:
+        envelope.oversized += envelope.count - first
+        envelope.count = first
+    elif envelope.count > first:
         scopes.append((head.whole(), first, envelope.count))
     return entries
 

@@ -13,4 +13,5 @@ cdef class RecordBuffer(PointBuffer):
     cdef Py_ssize_t data_capacity
 
     cdef int reserve(self, Py_ssize_t size) except -1
+    cdef void note_heads(self, RecordGroup group) noexcept
     cpdef append(self, Envelope envelope, Py_ssize_t first, Py_ssize_t stop)

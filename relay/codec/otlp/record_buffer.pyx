@@ -6,7 +6,8 @@
 * A *run* assigns a row of records to a :class:`RecordGroup`: the heads of its resource and scope
   (:mod:`relay.codec.otlp.envelope`). Equal heads are one resource, or one scope, of a request.
 * A request is cut by the bytes that it really has: sizes are known before anything is written.
-* ``count`` and ``size`` of the base are the number of records and their bytes.
+* ``count`` and ``size`` of the base are the number of records and their bytes, and ``finished`` is
+  the bytes of the heads of all runs.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -99,6 +100,10 @@ cdef class RecordBuffer(PointBuffer):
         self.data = <char *>data
         self.data_capacity = capacity
         return 0
+
+    cdef void note_heads(self, RecordGroup group) noexcept:
+        """Count the heads of a run that begins."""
+        self.finished += PyBytes_GET_SIZE(group.resource) + PyBytes_GET_SIZE(group.scope)
 
     cpdef append(self, Envelope envelope, Py_ssize_t first, Py_ssize_t stop):
         """Append the records ``first`` to ``stop`` of a request."""

@@ -51,6 +51,9 @@ TENANT: Final = "project"
 STEP: Final = 32
 """Scopes of a microsecond or two between two pauses."""
 
+TOO_LARGE: Final = "record_too_large"
+"""Reason for records that are left out because they, or a head of theirs, are too large."""
+
 NO_TENANT: Final = "no_tenant"
 """Reason for records of nobody: their resource names no project, and so does the path."""
 
@@ -110,11 +113,12 @@ class RecordsReplayed:
 
 @dataclass(frozen=True, slots=True)
 class RecordStatistics:
-    """Counters since the start: records received, of nobody, and that no source took."""
+    """Counters since the start: records received, of nobody, too large, and that no source took."""
 
     signal: RecordSignal
     received: int
     nobody: int
+    oversized: int
     unmatched: int
     resources: ResourceTableStatistics
 
@@ -125,6 +129,7 @@ class _Counts:
 
     received: int = 0
     nobody: int = 0
+    oversized: int = 0
     unmatched: int = 0
     plans: list[tuple[RecordPlan, int]] = field(default_factory=list)
     sources: list[tuple[RecordRoute, int]] = field(default_factory=list)
@@ -162,7 +167,7 @@ class RecordsPipeline:
         self.grown = 0
         """Bytes by which requests made open batches larger, since the start."""
         self._gate: ReplayGate | None = None
-        self._received = self._nobody = self._unmatched = 0
+        self._received = self._nobody = self._oversized = self._unmatched = 0
         self._current: int | None = None
         self._marks = -1
         """Position of the last transaction that is no accepted request; counts down."""
@@ -267,7 +272,12 @@ class RecordsPipeline:
     def statistics(self) -> RecordStatistics:
         """A snapshot."""
         return RecordStatistics(
-            self.signal, self._received, self._nobody, self._unmatched, self.table.statistics()
+            self.signal,
+            self._received,
+            self._nobody,
+            self._oversized,
+            self._unmatched,
+            self.table.statistics(),
         )
 
     def _take(
@@ -318,7 +328,9 @@ class RecordsPipeline:
         if counts.nobody and self._options.reports_nobody:
             dropped[NO_TENANT] = counts.nobody
             examples.append(counts.example)
-        good = counts.received - counts.nobody
+        if counts.oversized:
+            dropped[TOO_LARGE] = counts.oversized
+        good = counts.received - counts.nobody - counts.oversized
         return RecordsTaken(
             transaction.request,
             AcceptedCounts(good, 0, 0),
@@ -331,6 +343,7 @@ class RecordsPipeline:
     def _count(self, counts: _Counts) -> None:
         self._received += counts.received
         self._nobody += counts.nobody
+        self._oversized += counts.oversized
         self._unmatched += counts.unmatched
         for plan, count in counts.plans:
             for take in plan.takes:
@@ -347,18 +360,28 @@ class RecordsPipeline:
     ) -> None:
         """Append a request's records to the batches of the sinks that take them."""
         pause, find, inventory = transaction.pace.pause, self.table.find, self.router.inventory
-        counts.received = envelope.count
+        counts.received = envelope.count + envelope.oversized
+        counts.oversized = envelope.oversized
         steps = 0
-        for head, scopes in envelope.resources:
+        resources = envelope.resources
+        resources.reverse()
+        while resources:  # freed one by one: all at once would take too long
+            head, scopes = resources.pop()
+            scopes.reverse()
+            steps += 1
+            if not steps % STEP:
+                pause()
             resource = find(origin, head)
             if resource is None:
                 pause()
                 resource = self._read(envelope, head, origin)
             if resource.project is None:
-                for _, first, stop in scopes:
+                while scopes:
+                    _, first, stop = scopes.pop()
                     self._note_nobody(resource, stop - first, counts)
                 continue
-            for scope_head, first, stop in scopes:
+            while scopes:
+                scope_head, first, stop = scopes.pop()
                 steps += 1
                 if not steps % STEP:
                     pause()

@@ -19,6 +19,10 @@ from relay.selector.records.compile import Attributes
 
 BYTES_MAX: Final = 64 << 20
 """Heads in one generation, bytes."""
+SCOPES_MAX: Final = 1_000
+"""Scopes that are kept of one resource."""
+FREED_PER_ENTRY: Final = 4
+"""Forgotten entries that are freed for each new one."""
 
 
 @dataclass(slots=True)
@@ -58,6 +62,7 @@ class ResourceTable:
         self._idle_s = idle_s
         self._young: dict[tuple[IngestPath, bytes], ResourceEntry] = {}
         self._old: dict[tuple[IngestPath, bytes], ResourceEntry] = {}
+        self._dying: list[dict[tuple[IngestPath, bytes], ResourceEntry]] = []
         self._entries = 0
         self._bytes = 0
         self._turn_at = 0.0
@@ -90,8 +95,10 @@ class ResourceTable:
             self._read += 1
             both = Attributes(resource.texts, texts) if texts else resource.attributes
             group = RecordGroup(resource.head, head, resource.shard_key)
-            entry = resource.scopes[head] = ScopeEntry(group, both)
-            self._count(len(head))
+            entry = ScopeEntry(group, both)
+            if len(resource.scopes) < SCOPES_MAX:
+                resource.scopes[head] = entry
+                self._count(len(head))
         return entry
 
     def sweep(self, tick: float) -> None:
@@ -106,6 +113,7 @@ class ResourceTable:
         return ResourceTableStatistics(len(self._young) + len(self._old), self._read)
 
     def _keep(self, key: tuple[IngestPath, bytes], entry: ResourceEntry) -> None:
+        self._bury()
         self._young[key] = entry
         size = len(entry.head) + sum(map(len, entry.scopes))
         self._count(size, 1 + len(entry.scopes))
@@ -117,8 +125,20 @@ class ResourceTable:
             self._turn()
 
     def _turn(self) -> None:
+        if self._old:
+            self._dying.append(self._old)
         self._old, self._young = self._young, {}
         self._entries = self._bytes = 0
+
+    def _bury(self) -> None:
+        """Free some forgotten entries: all of a generation at once would take too long."""
+        for _ in range(FREED_PER_ENTRY):
+            if not self._dying:
+                return
+            if self._dying[-1]:
+                self._dying[-1].popitem()
+            else:
+                self._dying.pop()
 
     def __repr__(self) -> str:
         return f"<ResourceTable {len(self._young) + len(self._old)} resources>"

@@ -19,8 +19,13 @@ from relay.selector.records.compile import Attributes, Residual
 Ranges: TypeAlias = list[tuple[int, int]]
 """Rows of records: the number of the first one, and of the one behind the last."""
 
-STEP: Final = 32
-"""Records of several microseconds between two pauses."""
+LINE_BYTES_MAX: Final = 64 << 10
+"""Line filters look at so many bytes of a body: a regular expression takes 10 ms for them."""
+
+STEP_BYTES: Final = 8 << 10
+"""Bytes of records that are looked at between two pauses."""
+RECORD_COST: Final = 256
+"""Bytes that a record counts for besides its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,13 @@ def select(
     if not (residual.asks_attributes or residual.lines):
         return ranges
     found: Ranges = []
+    cost = 0
     for first, stop in ranges:
         begin = -1
         for number in range(first, stop):
-            if not number % STEP:
+            cost += RECORD_COST + envelope.record_bytes(number, number + 1)
+            if cost > STEP_BYTES:
+                cost = 0
                 pause()
             if _meets(residual, envelope, number, fields):
                 if begin < 0:
@@ -69,7 +77,8 @@ def select(
 def _meets(residual: Residual, envelope: Envelope, number: int, fields: RecordFields) -> bool:
     if residual.lines:
         body = field_of(envelope, number, fields.body)
-        if not residual.meets_line(text_of(body) if body is not None else ""):
+        line = text_of(body)[:LINE_BYTES_MAX] if body is not None else ""
+        if not residual.meets_line(line):
             return False
     if not residual.asks_attributes:
         return True
