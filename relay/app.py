@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from relay.api.admin import AdminServer
 from relay.api.contract import EVERYTHING, StatusFilter
+from relay.api.records_status import record_views
 from relay.api.status import StatusSource
 from relay.config.exporter.types import Exporter, Sink
 from relay.config.settings.settings import ListenAddress, Settings
@@ -94,7 +95,6 @@ class Relay:
         self._ready = self._stopping = False
         memory_bytes_max = settings.memory.bytes_max
         self._data_bytes_max = memory_bytes_max - memory_bytes_max // BODIES_SHARE
-        ingest = settings.ingest
         self._signals = make_signals(settings, since=self._started_at)
         self._engine = self._signals.metrics
         self._turns = Turns()
@@ -122,7 +122,7 @@ class Relay:
         self._checkpointer: Checkpointer | None = None
         self._ingest = IngestServer(
             settings.listen,
-            ingest,
+            settings.ingest,
             bodies_bytes_max=memory_bytes_max // BODIES_SHARE,
             clock=clock,
         )
@@ -341,6 +341,7 @@ class Relay:
             publishing=self._statuses.statistics() if self._statuses else None,
             usage=usage or UsageFacts(),
             own_api=self.own_api.figures() if self.own_api else None,
+            records=record_views(self._signals.records),
         )
 
     @property

@@ -23,6 +23,14 @@ from relay.api.conditions import (
 )
 from relay.api.contract import EVERYTHING, StatusFilter
 from relay.api.kubernetes_figures import kubernetes_figures
+from relay.api.records_status import (
+    RecordsView,
+    outputs_document,
+    record_figures,
+    record_sources_document,
+    records_document,
+)
+from relay.api.sink_document import sink_document
 from relay.api.storage_status import (
     journal_document,
     journal_figures,
@@ -55,7 +63,6 @@ from relay.selector.resources.label_selector import ResourceSelection
 from relay.sink.reporting.health import STATES
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.store import StoreStatistics
-from relay.sink.steps import LastEvent
 from relay.storage.journal.statistics import JournalStatistics
 from relay.telemetry.snapshot import (
     ApiFigures,
@@ -106,6 +113,7 @@ class StatusSource:
     """The state of writing statuses to Kubernetes."""
     usage: UsageFacts = field(default_factory=UsageFacts)
     own_api: ApiFigures | None = None
+    records: tuple[RecordsView, ...] = ()
 
     def snapshot(self) -> Snapshot:
         """Return the figures of a scrape."""
@@ -172,6 +180,7 @@ def snapshot(facts: StatusSource) -> Snapshot:
         drops=engine.drops,
         exporters=len(facts.exporters),
         sink_kinds=Counter(_kinds(facts.exporters)),
+        records=tuple(record_figures(one) for one in facts.records),
         policies=tuple(policy_figures(facts.exporters)),
         projects=project_figures(facts.usage, facts.exporters, facts.sinks),
         projects_forgotten=facts.usage.forgotten,
@@ -266,11 +275,12 @@ def document(facts: StatusSource, wanted: StatusFilter = EVERYTHING) -> dict[str
                 "earlyFamilies": engine.first_sight.early,
             },
             "deltas": {"streams": engine.deltas.states, "points": engine.deltas.outcomes},
+            "records": {one.signal: records_document(one) for one in facts.records},
         },
         "changes": _changes(facts.changes),
         **_resources(facts, wanted, facts.exporters, facts.faults, facts.objects),
         "removedSinks": [
-            {"exporter": report.exporter, "name": report.sink, **_sink(report, facts.now)}
+            {"exporter": report.exporter, "name": report.sink, **sink_document(report, facts.now)}
             for report in facts.sinks
             if report.removed
         ],
@@ -403,7 +413,8 @@ def _exporter(
                 "usage": figures_document(usage.sources.get(source.name)),
             }
             for source in exporter.sources
-        ],
+        ]
+        + record_sources_document(exporter, facts.records),
         "sinks": [
             {
                 "name": sink.name,
@@ -412,9 +423,10 @@ def _exporter(
                 "protocolVersion": kind_and_version(sink.endpoint)[1] or None,
                 "sources": list(sink.sources),
                 **sink_conditions_document(judged, sink.name),
-                **_sink(sinks[name, sink.name], facts.now),
+                **sink_document(sinks[name, sink.name], facts.now),
                 "usage": figures_document(usage.sinks.get(sink.name)),
                 "unexported": _unexported(drops.get((name, sink.name), ())),
+                "signals": outputs_document(exporter, sink.name, sinks, facts.now),
             }
             for sink in exporter.sinks
         ],
@@ -448,47 +460,3 @@ def _selected(source: Source) -> dict[str, Any]:
     if isinstance(source.selector, ResourceSelection):
         return {"resourceSelectors": [str(one) for one in source.selector.selectors]}
     return {"metricsql": source.query}
-
-
-def _sink(report: SinkReport, now: float) -> dict[str, Any]:
-    """Return a sink's document; ``ledger.queued`` counts the points of open batches as well."""
-    ledger = report.ledger
-    worker = report.worker
-    full_in_s = worker.forecast.full_in_s
-    return {
-        "ledger": {
-            "matched": report.matched,
-            "delivered": ledger.delivered,
-            "rejected": dict(ledger.rejected),
-            "expired": ledger.expired,
-            "dropped": dict(ledger.dropped),
-            "queued": ledger.queued + report.open,
-            "balanced": report.balanced,
-        },
-        "queue": {
-            "requests": report.queue.payloads,
-            "bytes": report.queue.bytes,
-            "maxBytes": report.queue.bytes_max,
-            "memoryBytes": report.queue.memory_bytes,
-            "storedBytes": report.queue.stored_bytes,
-            "oldestPointAgeSeconds": round(report.oldest_age_s(now), 3),
-            "secondsUntilFull": None if full_in_s is None else round(full_in_s, 1),
-        },
-        "stalledSeconds": round(worker.forecast.stalled_s, 1),
-        "unreachable": worker.circuit_open,
-        "requests": dict(worker.requests),
-        "bisectedBatches": worker.bisections,
-        "unsearchedRequests": worker.unsearched,
-        "sentBytes": worker.bytes_sent,
-        "lastSuccessAt": time_document(worker.last_success_at),
-        "state": worker.state,
-        "behind": worker.throughput.behind or None,
-        "lastError": _remark(worker.last_error),
-        "lastWarning": _remark(worker.last_warning),
-        "paused": worker.paused or None,
-        "pausedByOwner": worker.owner_paused,
-    }
-
-
-def _remark(remark: LastEvent | None) -> dict[str, Any] | None:
-    return {"text": remark.text, "at": time_document(remark.at)} if remark else None

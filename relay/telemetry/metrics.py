@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 from relay.telemetry.cluster_metrics import API_METRICS, CLUSTER_METRICS, PLANE_METRICS
 from relay.telemetry.deprecated_metrics import deprecated
-from relay.telemetry.drop_metrics import DROPS
 from relay.telemetry.latency_metrics import TIMES
+from relay.telemetry.matching_metrics import DROPS, RECORD_METRICS
 from relay.telemetry.metric_spec import MetricSpec, Row, by, one, per_sink
 from relay.telemetry.policy_metrics import POLICIES
 from relay.telemetry.project_metrics import PROJECTS
@@ -427,6 +427,7 @@ _PRESENT: tuple[MetricSpec, ...] = (
     *API_METRICS,
     *POLICIES,
     *DROPS,
+    *RECORD_METRICS,
     *PROJECTS,
     *STORAGE,
     *TIMES,

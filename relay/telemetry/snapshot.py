@@ -109,6 +109,21 @@ class SinkFigures(msgspec.Struct, frozen=True):
     delivery_latency: Distribution = NO_DELIVERIES
 
 
+class RecordFigures(msgspec.Struct, frozen=True):
+    """Log records or spans since the start.
+
+    ``dropped`` by reason, before matching; ``unmatched``: no source took them; ``resources`` are
+    those known now; ``matched`` by exporter and source.
+    """
+
+    signal: str
+    received: int = 0
+    dropped: Mapping[str, int] = {}
+    unmatched: int = 0
+    resources: int = 0
+    matched: Mapping[tuple[str, str], int] = {}
+
+
 class ProjectFigures(msgspec.Struct, frozen=True):
     """Usage and limits of one project; ``limits`` that are set, by the names of their settings."""
 
@@ -286,6 +301,7 @@ class Snapshot:
     delta_points: Mapping[str, int] = field(default_factory=dict)
     delta_states: int = 0
     drops: tuple[Drop, ...] = ()
+    records: tuple[RecordFigures, ...] = ()
     exporters: int = 0
     sink_kinds: Mapping[tuple[str, str], int] = field(default_factory=dict)
     policies: tuple[PolicyFigures, ...] = ()

@@ -360,7 +360,8 @@ class SinkReconciler:
     def _note_programmed(self, exporter: Exporter) -> None:
         self._exporters[exporter.id] = exporter
         self.version += 1
-        entries = {one.name: self._entries[exporter.id, one.name] for one in exporter.sinks}
+        outputs = outputs_of(exporter)
+        entries = {one.name: self._entries[exporter.id, one.name] for one in outputs}
         for entry in entries.values():
             entry.matched_before = entry.worker.read_delivery().matched
         self._running[exporter.id] = RunningExporter(exporter, self._clock(), entries)

@@ -111,7 +111,7 @@ class SinkEntry:
 
 @dataclass(slots=True, eq=False)
 class RunningExporter:
-    """An exporter as it runs, since when it does so (wall clock, s), and its sinks by name.
+    """An exporter as it runs, since when it does so (wall clock, s), and its outputs by name.
 
     A version that differs in nothing that runs only takes the place of ``exporter``.
     """

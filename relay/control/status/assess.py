@@ -30,7 +30,7 @@ Verdicts = dict[str, ConditionVerdict]
 SINKS_SHOWN_MAX: Final = 3
 """Most sinks that the message of an object names."""
 NO_DATA: Final = (
-    "no series has matched yet: check the selectors of its sources; relay preview shows what they "
+    "nothing has matched yet: check the selectors of its sources; relay preview shows what they "
     "match now"
 )
 _STARTS: Final = "it is being put into service"

@@ -9,6 +9,7 @@ from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Endpoint, Exporter, RefusedSink, Sink
 from relay.control.reconcile.sink_entry import RunningExporter, SinkEntry
 from relay.control.status.assess import DeliveryFacts, Problem, SinkFacts
+from relay.control.status.sink_delivery import merged, outputs_by_signal
 from relay.runtime.errors import SecretError
 from relay.sink.http.credentials import credential_headers
 from relay.sink.http.tls import read_material
@@ -47,7 +48,7 @@ def sink_facts(
             _running_sink(
                 sink,
                 wanted.namespace,
-                _delivery(running, entry, now),
+                _delivery(running, sink, now),
                 refused=problem,
                 unresolved=unresolved.get(sink.name, ()),
                 runs=entry is not None and problem is None,
@@ -71,7 +72,7 @@ def last_good_sinks(
         _running_sink(
             sink,
             running.exporter.namespace,
-            _delivery(running, running.entries[sink.name], now),
+            _delivery(running, sink, now),
             unresolved=unresolved.get(sink.name, ()),
             runs=False,
             runs_old=True,
@@ -103,12 +104,17 @@ def _running_sink(
     )
 
 
-def _delivery(
-    running: RunningExporter | None, entry: SinkEntry | None, now: float
-) -> DeliveryFacts | None:
-    if running is None or entry is None:
+def _delivery(running: RunningExporter | None, sink: Sink, now: float) -> DeliveryFacts | None:
+    """Return the facts of all outputs of a sink; None if it does not run."""
+    if running is None or sink.name not in running.entries:
         return None
-    return delivery_facts(entry, programmed_at=running.programmed_at, now=now)
+    at = running.programmed_at
+    return merged(
+        {
+            signal: delivery_facts(running.entries[name], programmed_at=at, now=now)
+            for signal, name in outputs_by_signal(running.exporter, sink).items()
+        }
+    )
 
 
 def delivery_facts(entry: SinkEntry, *, programmed_at: float, now: float) -> DeliveryFacts:

@@ -21,7 +21,7 @@ from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
-from relay.pipeline.pacing import UNPACED, Pace
+from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
 from relay.pipeline.records.appending import append_records
 from relay.pipeline.records.resource_table import (
     ResourceEntry,
@@ -307,7 +307,7 @@ class RecordsPipeline:
             has_effect = transaction.has_effect
             withheld = self._withhold(transaction)
             transaction.commit(self.offsets, self.schedule, tick)
-            self._count(counts)
+            self._count(counts, pace)
             self.grown += transaction.batch_growth_bytes
             self.offsets.release(position)
         finally:
@@ -340,15 +340,19 @@ class RecordsPipeline:
             examples,
         )
 
-    def _count(self, counts: _Counts) -> None:
+    def _count(self, counts: _Counts, pace: Pace) -> None:
         self._received += counts.received
         self._nobody += counts.nobody
         self._oversized += counts.oversized
         self._unmatched += counts.unmatched
-        for plan, count in counts.plans:
+        for at, (plan, count) in enumerate(counts.plans):
+            if not at % ENTRIES:
+                pace.pause()
             for take in plan.takes:
                 _count_taken(take.source, count)
-        for source, count in counts.sources:
+        for at, (source, count) in enumerate(counts.sources):
+            if not at % ENTRIES:
+                pace.pause()
             _count_taken(source, count)
 
     def _append(

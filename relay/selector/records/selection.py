@@ -79,6 +79,11 @@ class RecordSelection:
     threshold: int = 0
     whole_traces: bool = False
 
+    @property
+    def ratio(self) -> float:
+        """The part of all traces that passes the threshold."""
+        return 1 - self.threshold / (1 << RANDOM_BITS)
+
 
 def threshold_of(ratio: float) -> int:
     """Return the rejection threshold for a ratio of traces, of 0 < ratio <= 1.

@@ -23,6 +23,7 @@ from relay.telemetry.cluster_metrics import API_METRICS, CLUSTER_METRICS, PLANE_
 from relay.telemetry.deprecated_metrics import DEPRECATED
 from relay.telemetry.exposition import expose
 from relay.telemetry.histogram import LATENCY_BOUNDS_S, REQUEST_BOUNDS_S, Distribution
+from relay.telemetry.matching_metrics import RECORD_METRICS
 from relay.telemetry.policy_metrics import POLICIES
 from relay.telemetry.registry import (
     CATALOGUE,
@@ -41,7 +42,7 @@ from relay.telemetry.snapshot import (
     ProjectFigures,
 )
 
-OTHERS = (*POLICIES, *API_METRICS, *CLUSTER_METRICS, *PLANE_METRICS)
+OTHERS = (*RECORD_METRICS, *POLICIES, *API_METRICS, *CLUSTER_METRICS, *PLANE_METRICS)
 OWN = [spec for spec in CATALOGUE if spec not in OTHERS]
 """Metrics of every relay; modules of their own test the others."""
 
