@@ -14,8 +14,8 @@ from relay.pipeline.records.pipeline import (
     NO_TENANT,
     TOO_LARGE,
     RecordsPipeline,
-    RecordStatistics,
 )
+from relay.pipeline.records.results import RecordStatistics
 from relay.telemetry.snapshot import RecordFigures
 
 

@@ -8,9 +8,9 @@ from relay.pipeline.limits import Limits
 from relay.pipeline.records.pipeline import (
     TENANT,
     RecordOptions,
-    RecordSignal,
     RecordsPipeline,
 )
+from relay.pipeline.records.results import RecordSignal
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.pipeline.signals import Signals
 from relay.selector.inventory.info_series import InfoReader

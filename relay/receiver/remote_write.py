@@ -42,7 +42,8 @@ from relay.codec.otlp.json_request import JSON_BYTES_MAX, protobuf_of
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Ingest, ListenAddress
 from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult, Tenant
-from relay.pipeline.records.pipeline import RECORD_PROTOCOLS, RecordSignal
+from relay.pipeline.records.pipeline import RECORD_PROTOCOLS
+from relay.pipeline.records.results import RecordSignal
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters, RefusalLog
 from relay.receiver.http.listener import SERVER_HEADER, Listener

@@ -31,7 +31,8 @@ from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.pacing import UNPACED, Pace
-from relay.pipeline.records.pipeline import FIELDS, RecordSignal, RecordsPipeline
+from relay.pipeline.records.pipeline import FIELDS, RecordsPipeline
+from relay.pipeline.records.results import RecordSignal
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.pipeline.signal import Sealed, Signal

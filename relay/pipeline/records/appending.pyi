@@ -11,3 +11,9 @@ def append_records(
     first: int,
     stop: int,
 ) -> None: ...
+def append_rewritten(
+    transaction: BatchTransaction,
+    target: SinkOutputSpec,
+    group: RecordGroup,
+    record: bytes,
+) -> None: ...

@@ -39,3 +39,21 @@ def append_records(
         first = end
         if batch.count == batch.limit or records.size + records.finished >= BATCH_BYTES_MAX:
             transaction.seal(batch)
+
+
+def append_rewritten(
+    BatchTransaction transaction not None, target, RecordGroup group not None,
+    bytes record not None,
+):
+    """Append one record that was encoded anew, with its tag and length."""
+    cdef tuple shards = target.shards
+    cdef OpenBatch batch = shards[group.shard_key % len(shards)]
+    cdef RecordBuffer records
+    if batch.group is not group:
+        transaction.begin_run(batch, group)
+        (<RecordBuffer?>batch.point_buffer).note_heads(group)
+    records = <RecordBuffer>batch.point_buffer
+    records.append_bytes(record, 1)
+    batch.count += 1
+    if batch.count == batch.limit or records.size + records.finished >= BATCH_BYTES_MAX:
+        transaction.seal(batch)

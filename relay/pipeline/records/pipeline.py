@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Literal
+from typing import Final
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.envelope import Envelope, scan
+from relay.codec.otlp.redact import Redaction
+from relay.codec.protobuf import field_bytes
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, WriteProtocol
 from relay.pipeline.batching.flush_schedule import FlushSchedule, seal_all
 from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
@@ -22,15 +24,24 @@ from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
 from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
-from relay.pipeline.records.appending import append_records
+from relay.pipeline.records.appending import append_records, append_rewritten
 from relay.pipeline.records.resource_table import (
     ResourceEntry,
     ResourceTable,
-    ResourceTableStatistics,
     ScopeEntry,
     read_resource,
 )
-from relay.pipeline.records.routing import RecordPlan, RecordRoute, RecordRouter
+from relay.pipeline.records.results import (
+    RecordSignal,
+    RecordsProbed,
+    RecordsReplayed,
+    RecordsTaken,
+    RecordStatistics,
+    RequestCounts,
+    count_taken,
+    covered_by,
+)
+from relay.pipeline.records.routing import RecordRoute, RecordRouter
 from relay.pipeline.records.selecting import LOG_RECORD, SPAN, Ranges, RecordFields, select
 from relay.pipeline.routing.tenancy import (
     ACCOUNT_LABELS,
@@ -43,11 +54,10 @@ from relay.runtime.errors import DecodeError
 from relay.selector.inventory.store import Inventory
 from relay.selector.resources.compiler import Compiler
 
-RecordSignal = Literal["logs", "traces"]
-
 TENANT: Final = "project"
 """Label of a tenancy of resources: it stands for any of their tenant attributes."""
 
+RECORD_TAG: Final = b"\x12"  # of ScopeLogs and ScopeSpans
 STEP: Final = 32
 """Scopes of a microsecond or two between two pauses."""
 
@@ -79,61 +89,6 @@ class RecordOptions:
     reports_nobody: bool = True
     entries_max: int = 100_000
     idle_s: float = 3600.0
-
-
-@dataclass(slots=True)
-class RecordsTaken:
-    """Implements :class:`relay.pipeline.signal.Accepted`."""
-
-    request: int
-    taken: AcceptedCounts
-    sealed: Sealed
-    has_effect: bool
-    dropped: dict[str, int] = field(default_factory=dict)
-    examples: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordsProbed:
-    """Implements :class:`relay.pipeline.signal.ProbeResult`."""
-
-    taken: AcceptedCounts
-    dropped: dict[str, int]
-    examples: list[str]
-    wanted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RecordsReplayed:
-    """Implements :class:`relay.pipeline.signal.ReplayResult`."""
-
-    transaction: RecordsTaken
-    withheld: list[tuple[OpenBatch, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordStatistics:
-    """Counters since the start: records received, of nobody, too large, and that no source took."""
-
-    signal: RecordSignal
-    received: int
-    nobody: int
-    oversized: int
-    unmatched: int
-    resources: ResourceTableStatistics
-
-
-@dataclass(slots=True)
-class _Counts:
-    """Counts of one request, added to the counters once it is final."""
-
-    received: int = 0
-    nobody: int = 0
-    oversized: int = 0
-    unmatched: int = 0
-    plans: list[tuple[RecordPlan, int]] = field(default_factory=list)
-    sources: list[tuple[RecordRoute, int]] = field(default_factory=list)
-    example: str = ""
 
 
 class RecordsPipeline:
@@ -213,7 +168,7 @@ class RecordsPipeline:
         """Return what :meth:`ingest` would, and change nothing. Raises like that."""
         assert protocol in ("", self.protocol), protocol
         self._marks -= 1
-        transaction, counts = BatchTransaction(self._marks, now, pace=pace), _Counts()
+        transaction, counts = BatchTransaction(self._marks, now, pace=pace), RequestCounts()
         try:
             self._append(scan(body, pause=pace.pause), transaction, origin, counts)
             has_effect = transaction.has_effect
@@ -294,7 +249,7 @@ class RecordsPipeline:
         self.table.sweep(tick)
         entries_max = ELEMENTS_MAX if bounded else len(body)
         position = self._current = self.offsets.begin()
-        transaction, counts = BatchTransaction(position, now, pace=pace), _Counts()
+        transaction, counts = BatchTransaction(position, now, pace=pace), RequestCounts()
         try:
             try:
                 envelope = scan(body, entries_max=entries_max, pause=pace.pause)
@@ -323,7 +278,7 @@ class RecordsPipeline:
             return []
         return transaction.drop_unwanted(lambda batch: position >= gate.low(batch))
 
-    def _result(self, transaction: BatchTransaction, counts: _Counts) -> RecordsTaken:
+    def _result(self, transaction: BatchTransaction, counts: RequestCounts) -> RecordsTaken:
         dropped, examples = {}, []
         if counts.nobody and self._options.reports_nobody:
             dropped[NO_TENANT] = counts.nobody
@@ -340,7 +295,7 @@ class RecordsPipeline:
             examples,
         )
 
-    def _count(self, counts: _Counts, pace: Pace) -> None:
+    def _count(self, counts: RequestCounts, pace: Pace) -> None:
         self._received += counts.received
         self._nobody += counts.nobody
         self._oversized += counts.oversized
@@ -349,18 +304,18 @@ class RecordsPipeline:
             if not at % ENTRIES:
                 pace.pause()
             for take in plan.takes:
-                _count_taken(take.source, count)
+                count_taken(take.source, count)
         for at, (source, count) in enumerate(counts.sources):
             if not at % ENTRIES:
                 pace.pause()
-            _count_taken(source, count)
+            count_taken(source, count)
 
     def _append(
         self,
         envelope: Envelope,
         transaction: BatchTransaction,
         origin: IngestPath,
-        counts: _Counts,
+        counts: RequestCounts,
     ) -> None:
         """Append a request's records to the batches of the sinks that take them."""
         pause, find, inventory = transaction.pace.pause, self.table.find, self.router.inventory
@@ -426,7 +381,7 @@ class RecordsPipeline:
             labels[self.tenancy.label] = named
         return self.tenancy.project_of(labels, origin) or None
 
-    def _note_nobody(self, resource: ResourceEntry, count: int, counts: _Counts) -> None:
+    def _note_nobody(self, resource: ResourceEntry, count: int, counts: RequestCounts) -> None:
         counts.nobody += count
         if not counts.example:
             names = " or ".join(self._options.tenant_attributes)
@@ -441,6 +396,7 @@ class RecordsPipeline:
         except DecodeError as error:
             raise _at(envelope, head, error) from error
         assert resource.project is not None
+        scope.redacted.clear()
         scope.plan = self.router.plan(resource.project, resource.attributes, scope.attributes)
         return scope
 
@@ -451,7 +407,7 @@ class RecordsPipeline:
         stop: int,
         scope: ScopeEntry,
         transaction: BatchTransaction,
-        counts: _Counts,
+        counts: RequestCounts,
     ) -> None:
         """Append a scope's records where sources ask something of each record."""
         assert scope.plan is not None
@@ -465,38 +421,48 @@ class RecordsPipeline:
                 ranges = select(take.residual, envelope, whole, self._fields, pause)
                 if not ranges:
                     continue
+            if take.source.redaction is not None:
+                ranges = self._append_redacted(
+                    take.source, take.source.redaction, scope, envelope, ranges, transaction
+                )
+                taken.append(ranges)
+                counts.sources.append((take.source, sum(end - begin for begin, end in ranges)))
+                continue
             taken.append(ranges)
             counts.sources.append((take.source, sum(end - begin for begin, end in ranges)))
             for target in take.source.targets:
                 for begin, end in ranges:
                     append_records(transaction, target, scope.group, envelope, begin, end)
-        counts.unmatched += stop - first - _covered(taken, whole)
+        counts.unmatched += stop - first - covered_by(taken, whole)
+
+    def _append_redacted(
+        self,
+        source: RecordRoute,
+        redaction: Redaction,
+        scope: ScopeEntry,
+        envelope: Envelope,
+        ranges: Ranges,
+        transaction: BatchTransaction,
+    ) -> Ranges:
+        """Append redacted records; return those that could be read, and so were taken."""
+        group = scope.group_for(redaction)
+        found: Ranges = []
+        for begin, end in ranges:
+            for number in range(begin, end):
+                if not number % STEP:
+                    transaction.pace.pause()
+                try:
+                    message = redaction.apply(envelope.record(number), self._fields.places)
+                except DecodeError:
+                    continue  # what may hide in it is not known: it must not leave
+                record = field_bytes(RECORD_TAG, message)
+                for target in source.targets:
+                    append_rewritten(transaction, target, group, record)
+                found.append((number, number + 1))
+        return found
 
     def __repr__(self) -> str:
         return f"<RecordsPipeline {self.signal} {self.table!r} {self.router!r}>"
-
-
-def _count_taken(source: RecordRoute, count: int) -> None:
-    """Count records for a source and the sinks that it feeds."""
-    source.counter.samples += count
-    for target in source.targets:
-        counter = target.counter
-        counter.samples += count
-        counter.exported += count
-        counter.points += count
-
-
-def _covered(taken: list[Ranges], whole: Ranges) -> int:
-    """Return how many records are in one of the rows at least."""
-    if any(ranges is whole for ranges in taken):
-        ((first, stop),) = whole
-        return stop - first
-    covered = reached = 0
-    for first, stop in sorted(row for ranges in taken for row in ranges):
-        if stop > reached:
-            covered += stop - max(first, reached)
-            reached = stop
-    return covered
 
 
 def _at(envelope: Envelope, head: bytes, error: DecodeError) -> DecodeError:

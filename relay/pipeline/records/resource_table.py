@@ -13,6 +13,7 @@ from typing import Final
 
 from relay.codec.otlp.any_value import resource_attributes, scope_attributes
 from relay.codec.otlp.record_buffer import RecordGroup
+from relay.codec.otlp.redact import RESOURCE_HEAD, SCOPE_HEAD, Redaction
 from relay.pipeline.records.routing import RecordPlan
 from relay.pipeline.routing.tenancy import IngestPath
 from relay.selector.records.compile import Attributes
@@ -32,6 +33,18 @@ class ScopeEntry:
     group: RecordGroup
     attributes: Attributes
     plan: RecordPlan | None = None
+    redacted: dict[Redaction, RecordGroup] = field(default_factory=dict)
+    """Groups with redacted heads, of the sources in the plan."""
+
+    def group_for(self, redaction: Redaction) -> RecordGroup:
+        """Return the group with its heads redacted."""
+        found = self.redacted.get(redaction)
+        if found is None:
+            resource = redaction.apply(self.group.resource, RESOURCE_HEAD)
+            scope = redaction.apply(self.group.scope, SCOPE_HEAD)
+            found = RecordGroup(resource, scope, self.group.shard_key)
+            self.redacted[redaction] = found
+        return found
 
 
 @dataclass(slots=True)

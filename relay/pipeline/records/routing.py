@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from relay.codec.otlp.redact import Redaction
 from relay.pipeline.routing.match_set import SinkOutputSpec, SourceCounter
 from relay.selector.inventory.store import Inventory
 from relay.selector.records.compile import Attributes, CompiledRecords, Residual
@@ -30,6 +31,7 @@ class RecordRoute:
     compiled: CompiledRecords
     targets: tuple[SinkOutputSpec, ...]
     uses_inventory: bool
+    redaction: Redaction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,12 @@ class RecordPlan:
     targets: tuple[SinkOutputSpec, ...]
     """The outputs of all sources, in their order."""
     has_tests: bool
-    """True if something is asked of records."""
+    """True if something is asked of records, or they are redacted."""
 
     def is_valid(self, inventory: Inventory) -> bool:
         """Return whether the plan still holds."""
         return self.version == self.project.version and (
-            self.inventory_version < 0 or self.inventory_version == inventory.version
+            self.inventory_version < 0 or self.inventory_version == inventory.changes
         )
 
 
@@ -117,7 +119,8 @@ class RecordRouter:
                 category_attribute=self._category_attribute,
             )
             asks = selection.resources is not None and uses_inventory(selection.resources)
-            made.append(RecordRoute(counter, selection, compiled, tuple(targets), asks))
+            redaction = Redaction(selection.redactions) if selection.redactions else None
+            made.append(RecordRoute(counter, selection, compiled, tuple(targets), asks, redaction))
         at.exporters[exporter] = tuple(made)
         at.version += 1
 
@@ -154,9 +157,11 @@ class RecordRouter:
             residual = source.compiled.decide(resource, both)
             if residual is not None:
                 takes.append(Take(source, None if residual.asks_nothing else residual))
-        inventory_version = self.inventory.version if depends else -1
+        inventory_version = self.inventory.changes if depends else -1
         targets = tuple(target for take in takes for target in take.source.targets)
-        has_tests = any(take.residual is not None for take in takes)
+        has_tests = any(
+            take.residual is not None or take.source.redaction is not None for take in takes
+        )
         return RecordPlan(tuple(takes), at, at.version, inventory_version, targets, has_tests)
 
     def __repr__(self) -> str:

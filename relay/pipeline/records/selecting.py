@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from relay.codec.otlp import redact
 from relay.codec.otlp.any_value import text_of
 from relay.codec.otlp.envelope import Envelope
 from relay.codec.otlp.record_fields import (
@@ -14,6 +15,7 @@ from relay.codec.otlp.record_fields import (
     sampled,
     with_severity,
 )
+from relay.codec.otlp.redact import Places
 from relay.selector.records.compile import Attributes, Residual
 
 Ranges: TypeAlias = list[tuple[int, int]]
@@ -30,14 +32,15 @@ RECORD_COST: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class RecordFields:
-    """Numbers of a record's fields; ``body`` 0: it has none."""
+    """Numbers of a record's fields; ``body`` 0: it has none. ``places`` are for redaction."""
 
     attributes: int
+    places: Places
     body: int = 0
 
 
-LOG_RECORD: Final = RecordFields(attributes=6, body=5)  # logs/v1/logs.proto
-SPAN: Final = RecordFields(attributes=9)  # trace/v1/trace.proto
+LOG_RECORD: Final = RecordFields(6, redact.LOG_RECORD, body=5)  # logs/v1/logs.proto
+SPAN: Final = RecordFields(9, redact.SPAN)  # trace/v1/trace.proto
 
 
 def select(

@@ -18,7 +18,8 @@ import msgspec
 
 from relay.codec.protobuf import field_bytes, varint
 from relay.pipeline.contract import IngestResult
-from relay.pipeline.records.pipeline import UNITS, RecordSignal
+from relay.pipeline.records.pipeline import UNITS
+from relay.pipeline.records.results import RecordSignal
 from relay.receiver.otlp.target import JSON, PROTOBUF
 from relay.receiver.responses import Answer, Outcome, Rejection, short_text, status_and_headers
 

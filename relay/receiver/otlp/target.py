@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 from relay.codec.compression import OTLP_ENCODINGS, SenderEncoding
 from relay.pipeline.contract import Tenant
-from relay.pipeline.records.pipeline import PROTOCOLS, RecordSignal
+from relay.pipeline.records.pipeline import PROTOCOLS
+from relay.pipeline.records.results import RecordSignal
 from relay.receiver.request_target import parse_tenant, tidy
 from relay.runtime.errors import UnsupportedMediaError
 

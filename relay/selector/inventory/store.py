@@ -215,6 +215,11 @@ class Inventory:
         self.version = 0
         """Incremented with every change from the stream."""
 
+    @property
+    def changes(self) -> int:
+        """Changes since the start of objects that were asked for."""
+        return self._changes
+
     def claim(self, project: str) -> None:
         """Give a project with an exporter a share of its own."""
         self._claimed.add(project)

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from relay.selector.matchers import Op
 from relay.selector.resources.label_selector import ResourceSelection
 
+RedactionAction = Literal["drop", "hash"]
 LineOp = Literal["|=", "!=", "|~", "!~"]
 
 SEVERITIES: Final = {"TRACE": 1, "DEBUG": 5, "INFO": 9, "WARN": 13, "ERROR": 17, "FATAL": 21}
@@ -78,6 +79,8 @@ class RecordSelection:
     severity_min: int = 0
     threshold: int = 0
     whole_traces: bool = False
+    redactions: tuple[tuple[str, RedactionAction], ...] = ()
+    """Attributes by name, and what becomes of them before a record is queued."""
 
     @property
     def ratio(self) -> float:

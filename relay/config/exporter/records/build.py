@@ -82,6 +82,11 @@ def _source(
         SEVERITIES[values["minSeverity"]] if "minSeverity" in values else 0,
         threshold_of(float(ratio)),
         whole,
+        tuple(
+            (one["attribute"], one["action"])
+            for one in values.get("redact", ())
+            if one is not None and {"attribute", "action"} <= set(one)
+        ),
     )
     return RecordSource(name, signal, query, selection)
 

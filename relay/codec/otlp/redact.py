@@ -1,0 +1,82 @@
+"""Drop or hash attributes in encoded messages of OTLP; everything else stays byte for byte.
+
+* Attributes are found by the numbers of the fields that lead to them (:data:`LOG_RECORD` and the
+  like), wherever a message has some: of spans also those of events and links.
+* A hashed value becomes a text: SHA-256 of its text, in hexadecimal.
+* A name is matched exactly. A message in which no name occurs is returned as it is, unread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, TypeAlias
+
+from relay.codec.otlp.any_value import text_of
+from relay.codec.protobuf import BYTES, field_bytes, iter_fields, varint
+
+Action: TypeAlias = Literal["drop", "hash"]
+Places: TypeAlias = "Mapping[int, Places]"
+"""Field numbers: {} is one of attributes, anything else one of messages that have some."""
+
+_ATTRIBUTES: Final[Places] = {}
+# Field numbers of opentelemetry-proto: logs/v1, trace/v1, resource/v1 and common/v1.
+LOG_RECORD: Final[Places] = {6: _ATTRIBUTES}
+SPAN: Final[Places] = {9: _ATTRIBUTES, 11: {3: _ATTRIBUTES}, 13: {4: _ATTRIBUTES}}
+RESOURCE_HEAD: Final[Places] = {1: {1: _ATTRIBUTES}}
+SCOPE_HEAD: Final[Places] = {1: {3: _ATTRIBUTES}}
+
+_KEY: Final = 1  # of KeyValue
+_VALUE: Final = 2
+_VALUE_TAG: Final = b"\x12"
+_STRING_VALUE: Final = b"\x0a"  # of AnyValue
+
+
+class Redaction:
+    """Rules for attributes, by name."""
+
+    def __init__(self, rules: Iterable[tuple[str, Action]]) -> None:
+        self._rules: Final = {name.encode(): action for name, action in rules}
+
+    def apply(self, data: bytes, places: Places) -> bytes:
+        """Return a message without what the rules drop, and with what they hash hashed.
+
+        Raise DecodeError where a message on the way to an attribute cannot be read.
+        """
+        if not any(name in data for name in self._rules):
+            return data
+        return self._rewritten(data, 0, len(data), places)
+
+    def _rewritten(self, data: bytes, start: int, stop: int, places: Places) -> bytes:
+        parts: list[bytes] = []
+        for number, wire_type, tag_at, payload, end in iter_fields(data, start, stop):
+            below = places.get(number) if wire_type == BYTES else None
+            if below is None:
+                parts.append(data[tag_at:end])
+            elif below:
+                inner = self._rewritten(data, payload, end, below)
+                parts.append(field_bytes(varint(number << 3 | BYTES), inner))
+            else:
+                parts.append(self._attribute(data, number, tag_at, payload, end))
+        return b"".join(parts)
+
+    def _attribute(self, data: bytes, number: int, tag_at: int, payload: int, end: int) -> bytes:
+        key, value, others = b"", b"", []
+        for own, wire_type, own_tag, start, stop in iter_fields(data, payload, end):
+            if own == _VALUE and wire_type == BYTES:
+                value = data[start:stop]
+                continue
+            if own == _KEY and wire_type == BYTES:
+                key = data[start:stop]
+            others.append(data[own_tag:stop])
+        action = self._rules.get(key)
+        if action is None:
+            return data[tag_at:end]
+        if action == "drop":
+            return b""
+        digest = hashlib.sha256(text_of(value).encode()).hexdigest().encode()
+        others.append(field_bytes(_VALUE_TAG, field_bytes(_STRING_VALUE, digest)))
+        return field_bytes(varint(number << 3 | BYTES), b"".join(others))
+
+    def __repr__(self) -> str:
+        return f"<Redaction of {len(self._rules)} attributes>"

@@ -1,0 +1,93 @@
+"""Results of requests of logs and traces, and their counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from relay.codec.otlp.batch import OpenBatch
+from relay.pipeline.batching.transaction import AcceptedCounts
+from relay.pipeline.records.resource_table import ResourceTableStatistics
+from relay.pipeline.records.routing import RecordPlan, RecordRoute
+from relay.pipeline.records.selecting import Ranges
+from relay.pipeline.signal import Sealed
+
+RecordSignal = Literal["logs", "traces"]
+
+
+@dataclass(slots=True)
+class RecordsTaken:
+    """Implements :class:`relay.pipeline.signal.Accepted`."""
+
+    request: int
+    taken: AcceptedCounts
+    sealed: Sealed
+    has_effect: bool
+    dropped: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsProbed:
+    """Implements :class:`relay.pipeline.signal.ProbeResult`."""
+
+    taken: AcceptedCounts
+    dropped: dict[str, int]
+    examples: list[str]
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsReplayed:
+    """Implements :class:`relay.pipeline.signal.ReplayResult`."""
+
+    transaction: RecordsTaken
+    withheld: list[tuple[OpenBatch, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStatistics:
+    """Counters since the start: records received, of nobody, too large, and that no source took."""
+
+    signal: RecordSignal
+    received: int
+    nobody: int
+    oversized: int
+    unmatched: int
+    resources: ResourceTableStatistics
+
+
+@dataclass(slots=True)
+class RequestCounts:
+    """Counts of one request, added to the counters once it is final."""
+
+    received: int = 0
+    nobody: int = 0
+    oversized: int = 0
+    unmatched: int = 0
+    plans: list[tuple[RecordPlan, int]] = field(default_factory=list)
+    sources: list[tuple[RecordRoute, int]] = field(default_factory=list)
+    example: str = ""
+
+
+def count_taken(source: RecordRoute, count: int) -> None:
+    """Count records for a source and the sinks that it feeds."""
+    source.counter.samples += count
+    for target in source.targets:
+        counter = target.counter
+        counter.samples += count
+        counter.exported += count
+        counter.points += count
+
+
+def covered_by(taken: list[Ranges], whole: Ranges) -> int:
+    """Return how many records are in one of the rows at least."""
+    if any(ranges is whole for ranges in taken):
+        ((first, stop),) = whole
+        return stop - first
+    covered = reached = 0
+    for first, stop in sorted(row for ranges in taken for row in ranges):
+        if stop > reached:
+            covered += stop - max(first, reached)
+            reached = stop
+    return covered

@@ -1,0 +1,91 @@
+"""Redacted messages are what the official classes make of them by hand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.codec.otlp.any_value import value_text
+from relay.codec.otlp.envelope import scan
+from relay.codec.otlp.redact import (
+    LOG_RECORD,
+    RESOURCE_HEAD,
+    SCOPE_HEAD,
+    SPAN,
+    Redaction,
+)
+from relay.runtime.errors import DecodeError
+from tests.kit.examples import examples
+from tests.kit.otlp.requests import LOGS, TRACES, Kind, attribute, requests
+
+RULES = {"service.name": "drop", "a": "hash", "milo.project.id": "hash", "": "drop"}
+REDACTION = Redaction(RULES.items())  # type: ignore[arg-type]
+
+
+def redacted(attributes: Any) -> Iterator[Any]:
+    for one in attributes:
+        action = RULES.get(one.key)
+        if action == "drop":
+            continue
+        if action == "hash":
+            one.value.string_value = hashlib.sha256(value_text(one.value).encode()).hexdigest()
+        yield one
+
+
+def redact_in_place(holder: Any) -> None:
+    kept = list(redacted(holder.attributes))
+    del holder.attributes[:]
+    holder.attributes.extend(kept)
+
+
+@pytest.mark.parametrize("kind", [LOGS, TRACES], ids=["logs", "traces"])
+@examples(60)
+@given(data=st.data())
+def test_attributes_are_dropped_and_hashed(kind: Kind, data: st.DataObject) -> None:
+    envelope = scan(data.draw(requests(kind)))
+    for head, scopes in envelope.resources:
+        resource = kind.resource.FromString(head)
+        redact_in_place(resource.resource)
+        if not resource.HasField("resource"):
+            resource.ClearField("resource")
+        found = kind.resource.FromString(REDACTION.apply(head, RESOURCE_HEAD))
+        assert found.resource.attributes == resource.resource.attributes
+        assert found.schema_url == resource.schema_url
+        for scope, first, stop in scopes:
+            assert kind.scope.FromString(REDACTION.apply(scope, SCOPE_HEAD)).schema_url == (
+                kind.scope.FromString(scope).schema_url
+            )
+            for number in range(first, stop):
+                record = kind.record.FromString(envelope.record(number))
+                redact_in_place(record)
+                places = LOG_RECORD if kind is LOGS else SPAN
+                left = REDACTION.apply(envelope.record(number), places)
+                assert kind.record.FromString(left) == record
+
+
+def test_events_and_links_of_spans_have_attributes_too() -> None:
+    span = TRACES.record(name="a")
+    span.events.add(name="e").attributes.extend([attribute("a", 1), attribute("b", 2)])
+    span.links.add(trace_id=bytes(16)).attributes.append(attribute("service.name", "x"))
+    left = TRACES.record.FromString(REDACTION.apply(span.SerializeToString(), SPAN))
+    digest = hashlib.sha256(b"1").hexdigest()
+    assert left.events[0].attributes[0].value.string_value == digest
+    assert left.events[0].attributes[1] == attribute("b", 2)
+    assert list(left.links[0].attributes) == []
+    assert left.links[0].trace_id == bytes(16)
+
+
+def test_what_cannot_be_read_is_an_error() -> None:
+    with pytest.raises(DecodeError):
+        Redaction([("a", "drop")]).apply(b"\x32\x05\x0a\x09a", LOG_RECORD)
+
+
+def test_what_has_no_such_name_is_not_read() -> None:
+    assert (
+        Redaction([("zz", "drop")]).apply(b"\x32\x05\x0a\x09a", LOG_RECORD) == b"\x32\x05\x0a\x09a"
+    )

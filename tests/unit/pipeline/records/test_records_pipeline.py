@@ -1,0 +1,229 @@
+"""Tenancy, redaction, limits and plans of the pipelines of logs and traces."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from relay.codec.otlp.batch import OpenBatch
+from relay.codec.otlp.record_buffer import RecordBuffer
+from relay.pipeline.contract import MULTITENANT, Tenant
+from relay.pipeline.records.pipeline import TENANT, RecordOptions, RecordsPipeline
+from relay.pipeline.records.resource_table import SCOPES_MAX, ResourceTable
+from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
+from relay.pipeline.routing.tenancy import ANYWHERE, Tenancy
+from relay.runtime.errors import DecodeError, TooLargeError
+from relay.selector.inventory.store import Inventory, ManifestIndex, Object
+from relay.selector.records.logql import parse_selector
+from relay.selector.records.selection import RecordSelection
+from relay.selector.resources.compiler import Compiler
+from relay.selector.resources.label_selector import (
+    LabelSelector,
+    Requirement,
+    ResourceSelection,
+    ResourceSelector,
+)
+from tests.kit.otlp.batches import request_of, values_of
+from tests.kit.otlp.requests import LOGS, attribute
+
+ACCOUNTS = {(1, 0): "acme", (2, 0): "umbrella"}
+
+
+class Rig:
+    """A pipeline of logs with a sink for each project."""
+
+    def __init__(self, *projects: str, limit: int = 500, **options: Any) -> None:
+        self.options = options.pop("options", RecordOptions())
+        self.pipeline = RecordsPipeline("logs", options=self.options, **options)
+        self.batches: dict[str, OpenBatch] = {}
+        for project in projects:
+            self.select(project, RecordSelection(), limit)
+
+    def select(self, project: str, selection: RecordSelection, limit: int = 500) -> None:
+        """Give a project's exporter this selection."""
+        batch = OpenBatch(None, limit=limit, new_buffer=RecordBuffer)
+        batch = self.batches.setdefault(project, batch)
+        target = SinkOutputSpec(SinkCounter(f"{project}/x", "s"), [batch])
+        self.pipeline.router.set_sources(f"{project}/x", project, [("all", selection, [target])])
+
+    def ingest(self, body: bytes, tenant: Tenant | None = None) -> Any:
+        """Apply a request."""
+        origin = self.pipeline.path_of(tenant)
+        return self.pipeline.ingest(body, now=1.0, tick=1.0, origin=origin)
+
+    def got(self, project: str) -> list[float]:
+        """The numbers in a project's batch."""
+        return values_of(LOGS, self.batches[project].point_buffer.encode())
+
+
+def logs(*values: float, **attributes: Any) -> bytes:
+    """A request with a resource of these attributes, their names with dots."""
+    request = LOGS.request.FromString(request_of(LOGS, values))
+    (resource,) = request.resource_logs
+    for name, value in attributes.items():
+        resource.resource.attributes.append(attribute(name.replace("__", "."), value))
+    return bytes(request.SerializeToString())
+
+
+def tenants(**more: Any) -> Rig:
+    return Rig("acme", "umbrella", tenancy=Tenancy(TENANT, ACCOUNTS), **more)
+
+
+def test_a_resource_names_its_project() -> None:
+    rig = tenants()
+    rig.ingest(logs(1.0, milo__project__id="acme") + logs(2.0, milo__project__id="umbrella"))
+    assert (rig.got("acme"), rig.got("umbrella")) == ([1.0], [2.0])
+
+
+def test_the_path_names_it_and_both_must_say_the_same() -> None:
+    rig = tenants()
+    rig.ingest(logs(1.0), Tenant(1))
+    rig.ingest(logs(2.0, milo__project__id="acme"), Tenant(1))
+    result = rig.ingest(logs(3.0, milo__project__id="umbrella"), Tenant(1))
+    assert result.dropped == {"no_tenant": 1}
+    assert rig.got("acme") == [1.0, 2.0]
+    assert rig.got("umbrella") == []
+
+
+def test_the_multitenant_path_has_accounts_in_attributes() -> None:
+    rig = tenants()
+    rig.ingest(logs(1.0, vm_account_id=2), MULTITENANT)
+    assert rig.got("umbrella") == [1.0]
+
+
+def test_the_first_tenant_attribute_that_is_there_counts() -> None:
+    options = RecordOptions(tenant_attributes=("a", "b"))
+    rig = tenants(options=options)
+    rig.ingest(logs(1.0, b="acme") + logs(2.0, a="umbrella", b="acme") + logs(3.0, a="", b="acme"))
+    assert (rig.got("acme"), rig.got("umbrella")) == ([1.0, 3.0], [2.0])
+
+
+@pytest.mark.parametrize("reports", [True, False])
+def test_nobodys_records_are_counted_and_told_where_wanted(reports: bool) -> None:
+    rig = tenants(options=RecordOptions(reports_nobody=reports))
+    result = rig.ingest(logs(1.0, 2.0) + logs(3.0, milo__project__id="acme"))
+    assert result.dropped == ({"no_tenant": 2} if reports else {})
+    assert result.taken.samples == 1
+    assert rig.pipeline.statistics().nobody == 2
+    if reports:
+        assert result.examples == [
+            "the resource of service.name 'api' names no project: set its attribute milo.project.id"
+        ]
+
+
+def test_records_of_a_project_without_exporters_match_nothing() -> None:
+    rig = tenants()
+    result = rig.ingest(logs(1.0, milo__project__id="other"))
+    assert (result.dropped, result.has_effect) == ({}, False)
+    assert rig.pipeline.statistics().unmatched == 1
+
+
+def test_attributes_are_redacted_before_anything_is_queued() -> None:
+    rig = Rig()
+    rules = (("service.name", "hash"), ("label", "drop"))
+    selection = RecordSelection(parse_selector('{service_name="api"}'), redactions=rules)  # type: ignore[arg-type]
+    rig.select("", selection)
+    rig.ingest(logs(1.0, 2.0))
+    assert rig.got("") == [1.0, 2.0]
+    body = rig.batches[""].point_buffer.encode()
+    (resource,) = LOGS.request.FromString(body).resource_logs
+    (name,) = resource.resource.attributes
+    assert name.value.string_value == hashlib.sha256(b"api").hexdigest()
+    assert [list(one.attributes) for one in resource.scope_logs[0].log_records] == [[], []]
+
+
+def test_a_record_that_cannot_be_read_is_not_sent_where_it_is_redacted() -> None:
+    rig = Rig()
+    rig.select("", RecordSelection(redactions=(("label", "drop"),)))
+    head = b"\x0a\x00"
+    unreadable = b"\x12\x09\x32\x07\x0a\x09label"
+    scope = head + unreadable
+    rig.ingest(b"\x0a" + bytes((len(scope) + 2,)) + b"\x12" + bytes((len(scope),)) + scope)
+    assert rig.batches[""].count == 0
+    assert rig.pipeline.statistics().unmatched == 1
+
+
+def test_a_change_of_sources_holds_for_known_resources() -> None:
+    rig = Rig("")
+    rig.ingest(logs(1.0))
+    rig.select("", RecordSelection(parse_selector('{service_name="other"}')))
+    rig.ingest(logs(2.0))
+    rig.select("", RecordSelection(parse_selector('{service_name="api"}')))
+    rig.ingest(logs(3.0))
+    assert rig.got("") == [1.0, 3.0]
+    rig.pipeline.router.remove("/x")
+    rig.ingest(logs(4.0))
+    assert rig.got("") == [1.0, 3.0]
+
+
+def test_a_change_of_the_inventory_holds_for_known_resources() -> None:
+    inventory = Inventory(objects_max=10)
+    rig = Rig(inventory=inventory, compiler=Compiler())
+    wanted = LabelSelector((Requirement("team", "In", ("a",)),))
+    selector = ResourceSelector(LabelSelector(), wanted)
+    rig.select("", RecordSelection(resources=ResourceSelection("n", (selector,))))
+    body = logs(1.0, resource_kind="Pod", resource_namespace="n", resource_name="p")
+    rig.ingest(body)
+    assert rig.got("") == []
+    pod = Object("", "api", "Pod", "n", "p", "", {"team": "a"})  # service.name is the API group
+    inventory.replace_manifests(ManifestIndex([pod]))
+    rig.ingest(body)
+    assert rig.got("") == [1.0]
+
+
+def test_what_is_too_large_is_left_out_and_told() -> None:
+    rig = Rig("")
+    result = rig.ingest(logs(1.0, big="x" * (1 << 20)) + logs(2.0))
+    assert result.dropped == {"record_too_large": 1}
+    assert rig.got("") == [2.0]
+    request = LOGS.request.FromString(logs(3.0, 4.0))
+    request.resource_logs[0].scope_logs[0].log_records[0].body.string_value = "x" * (4 << 20)
+    result = rig.ingest(request.SerializeToString())
+    assert result.dropped == {"record_too_large": 1}
+    assert rig.got("") == [2.0, 4.0]
+
+
+def test_batches_are_sealed_by_number_and_by_bytes() -> None:
+    rig = Rig("", limit=3)
+    result = rig.ingest(logs(*map(float, range(7))))
+    assert [sealed.count for _, sealed in result.sealed] == [3, 3]
+    rig = Rig("")
+    request = LOGS.request.FromString(logs(*map(float, range(6))))
+    for record in request.resource_logs[0].scope_logs[0].log_records:
+        record.attributes.append(attribute("pad", "x" * (1 << 20)))
+    result = rig.ingest(request.SerializeToString())
+    assert [sealed.count for _, sealed in result.sealed] == [4]
+    assert rig.batches[""].count == 2
+
+
+def test_too_many_records_are_refused() -> None:
+    rig = Rig("")
+    many = b"\x12\x00" * 500_001
+    scope = b"\x12\xa2\x89\x3d" + many
+    assert len(many) == 1_000_002
+    with pytest.raises((TooLargeError, DecodeError)):
+        rig.ingest(b"\x0a\xa6\x89\x3d" + scope)
+    assert rig.pipeline.offsets.low == rig.pipeline.offsets.following
+
+
+def test_a_resource_keeps_a_bounded_number_of_scopes() -> None:
+    table = ResourceTable(entries_max=10_000, idle_s=10.0)
+    resource = table.add(ANYWHERE, b"", [], "")
+    for number in range(SCOPES_MAX + 10):
+        table.scope(resource, b"\x1a\x04%04d" % number)
+    assert len(resource.scopes) == SCOPES_MAX
+
+
+def test_the_table_forgets_what_is_not_asked_for() -> None:
+    table = ResourceTable(entries_max=2, idle_s=10.0)
+    for number in range(6):
+        table.add(ANYWHERE, b"%d" % number, [], "")
+        assert table.find(ANYWHERE, b"0") is not None
+    assert table.find(ANYWHERE, b"1") is None
+    assert table.statistics().read == 6
+    table.sweep(0.5)
+    table.sweep(20.0)
+    table.sweep(40.0)
+    assert table.find(ANYWHERE, b"0") is None
