@@ -165,7 +165,7 @@ def measure(
     records = send(port, path, bodies, arguments.seconds) * arguments.records
     time.sleep(SETTLE_S)
     after = process.usage()
-    cost_us = (after.cpu_s - before.cpu_s) / records * 1e6
+    cost_us: float = (after.cpu_s - before.cpu_s) / records * 1e6
     rss = after.rss_peak_bytes >> 20
     print(f"{name:28s} {records:12,d} records {cost_us:8.3f} us each {rss:6d} MiB", flush=True)
     return cost_us
