@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from relay.config.settings.settings import ExporterPath, Settings, load_settings
 from relay.config.yaml.document import read_bounded
 from relay.control.build_pipeline import tenancy_of
 from relay.control.explain import Explainer, parse_series
+from relay.control.explain_records import RecordRules, explain_records, parse_attributes
 from relay.control.kubernetes.kubeconfig import ClusterAccess
 from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, IngestPath
 from relay.runtime.errors import ConfigError, DecodeError, Fault, SelectorError, WireError
@@ -78,9 +79,16 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
         help="a captured remote-write request: list what of it the exporter takes",
     )
     parser.add_argument(
+        "--signal",
+        choices=("metrics", "logs", "traces"),
+        default="metrics",
+        help="with logs or traces the question is a resource",
+    )
+    parser.add_argument(
         "question",
-        metavar="SERIES|EXPORTER",
-        help="""a series such as 'up{job="node"}'; with --from the name of an exporter""",
+        metavar="SERIES|RESOURCE|EXPORTER",
+        help="""a series such as 'up{job="node"}', or a resource such as '{service.name="a"}';
+        with --from the name of an exporter""",
     )
 
 
@@ -108,7 +116,7 @@ def run_explain(arguments: argparse.Namespace) -> int:
         settings = Settings(exporters=tuple(map(ExporterPath, arguments.exporters)))
     origin = _origin(arguments.account, settings)
     paths = settings.exporters
-    if settings.tenancy is not None and not arguments.all:
+    if settings.tenancy is not None and not arguments.all and arguments.signal == "metrics":
         # Exporters of other projects cannot match, so they need not be loaded.
         project = _project(arguments, settings, origin)
         own = tuple(path for path in paths if path.project == project)
@@ -133,6 +141,7 @@ def _print_answer(
     """Answer the question about exporters that do not run in this process."""
     for fault in left_out:
         print(f"left out: {fault}", file=sys.stderr)
+    exporters = tuple(exporters)
     inventory = Inventory(objects_max=settings.inventory.objects_max)
     inventory.replace_manifests(objects)
     origin = _origin(arguments.account, settings)
@@ -143,15 +152,17 @@ def _print_answer(
         inventory=inventory,
         infer_types=settings.translation.infer_types,
     )
-    if arguments.body is not None:
+    if arguments.exporter:
+        explainer.require(arguments.exporter, "--exporter")
+    if arguments.signal != "metrics":
+        lines = _explain_records(arguments, settings, exporters, inventory, origin)
+    elif arguments.body is not None:
         explainer.require(arguments.question, "EXPORTER")
         reader = InfoReader(settings.inventory.info_series)
         lines = explainer.captured(
             _read_body(arguments.body), arguments.question, reader=reader, origin=origin
         )
     else:
-        if arguments.exporter:
-            explainer.require(arguments.exporter, "--exporter")
         lines = explainer.series(
             _parse(arguments.question),
             origin=origin,
@@ -163,6 +174,39 @@ def _print_answer(
             print(line)
     except DecodeError as error:
         raise ConfigError([Fault("--from", f"is no remote-write request: {error}")]) from error
+
+
+def _explain_records(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    exporters: Iterable[Exporter],
+    inventory: Inventory,
+    origin: IngestPath,
+) -> Iterator[str]:
+    """Answer the question about a resource of logs or traces."""
+    if arguments.body is not None:
+        raise ConfigError([Fault("--from", "is about metrics only")])
+    try:
+        attributes = parse_attributes(arguments.question)
+    except SelectorError as error:
+        raise ConfigError([Fault("RESOURCE", f"{error}\n{error.caret()}")]) from error
+    otlp = settings.otlp
+    rules = RecordRules(
+        tenancy_of(settings),
+        Compiler(settings.resources),
+        inventory,
+        otlp.tenant_attributes,
+        otlp.category_attribute,
+    )
+    return explain_records(
+        {one.id: one for one in exporters},
+        arguments.signal,
+        attributes,
+        rules,
+        origin=origin,
+        exporter=arguments.exporter,
+        every=arguments.all,
+    )
 
 
 def _project(arguments: argparse.Namespace, settings: Settings, origin: IngestPath) -> str:
@@ -229,6 +273,8 @@ def _ask_relay(arguments: argparse.Namespace) -> int:
     """Send the question to a running relay and print its answer."""
     if arguments.body is not None:
         raise ConfigError([Fault("--from", "goes with --config or --exporters, not with --relay")])
+    if arguments.signal != "metrics":
+        raise ConfigError([Fault("--signal", "goes with --config or --exporters only")])
     question = {"series": arguments.question, "account": arguments.account}
     question |= {"exporter": arguments.exporter, "all": "yes" if arguments.all else ""}
     with ask(arguments.relay, "explain", question) as answer:

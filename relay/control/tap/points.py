@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
@@ -17,32 +16,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from relay.codec.otlp.data_points import STALE
 from relay.codec.remote_write.raw_series import RawSeries, label_fields, read_v1, read_v2
+from relay.control.tap.records import read_logs, read_spans
+from relay.control.tap.tapped_point import TappedPoint
 from relay.selector.matchers import NAME
 
 _NO_RECORDED_VALUE: Final = 1
-
-
-@dataclass(frozen=True, slots=True)
-class TappedPoint:
-    """One point; ``value`` is text. ``time_s`` is seconds since the epoch."""
-
-    metric: str
-    kind: str
-    labels: dict[str, str]
-    resource: dict[str, str]
-    value: str
-    time_s: float
-
-    def document(self) -> dict[str, Any]:
-        """Return the form in JSON."""
-        return {
-            "metric": self.metric,
-            "kind": self.kind,
-            "labels": self.labels,
-            "resource": self.resource,
-            "value": self.value,
-            "time": round(self.time_s, 3),
-        }
 
 
 def read_points(kind: str, body: bytes, count: int, wanted: int) -> list[TappedPoint]:
@@ -51,7 +29,11 @@ def read_points(kind: str, body: bytes, count: int, wanted: int) -> list[TappedP
     ``kind`` is that of the encoder which made the body. Raises nothing for what it made.
     """
     step = max(1, -(-count // wanted))
-    if kind == "otlp":
+    if kind == "otlp_logs":
+        points = read_logs(body)
+    elif kind == "otlp_traces":
+        points = read_spans(body)
+    elif kind == "otlp":
         points = _otlp_points(ExportMetricsServiceRequest.FromString(body))
     elif kind == "remoteWrite2":
         points = _raw_points(read_v2(body))

@@ -9,12 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from relay.selector.evaluate import Test, matcher_test
 from relay.selector.matchers import Matcher
+from relay.selector.quoting import quote_string
 from relay.selector.records.logql import line_pattern
 from relay.selector.records.selection import (
     AttributeMatcher,
@@ -148,6 +149,54 @@ class CompiledRecords:
             category = None
         return Residual(groups, category, selection.severity_min, selection.threshold, self._lines)
 
+    def explain(self, resource: Attributes, both: Attributes) -> tuple[bool, str]:
+        """Return whether records may be taken, and why not, or what is asked of each of them."""
+        residual = self.decide(resource, both)
+        if residual is not None:
+            return True, " and ".join(self._asked(residual))
+        if self._resources is not None and not self._resources.matches(resource.plain):
+            return False, "; ".join(map(str, self._resources.explain(resource.plain).failures))
+        selection = self.selection
+        known = resource if selection.whole_traces else both
+        failures = [
+            next(
+                _failure(matcher, condition.get(known))
+                for matcher, condition in zip(matchers, conditions, strict=True)
+                if self._fails(condition, known)
+            )
+            for matchers, conditions in zip(selection.selector.groups, self._groups, strict=True)
+            if any(self._fails(condition, known) for condition in conditions)
+        ]
+        if len(failures) == len(self._groups) and failures:
+            return False, "; ".join(failures)
+        assert self._category is not None
+        value = quote_string(self._category.get(known) or "")
+        return False, f"its category is {value}, not one of {', '.join(selection.categories)}"
+
+    def _fails(self, condition: _Condition, known: Attributes) -> bool:
+        value = condition.get(known)
+        if value is None and not self.selection.whole_traces:
+            return False
+        return not condition.test(value or "")
+
+    def _asked(self, residual: Residual) -> Iterator[str]:
+        """Yield in words what is asked of each record."""
+        selection = self.selection
+        if residual.groups:
+            names = {one.name for group in residual.groups for one in group}
+            groups = [
+                ", ".join(map(str, (one for one in group if one.name in names)))
+                for group in selection.selector.groups
+            ]
+            yield "attributes " + " or ".join(group for group in groups if group)
+        if residual.category is not None:
+            yield f"category {' or '.join(selection.categories)}"
+        if residual.severity_min:
+            yield f"severity number {residual.severity_min} or more"
+        yield from (f"a line that has {one}" for one in selection.selector.lines)
+        if residual.threshold:
+            yield f"a trace among {selection.ratio:.4g} of all"
+
     def _decide_groups(self, known: Attributes) -> tuple[_Group, ...] | None:
         """Return the groups that may still hold; () if one holds, None if none can."""
         if not self._groups:
@@ -169,6 +218,11 @@ class CompiledRecords:
 
     def __repr__(self) -> str:
         return f"<CompiledRecords {self.selection}>"
+
+
+def _failure(matcher: AttributeMatcher, value: str | None) -> str:
+    found = f"is {quote_string(value)}" if value else "is absent"
+    return f"{matcher} fails: {matcher.name} {found}"
 
 
 def _condition(matcher: AttributeMatcher) -> _Condition:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from relay.selector.matchers import Op
+from relay.selector.quoting import quote_string
 from relay.selector.resources.label_selector import ResourceSelection
 
 RedactionAction = Literal["drop", "hash"]
@@ -36,6 +37,11 @@ class AttributeMatcher:
     offset: int = field(default=-1, compare=False, repr=False)
     """Offset in the selector's text, in characters; -1 if unknown."""
 
+    def __str__(self) -> str:
+        """Return the matcher in the selector's notation."""
+        name = quote_string(self.name) if self.is_exact else self.name
+        return f"{name}{self.op}{quote_string(self.value)}"
+
 
 @dataclass(frozen=True, slots=True)
 class LineFilter:
@@ -43,6 +49,10 @@ class LineFilter:
 
     op: LineOp
     values: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return the filter in the selector's notation."""
+        return f"{self.op} {' or '.join(map(quote_string, self.values))}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,145 @@
+"""Explain which sources take the log records or spans of a resource, and why others do not.
+
+A question has the attributes of a resource, as a selector writes them:
+``{service.name="svc-1", "log.category"="access"}``. Where a source asks something that the question
+does not have, the answer says so: records may have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from relay.config.exporter.records.outputs import sources_of
+from relay.config.exporter.types import Exporter, OtlpHttp, SignalName
+from relay.pipeline.routing.tenancy import IngestPath, Tenancy
+from relay.runtime.errors import SelectorError
+from relay.selector.inventory.store import Inventory
+from relay.selector.quoting import quote_string
+from relay.selector.records.compile import Attributes, CompiledRecords
+from relay.selector.records.logql import parse_selector
+from relay.selector.records.selection import AttributeMatcher, plain_name
+from relay.selector.resources.compiler import Compiler
+
+OTHERS_MAX = 20
+"""Most exporters that are listed one by one although they take nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRules:
+    """The settings that decide about records; ``tenancy`` is that of series."""
+
+    tenancy: Tenancy
+    compiler: Compiler
+    inventory: Inventory
+    tenant_attributes: tuple[str, ...]
+    category_attribute: str
+
+
+def parse_attributes(text: str) -> list[tuple[str, str]]:
+    """Parse the attributes of a resource. Raise SelectorError."""
+    selector = parse_selector(text)
+    groups = selector.groups or ((),)
+    if len(groups) != 1 or selector.lines:
+        hint = 'write it like {service.name="svc-1"}'
+        raise SelectorError("a resource has one set of attributes", text=text, offset=0, hint=hint)
+    for matcher in groups[0]:
+        if matcher.op != "=":
+            raise SelectorError(
+                f"a resource has values, not conditions: {matcher}",
+                text=text,
+                offset=max(0, matcher.offset),
+                hint="use = for every attribute",
+            )
+    return [(_written(text, one), one.value) for one in groups[0]]
+
+
+def _written(text: str, matcher: AttributeMatcher) -> str:
+    """Return an attribute's name with the dots that it has in the question."""
+    if matcher.is_exact:
+        return matcher.name
+    return text[matcher.offset : matcher.offset + len(matcher.name)]
+
+
+def explain_records(
+    exporters: Mapping[str, Exporter],
+    signal: SignalName,
+    attributes: Iterable[tuple[str, str]],
+    rules: RecordRules,
+    *,
+    origin: IngestPath,
+    exporter: str = "",
+    every: bool = False,
+) -> Iterator[str]:
+    """Yield lines: the exporters that may take records of a resource, and why others do not.
+
+    ``exporter`` is the only one to examine, if given.
+    """
+    found = Attributes(attributes)
+    project = _project_of(found, rules, origin)
+    if rules.tenancy.enabled and not project:
+        names = " or ".join(rules.tenant_attributes)
+        yield f"nobody's: neither its path nor {names} names a project, or they disagree"
+        return
+    asked = {exporter: exporters[exporter]} if exporter else exporters
+    left = 0
+    for name, one in asked.items():
+        if one.project != project:
+            if exporter:
+                yield f"{name}: no: it is of project {one.project}, not of {project}"
+            continue
+        lines, takes = _answers(one, signal, found, rules)
+        if takes or exporter or every or left < OTHERS_MAX:
+            yield f"{name}:"
+            yield from lines
+        left += not takes
+    if not asked:
+        yield "there is no exporter: what is received is not exported"
+
+
+def _answers(
+    exporter: Exporter, signal: SignalName, found: Attributes, rules: RecordRules
+) -> tuple[list[str], bool]:
+    """Return the lines of an exporter, and whether one of its sources may take records."""
+    lines, any_takes = [], False
+    objects = rules.inventory.for_project(exporter.project)
+    for source in sources_of(exporter, signal):
+        compiled = CompiledRecords(
+            source.selection,
+            compiler=rules.compiler,
+            objects=objects,
+            category_attribute=rules.category_attribute,
+        )
+        takes, text = compiled.explain(found, found)
+        any_takes = any_takes or takes
+        if not takes:
+            lines.append(f"  {source.name}: no: {text}")
+            continue
+        to = [
+            sink.name
+            for sink in exporter.sinks
+            if source.name in sink.sources and isinstance(sink.endpoint, OtlpHttp)
+        ]
+        condition = f", records with {text}" if text else ", all records"
+        where = f" to {', '.join(to)}" if to else ", and no sink takes the source"
+        lines.append(f"  {source.name}: yes{condition}{where}")
+        lines += [
+            f"    {action} attribute {quote_string(name)}"
+            for name, action in source.selection.redactions
+        ]
+    if not lines:
+        lines.append(f"  no source of {signal}")
+    return lines, any_takes
+
+
+def _project_of(found: Attributes, rules: RecordRules, origin: IngestPath) -> str:
+    tenancy = rules.tenancy.renamed("project") if rules.tenancy.enabled else rules.tenancy
+    named = next(
+        (
+            found.plain[name]
+            for name in map(plain_name, rules.tenant_attributes)
+            if found.plain.get(name)
+        ),
+        "",
+    )
+    return tenancy.project_of({"project": named} if named else {}, origin)

@@ -1,0 +1,86 @@
+"""Log records and spans as a tap shows them, and which output a tap looks at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink, Source
+from relay.control.tap.points import read_points
+from relay.control.tap.tap import TapQuery, TapService
+from relay.runtime.errors import ConfigError
+from relay.selector.matchers import Selector
+from relay.selector.records.selection import RecordSelection
+from tests.kit.otlp.requests import LOGS, TRACES, any_value, attribute
+
+
+def test_log_records_are_shown() -> None:
+    request = LOGS.request()
+    resource = request.resource_logs.add()
+    resource.resource.attributes.append(attribute("service.name", "api"))
+    record = resource.scope_logs.add().log_records.add(
+        severity_text="WARN", time_unix_nano=2_500_000_000, attributes=[attribute("n", 7)]
+    )
+    record.body.CopyFrom(any_value("x" * 600))
+    (found,) = read_points("otlp_logs", request.SerializeToString(), 1, 20)
+    assert found.metric == "x" * 499 + "…"
+    assert (found.kind, found.value, found.time_s) == ("log record", "WARN", 2.5)
+    assert (found.labels, found.resource) == ({"n": "7"}, {"service.name": "api"})
+
+
+def test_spans_are_shown() -> None:
+    request = TRACES.request()
+    request.resource_spans.add().scope_spans.add().spans.add(
+        name="GET /",
+        trace_id=bytes(15) + b"\x01",
+        start_time_unix_nano=1_000_000_000,
+        end_time_unix_nano=1_002_500_000,
+    )
+    (found,) = read_points("otlp_traces", request.SerializeToString(), 1, 20)
+    assert (found.metric, found.kind) == ("GET /", "span")
+    assert found.value == f"2.5 ms, trace {'0' * 31}1"
+
+
+def exporter(*signals: str) -> Exporter:
+    sources = tuple(Source("metrics", "", Selector(())) for one in signals if one == "metrics")
+    records: Any = [
+        RecordSource(one, one, "", RecordSelection())  # type: ignore[arg-type]
+        for one in signals
+        if one != "metrics"
+    ]
+    sink = Sink("s", tuple(signals), OtlpHttp("http://h/v1/metrics"))
+    return Exporter("", "d", "x", sources, (sink,), tuple(records))
+
+
+class NoWorker:
+    """Notes which output was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, _exporter: str, sink: str) -> None:
+        self.asked.append(sink)
+
+
+@pytest.mark.parametrize(
+    ("signals", "wanted", "output"),
+    [
+        (("metrics", "logs"), "s", "s"),
+        (("metrics", "logs"), "s/logs", "s/logs"),
+        (("logs", "traces"), "s", "s/logs"),
+        (("traces",), "", "s/traces"),
+    ],
+)
+def test_a_tap_looks_at_one_output(signals: tuple[str, ...], wanted: str, output: str) -> None:
+    worker = NoWorker()
+    service = TapService(lambda: [exporter(*signals)], worker, allowed=True)
+    with pytest.raises(ConfigError, match="just been removed"):
+        service.open(TapQuery("d/x", wanted))
+    assert worker.asked == [output]
+
+
+def test_an_output_that_a_sink_does_not_have_is_an_error() -> None:
+    service = TapService(lambda: [exporter("logs")], NoWorker(), allowed=True)
+    with pytest.raises(ConfigError, match="s sends no traces; it sends logs"):
+        service.open(TapQuery("d/x", "s/traces"))
