@@ -91,10 +91,9 @@ class Relay:
         self._tick = tick
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._started_at = clock()
-        self._started = False
-        self._ready = self._stopping = False
-        memory_bytes_max = settings.memory.bytes_max
-        self._data_bytes_max = memory_bytes_max - memory_bytes_max // BODIES_SHARE
+        self._started = self._ready = self._stopping = False
+        bodies_bytes_max = settings.memory.bytes_max // BODIES_SHARE
+        self._data_bytes_max = settings.memory.bytes_max - bodies_bytes_max
         self._signals = make_signals(settings, since=self._started_at)
         self._engine = self._signals.metrics
         self._turns = Turns()
@@ -105,7 +104,7 @@ class Relay:
         self._sink_environment: SinkEnvironment | None = None
         self._reconciler: SinkReconciler | None = None
         access = ToolAccess(self._running, self._secrets_of, self._worker)
-        tools = make_tools(settings, self._engine, self._turns, access)
+        tools = make_tools(settings, self._signals, self._turns, access)
         self.own_api = make_served_api(settings, tools, self.look)
         self._sources = make_sources(settings, self.own_api.source if self.own_api else None)
         self._reloader: Reloader | None = None
@@ -121,10 +120,7 @@ class Relay:
         self._upkeep: Upkeep | None = None
         self._checkpointer: Checkpointer | None = None
         self._ingest = IngestServer(
-            settings.listen,
-            settings.ingest,
-            bodies_bytes_max=memory_bytes_max // BODIES_SHARE,
-            clock=clock,
+            settings.listen, settings.ingest, bodies_bytes_max=bodies_bytes_max, clock=clock
         )
         self._admin = AdminServer(
             settings.admin_listen,

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import cast, get_args
 
 import msgspec
 from aiohttp import web
@@ -28,6 +29,7 @@ from relay.api.access import Gate
 from relay.api.contract import StatusFilter, StatusView
 from relay.api.misdirected import MisdirectedSenders
 from relay.api.tools import ToolPages
+from relay.config.exporter.types import SignalName
 from relay.config.settings.settings import Admin, ListenAddress, Settings
 from relay.control.explain import ExplainQuery
 from relay.control.replicas.report import REPORT_PATH
@@ -35,7 +37,7 @@ from relay.control.tools import ExporterTools
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.tls import server_context
 from relay.receiver.request_target import parse_tenant
-from relay.runtime.errors import RelayError
+from relay.runtime.errors import ConfigError, Fault, RelayError
 from relay.runtime.event_loop import run_in_thread, yield_to_loop
 from relay.sink.reporting.health import STATES
 from relay.telemetry.registry import Telemetry
@@ -155,6 +157,7 @@ class AdminServer:
                 parse_tenant(account) if account else None,
                 query.get("exporter", ""),
                 every=bool(query.get("all")),
+                signal=_signal_of(query.get("signal", "metrics")),
             )
             async with self._one_at_a_time(self._explaining):
                 lines = await self._explain(question)
@@ -226,3 +229,11 @@ def _encoded(document: object) -> msgspec.Raw:
 
 def _json(body: bytes, *, status: int = 200) -> web.Response:
     return web.Response(body=body, status=status, content_type="application/json", headers=_HEADERS)
+
+
+def _signal_of(text: str) -> SignalName:
+    """Parse the name of a signal. Raise ConfigError."""
+    for one in get_args(SignalName):
+        if text == one:
+            return cast("SignalName", one)
+    raise ConfigError([Fault("signal", f"there is no {text!r}; one of metrics, logs, traces")])

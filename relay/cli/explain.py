@@ -273,9 +273,9 @@ def _ask_relay(arguments: argparse.Namespace) -> int:
     """Send the question to a running relay and print its answer."""
     if arguments.body is not None:
         raise ConfigError([Fault("--from", "goes with --config or --exporters, not with --relay")])
-    if arguments.signal != "metrics":
-        raise ConfigError([Fault("--signal", "goes with --config or --exporters only")])
     question = {"series": arguments.question, "account": arguments.account}
+    if arguments.signal != "metrics":
+        question["signal"] = arguments.signal
     question |= {"exporter": arguments.exporter, "all": "yes" if arguments.all else ""}
     with ask(arguments.relay, "explain", question) as answer:
         print(answer.read(ANSWER_BYTES_MAX).decode(), end="")

@@ -15,7 +15,12 @@ from functools import partial
 from itertools import islice
 
 from relay.codec.remote_write.v1 import SeriesFault, WriteProtocol, label_key, parse_labels
-from relay.config.exporter.types import Exporter, PrometheusRemoteWrite, Sink
+from relay.config.exporter.types import Exporter, PrometheusRemoteWrite, SignalName, Sink
+from relay.control.explain_records import (
+    RecordRules,
+    explain_records,
+    parse_attributes,
+)
 from relay.control.time_slicing import Turns
 from relay.pipeline.contract import Tenant
 from relay.pipeline.drop_counters import REASONS, DropTable
@@ -103,6 +108,8 @@ class ExplainQuery:
     tenant: Tenant | None = None
     exporter: str = ""
     every: bool = False
+    signal: SignalName = "metrics"
+    """With another one, ``series`` is the attributes of a resource."""
 
 
 class Explainer:
@@ -124,6 +131,8 @@ class Explainer:
         self._engine = engine
         self._infer_types = infer_types
         self._drops = engine.drops if engine is not None else DropTable()
+        self.rules: RecordRules | None = None
+        """Rules of logs and traces, where they can be explained."""
 
     @classmethod
     def offline(
@@ -144,9 +153,16 @@ class Explainer:
         return cls(router, by_id, infer_types=infer_types)
 
     @classmethod
-    def running(cls, engine: MetricsPipeline, exporters: Mapping[str, Exporter]) -> Explainer:
-        """Return an explainer of a running engine."""
-        return cls(engine.router, exporters, engine=engine)
+    def running(
+        cls,
+        engine: MetricsPipeline,
+        exporters: Mapping[str, Exporter],
+        rules: RecordRules | None = None,
+    ) -> Explainer:
+        """Return an explainer of running pipelines; ``rules`` are those of logs and traces."""
+        made = cls(engine.router, exporters, engine=engine)
+        made.rules = rules
+        return made
 
     def path_of(self, tenant: Tenant | None) -> IngestPath:
         """Return the ingest path of a request's tenant."""
@@ -215,6 +231,23 @@ class Explainer:
         counters = self._router.subscribers(_visible(labels, origin), project)
         found = [(counter.exporter, counter.source) for counter in counters]
         return sorted(one for one in found if one[0] in self._exporters)
+
+    def records(self, question: ExplainQuery, origin: IngestPath) -> Iterator[str]:
+        """Yield lines about log records or spans of a resource. Raises ConfigError."""
+        assert self.rules is not None, "only of running pipelines"
+        try:
+            attributes = parse_attributes(question.series)
+        except SelectorError as error:
+            raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
+        return explain_records(
+            self._exporters,
+            question.signal,
+            attributes,
+            self.rules,
+            origin=origin,
+            exporter=question.exporter,
+            every=question.every,
+        )
 
     def captured(
         self,
@@ -331,10 +364,12 @@ def unknown_exporter(name: str, known: Iterable[str]) -> str:
 
 async def answer(question: ExplainQuery, explainer: Explainer, turns: Turns) -> list[str]:
     """Return the answer's lines, at most :data:`ANSWER_CHARS_MAX` characters."""
-    labels = await read_series(question.series)
     if question.exporter:
         explainer.require(question.exporter, "exporter")
     origin = explainer.path_of(question.tenant)
+    if question.signal != "metrics":
+        return await collected(explainer.records(question, origin), explainer, turns)
+    labels = await read_series(question.series)
     lines = explainer.series(
         labels, origin=origin, exporter=question.exporter, every=question.every
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from relay.config.exporter.records.outputs import sources_of
 from relay.config.exporter.types import Exporter, OtlpHttp, SignalName
 from relay.pipeline.routing.tenancy import IngestPath, Tenancy
+from relay.pipeline.signals import Signals
 from relay.runtime.errors import SelectorError
 from relay.selector.inventory.store import Inventory
 from relay.selector.quoting import quote_string
@@ -34,6 +35,19 @@ class RecordRules:
     inventory: Inventory
     tenant_attributes: tuple[str, ...]
     category_attribute: str
+
+
+def rules_of(signals: Signals) -> RecordRules:
+    """Return the rules of running pipelines."""
+    records = signals.logs
+    options = records.options
+    return RecordRules(
+        signals.metrics.router.tenancy,
+        records.router.compiler,
+        records.router.inventory,
+        options.tenant_attributes,
+        options.category_attribute,
+    )
 
 
 def parse_attributes(text: str) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from relay.config.exporter.types import Exporter
 from relay.control.explain import Explainer, ExplainQuery, answer, collected, written
+from relay.control.explain_records import RecordRules
 from relay.control.project_slots import ProjectSlots
 from relay.control.time_slicing import Turns
 from relay.pipeline.engine import MetricsPipeline
@@ -49,12 +50,18 @@ class ProjectAnswer:
 
 
 class ExplainService:
-    """Explains series over an engine; ``running`` returns its exporters."""
+    """Explains series over an engine; ``running`` returns its exporters, ``rules`` are those of
+    records."""
 
     def __init__(
-        self, engine: MetricsPipeline, turns: Turns, running: Callable[[], Iterable[Exporter]]
+        self,
+        engine: MetricsPipeline,
+        turns: Turns,
+        running: Callable[[], Iterable[Exporter]],
+        rules: RecordRules | None = None,
     ) -> None:
         self._engine = engine
+        self._rules = rules
         self._turns = turns
         self._running = running
         self._explaining = asyncio.Lock()
@@ -65,7 +72,8 @@ class ExplainService:
     async def answer(self, query: ExplainQuery) -> list[str]:
         """Return lines on all exporters, as of now. Raises ConfigError."""
         running = {one.id: one for one in self._running()}
-        return await answer(query, Explainer.running(self._engine, running), self._turns)
+        explainer = Explainer.running(self._engine, running, self._rules)
+        return await answer(query, explainer, self._turns)
 
     async def answer_project(self, question: ProjectQuestion) -> ProjectAnswer:
         """Explain a series to its project, as of now.

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from relay.config.exporter.types import Exporter
 from relay.config.settings.settings import Settings
+from relay.control.explain_records import rules_of
 from relay.control.explain_service import ExplainService
 from relay.control.preview.service import PreviewService
 from relay.control.sink_test.service import SinkTestService
 from relay.control.sink_test.trial import TestNetwork
 from relay.control.tap.tap import TappedSink, TapService
 from relay.control.time_slicing import Turns
-from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.signals import Signals
 from relay.selector.resources.compiler import Compiler
 from relay.sink.http.credentials import SecretLookup
 
@@ -44,14 +45,14 @@ class ToolAccess:
 
 
 def make_tools(
-    settings: Settings, engine: MetricsPipeline, turns: Turns, running: ToolAccess
+    settings: Settings, signals: Signals, turns: Turns, running: ToolAccess
 ) -> ExporterTools:
     """Make the tools of a relay with these settings."""
-    exporters = running.exporters
+    engine, exporters = signals.metrics, running.exporters
     network = TestNetwork(settings.allow_private_endpoints, settings.proxy)
     return ExporterTools(
         PreviewService(engine, turns, exporters, Compiler(settings.resources)),
         SinkTestService(exporters, running.secrets, network),
         TapService(exporters, running.worker, allowed=settings.admin.tap),
-        ExplainService(engine, turns, exporters),
+        ExplainService(engine, turns, exporters, rules_of(signals)),
     )

@@ -107,17 +107,15 @@ class RecordsPipeline:
         self.signal: Final = signal
         self.protocol: Final = PROTOCOLS[signal]
         self._fields = FIELDS[signal]
-        self._options = options or RecordOptions()
+        self.options = options or RecordOptions()
         self.offsets = offsets if offsets is not None else OffsetTracker()
         self.tenancy = tenancy or Tenancy()
         self.router = RecordRouter(
             compiler=compiler,
             inventory=inventory,
-            category_attribute=self._options.category_attribute,
+            category_attribute=self.options.category_attribute,
         )
-        self.table = ResourceTable(
-            entries_max=self._options.entries_max, idle_s=self._options.idle_s
-        )
+        self.table = ResourceTable(entries_max=self.options.entries_max, idle_s=self.options.idle_s)
         self.schedule = FlushSchedule()
         self.grown = 0
         """Bytes by which requests made open batches larger, since the start."""
@@ -280,7 +278,7 @@ class RecordsPipeline:
 
     def _result(self, transaction: BatchTransaction, counts: RequestCounts) -> RecordsTaken:
         dropped, examples = {}, []
-        if counts.nobody and self._options.reports_nobody:
+        if counts.nobody and self.options.reports_nobody:
             dropped[NO_TENANT] = counts.nobody
             examples.append(counts.example)
         if counts.oversized:
@@ -374,7 +372,7 @@ class RecordsPipeline:
         if not self.tenancy.enabled:
             return ""
         values = dict(reversed(list(texts)))
-        names = self._options.tenant_attributes
+        names = self.options.tenant_attributes
         named = next((values[name] for name in names if values.get(name)), "")
         labels = {name: values[name] for name in ACCOUNT_LABELS if name in values}
         if named and self.tenancy.label:
@@ -384,7 +382,7 @@ class RecordsPipeline:
     def _note_nobody(self, resource: ResourceEntry, count: int, counts: RequestCounts) -> None:
         counts.nobody += count
         if not counts.example:
-            names = " or ".join(self._options.tenant_attributes)
+            names = " or ".join(self.options.tenant_attributes)
             given = resource.attributes.exact.get("service.name", "")
             of = f" of service.name {given[:80]!r}" if given else ""
             counts.example = f"the resource{of} names no project: set its attribute {names}"

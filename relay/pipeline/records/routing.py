@@ -89,7 +89,7 @@ class RecordRouter:
         inventory: Inventory | None = None,
         category_attribute: str = "log.category",
     ) -> None:
-        self._compiler: Final = compiler or Compiler()
+        self.compiler: Final = compiler or Compiler()
         self.inventory: Final = inventory or Inventory()
         self._category_attribute: Final = category_attribute
         self._projects: dict[str, RecordProject] = {}
@@ -114,7 +114,7 @@ class RecordRouter:
             counter = counters.setdefault(name, SourceCounter(exporter, name))
             compiled = CompiledRecords(
                 selection,
-                compiler=self._compiler,
+                compiler=self.compiler,
                 objects=objects,
                 category_attribute=self._category_attribute,
             )

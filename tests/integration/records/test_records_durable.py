@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply, partial_success
 from tests.kit.ingest_server import eventually
 from tests.kit.otlp.batches import request_of
 from tests.kit.otlp.requests import LOGS, TRACES
+from tests.kit.processes import get_metrics
 from tests.kit.stored_relay import OTLP, Sender, crash_image, made, running
 
 SIGNALS = ("logs", "traces")
@@ -163,3 +165,37 @@ async def test_a_request_that_cannot_be_decoded_costs_nobody_else_anything(
         assert await sender.send_records("logs", 2) == 200
         await server.wait_until(lambda: len(server.numbers("logs")) == 2)
         assert server.numbers("logs") == [0.0, 1.0]
+
+
+async def test_the_running_relay_explains_and_shows_records(tmp_path: Path) -> None:
+    async with OtlpServer() as server, running(made(tmp_path, exporter(server.url))) as sender:
+        assert await sender.send_records("logs", 3) == 200
+        await server.wait_until(lambda: len(server.numbers("logs")) == 3)
+        await eventually(lambda: ledger_of(sender, "sink/logs")["delivered"] == 3)
+        status = await sender.status()
+        assert status["ingest"]["records"]["logs"]["received"] == 3
+        (own,) = status["exporters"]
+        assert {one["name"]: one.get("matchedRecords") for one in own["sources"]} == {
+            "metrics": None,
+            "logs": 3,
+            "traces": 0,
+        }
+        (sink,) = own["sinks"]
+        assert [one["signal"] for one in sink["signals"]] == ["logs", "traces"]
+        assert sink["signals"][0]["ledger"]["delivered"] == 3
+        assert sink["signals"][0]["ledger"]["balanced"]
+        admin = f"http://{sender.relay.admin_address}"
+        metrics = await get_metrics(f"{admin}/metrics")
+        assert metrics['relay_received_records_total{signal="logs"}'] == 3
+        labels = 'exporter="default/all",source="logs",signal="logs"'
+        assert metrics[f"relay_matched_records_total{{{labels}}}"] == 3
+        question = {"signal": "logs", "series": '{service.name="api"}'}
+        lines = await get_text(f"{admin}/explain", question)
+        assert "  logs: yes, all records to sink" in lines.splitlines()
+        assert "there is no 'x'" in await get_text(f"{admin}/explain", {"signal": "x"})
+
+
+async def get_text(url: str, query: dict[str, str]) -> str:
+    """Return the body of an answer, whatever its status."""
+    async with aiohttp.ClientSession() as session, session.get(url, params=query) as answer:
+        return await answer.text()
