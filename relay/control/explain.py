@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 
 from relay.codec.remote_write.v1 import SeriesFault, WriteProtocol, label_key, parse_labels
-from relay.config.exporter.types import Exporter, PrometheusRemoteWrite, SignalName, Sink
+from relay.config.exporter.types import Exporter, SignalName, Sink
+from relay.control.explain_lines import is_raw, otlp_lines, raw_lines, said
 from relay.control.explain_records import (
     RecordRules,
     explain_records,
@@ -23,12 +23,11 @@ from relay.control.explain_records import (
 )
 from relay.control.time_slicing import Turns
 from relay.pipeline.contract import Tenant
-from relay.pipeline.drop_counters import REASONS, DropTable
+from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.metrics.decoders import DECODERS, DEFAULT_PROTOCOL
-from relay.pipeline.metrics.metadata.metric_types import Evidence
 from relay.pipeline.metrics.metadata.type_store import TypeStore
-from relay.pipeline.metrics.translate.translator import OWN_SCOPE, Translation, Translator
+from relay.pipeline.metrics.translate.translator import Translator
 from relay.pipeline.pacing import UNPACED, Pace
 from relay.pipeline.routing.router import Router
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath, Tenancy
@@ -43,7 +42,6 @@ from relay.selector.matchers import NAME
 from relay.selector.metricsql.parser import parse_selector
 from relay.selector.quoting import quote_name, quote_string
 from relay.selector.resources.compiler import Compiled, Compiler
-from relay.telemetry.snapshot import Drop
 
 OTHERS_MAX = 20
 """Limit of exporters that do not take a series and are listed one by one, unless requested."""
@@ -55,13 +53,6 @@ LINES_AT_ONCE = 200
 
 _LABELS_MAX = 10_000
 _IDS_TOLD_MAX = 10
-
-_EVIDENCE: dict[Evidence, str] = {
-    "declared": "type declared by the series",
-    "metadata": "type from metadata",
-    "siblings": "type by its siblings; metadata from the sender goes first",
-    "name": "type by name; metadata from the sender goes first",
-}
 
 
 def parse_series(text: str) -> dict[str, str]:
@@ -221,7 +212,7 @@ class Explainer:
             yield "As it came: no sink that takes it needs its type"
             return
         translation = Translator().translate(sorted(labels.items()), target=described.attributes)
-        yield from _otlp_lines(translation, described)
+        yield from otlp_lines(translation, described)
 
     def takers(
         self, labels: Mapping[str, str], origin: IngestPath = ANYWHERE
@@ -307,7 +298,7 @@ class Explainer:
             for sink in self._exporters[counter.exporter].sinks
             if counter.source in sink.sources
         ]
-        return bool(sinks) and all(map(_is_raw, sinks))
+        return bool(sinks) and all(map(is_raw, sinks))
 
     def _answer(self, name: str, labels: Mapping[str, str], project: str) -> Iterator[str]:
         yield name
@@ -325,7 +316,7 @@ class Explainer:
             sinks = [sink for sink in exporter.sinks if source in sink.sources]
             yield from _source_lines(source, sinks, compiled, labels)
         for drop in self._drops.of(name, possible_families(labels[NAME])):
-            yield f"  {_said(drop)}"
+            yield f"  {said(drop)}"
 
     def __repr__(self) -> str:
         return f"<Explainer of {self._router!r}>"
@@ -434,9 +425,9 @@ def _source_lines(
         if explanation.subject:
             yield f"    the series is about {explanation.subject}"
         for sink in sinks:
-            yield from _raw_lines(sink, labels)
+            yield from raw_lines(sink, labels)
         missing = missing_members(compiled, labels)
-        if missing and not (sinks and all(map(_is_raw, sinks))):
+        if missing and not (sinks and all(map(is_raw, sinks))):
             yield f"    as a single number: it does not take {' and '.join(missing)}"
         return
     yield f"  no: source {source}"
@@ -450,63 +441,3 @@ def _source_lines(
             f"    {family} is the name in OTLP; its series have other names: write "
             f'{{__name__=~"{family}(_bucket|_count|_sum)?"}}'
         )
-
-
-def _is_raw(sink: Sink) -> bool:
-    """Return True if a sink takes series as they came."""
-    return isinstance(sink.endpoint, PrometheusRemoteWrite)
-
-
-def _raw_lines(sink: Sink, labels: Mapping[str, str]) -> Iterator[str]:
-    endpoint = sink.endpoint
-    if isinstance(endpoint, PrometheusRemoteWrite):
-        added = [(name, text) for name, text in endpoint.external_labels if not labels.get(name)]
-        inside = ", ".join(f"{quote_name(name)}={quote_string(text)}" for name, text in added)
-        with_labels = f", with {inside}" if inside else ""
-        yield f"    {sink.name}: as it came, by remote write {endpoint.version}{with_labels}"
-
-
-def _said(drop: Drop) -> str:
-    since, last = (_moment(seconds) for seconds in (drop.since, drop.last))
-    meaning = REASONS[drop.reason]
-    return (
-        f"since {since} {drop.samples} samples of {drop.family} were dropped before sink "
-        f"{drop.sink}, last at {last}: {drop.reason} ({meaning})"
-    )
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _otlp_lines(translation: Translation, described: Exported) -> Iterator[str]:
-    typing = described.typing
-    metric = typing.identity
-    kind: str = metric.kind
-    if kind == "sum":
-        kind += ", cumulative" + (", monotonic" if metric.monotonic else "")
-    if typing.refused:
-        yield f"As OTLP ({_EVIDENCE[typing.evidence]}): nothing: {typing.refused}"
-    else:
-        yield f"As OTLP ({_EVIDENCE[typing.evidence]}): {metric.name} ({kind})"
-    if described.contradicted is not None:
-        other = described.contradicted
-        yield f"  senders disagree: {other.family} is {other.kept} here, {other.other} to others"
-    for title, text in (("unit", metric.unit), ("description", metric.description)):
-        if text:
-            yield f"  {title}: {text!r}"
-    if typing.family is not None:
-        family = typing.family
-        yield f"  or, where a source takes all of it, part of {family.name} ({family.kind})"
-    scope = translation.scope
-    if scope != OWN_SCOPE:
-        yield f"  scope: {scope.name} {scope.version}".rstrip()
-    for title, pairs in (
-        ("resource", translation.resource),
-        ("scope attributes", scope.attributes),
-        ("attributes", translation.attributes),
-    ):
-        if pairs:
-            yield f"  {title}:"
-            for key, value in pairs:
-                yield f"    {key} = {value!r}"

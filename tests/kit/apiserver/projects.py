@@ -21,7 +21,10 @@ from relay.control.preview.manifest import read_document
 from relay.control.tap.tap import TappedSink
 from relay.control.time_slicing import Turns
 from relay.control.tools import ExporterTools, ToolAccess, make_tools
+from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.pipeline.routing.tenancy import Tenancy
+from relay.pipeline.signals import Signals
 from relay.runtime.errors import MissingSecretError
 from tests.kit.apiserver.running import ADMIN, EDITOR, VIEWER, ApiUser, LocalApi, local_api
 from tests.kit.engine_rig import Rig, RigSink
@@ -72,7 +75,9 @@ class TwoProjects:
         self.workers: dict[tuple[str, str], IdleWorker] = {}
         settings = Settings(admin=Admin(tap=taps), allow_private_endpoints=private)
         access = ToolAccess(lambda: self.running, lambda _: _no_secret, self._worker)
-        self.tools: ExporterTools = make_tools(settings, self.rig.engine, Turns(), access)
+        self.tools: ExporterTools = make_tools(
+            settings, signals_of(self.rig.engine), Turns(), access
+        )
         self.run("acme", exporter("web", "up"))
         self.run("globex", exporter(NEIGHBOUR, "{}"))
 
@@ -159,3 +164,9 @@ def causes(status: dict[str, Any]) -> list[tuple[str, str]]:
     """Field and reason of each cause of a refusal."""
     found = status["details"].get("causes", ())
     return [(one.get("field", ""), one["reason"]) for one in found]
+
+
+def signals_of(metrics: MetricsPipeline) -> Signals:
+    """Return the pipelines of all signals around one of metrics."""
+    logs, traces = (RecordsPipeline(one, offsets=metrics.offsets) for one in ("logs", "traces"))
+    return Signals(metrics, logs, traces)
