@@ -187,14 +187,17 @@ def snapshot(facts: StatusSource) -> Snapshot:
         exporter_faults=len(facts.faults),
         reloads=facts.changes.reloads if facts.changes else {},
         selectors_always_asked=engine.router.always_asked,
-        inventory_objects={
-            "manifests": engine.inventory.from_manifests,
-            "series": engine.inventory.from_stream,
-        },
+        inventory_objects=_inventory_objects(engine),
         ingest_next_position=engine.offsets.next,
         ingest_oldest_held_position=engine.offsets.low,
         loop_lag=facts.lag,
     )
+
+
+def _inventory_objects(engine: EngineStatistics) -> dict[str, int]:
+    """Return the number of known objects by where they are known from."""
+    inventory = engine.inventory
+    return {"manifests": inventory.from_manifests, "series": inventory.from_stream}
 
 
 def _kinds(exporters: Iterable[Exporter]) -> Iterator[tuple[str, str]]:

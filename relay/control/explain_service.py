@@ -50,8 +50,10 @@ class ProjectAnswer:
 
 
 class ExplainService:
-    """Explains series over an engine; ``running`` returns its exporters, ``rules`` are those of
-    records."""
+    """Explains series over an engine; ``running`` returns its exporters.
+
+    ``rules`` are those of logs and traces.
+    """
 
     def __init__(
         self,

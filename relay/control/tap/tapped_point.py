@@ -1,4 +1,4 @@
-"""What a tap shows of one point, log record or span."""
+"""One point, log record or span as a tap shows it."""
 
 from __future__ import annotations
 
