@@ -51,7 +51,9 @@ def make_tools(
     engine, exporters = signals.metrics, running.exporters
     network = TestNetwork(settings.allow_private_endpoints, settings.proxy)
     return ExporterTools(
-        PreviewService(engine, turns, exporters, Compiler(settings.resources)),
+        PreviewService(
+            engine, turns, exporters, Compiler(settings.resources), tuple(signals.records)
+        ),
         SinkTestService(exporters, running.secrets, network),
         TapService(exporters, running.worker, allowed=settings.admin.tap),
         ExplainService(engine, turns, exporters, rules_of(signals)),

@@ -156,8 +156,28 @@ def render(result: Mapping[str, Any]) -> Iterator[str]:
         if source["firstSeries"]:
             yield "  first series:"
             yield from (f"    {series}" for series in source["firstSeries"])
+    for source in result.get("records", ()):
+        yield from _record_lines(source)
     if result["measuredSeconds"]:
         yield f"samples a minute: estimated from arrivals in {result['measuredSeconds']:.0f} s"
+
+
+def _record_lines(source: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of a source of logs or traces."""
+    unit = "log records" if source["signal"] == "logs" else "spans"
+    of = counted(source["ofResources"], "resource")
+    yield (
+        f"source {source['name']}: {source['resources']:,} of {of}, "
+        f"of which {source['records']:,} {unit} came lately"
+    )
+    if source["asks"]:
+        yield f"  takes of these what has {source['asks']}"
+    if source["withoutSeverity"]:
+        share = source["withoutSeverity"] / source["sampledRecords"]
+        yield f"  {share:.0%} of sampled log records have no severity number"
+    if source["firstResources"]:
+        yield "  first resources:"
+        yield from (f"    {resource}" for resource in source["firstResources"])
 
 
 def _rate(selected: Mapping[str, Any]) -> str:

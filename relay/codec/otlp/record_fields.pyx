@@ -148,6 +148,20 @@ def with_severity(Envelope envelope not None, list ranges not None, int severity
     return found
 
 
+def without_severity(
+    Envelope envelope not None, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t most
+):
+    """Return how many of the first ``most`` log records of a row have no severity number."""
+    assert 0 <= first <= stop <= envelope.count
+    cdef const unsigned char *data = data_of(envelope)
+    cdef Slice *record
+    cdef Py_ssize_t at, found = 0
+    for at in range(first, min(stop, first + most)):
+        record = &envelope.records[at]
+        found += severity_of(data + record.payload, data + record.end) <= 0
+    return found
+
+
 def sampled(Envelope envelope not None, list ranges not None, uint64_t threshold):
     """Return the spans of these rows whose trace id passes a rejection threshold of 56 bits.
 

@@ -25,6 +25,7 @@ from relay.config.exporter.types import Exporter
 from relay.control.explain import written
 from relay.control.preview.arrivals import LOOK_S, Arrivals, ArrivalWatch
 from relay.control.preview.question import LABELS_MAX, Question, read_values
+from relay.control.preview.records import SelectedRecords
 from relay.control.preview.result import PreviewResult, Selected, top_metrics
 from relay.control.preview.scan import FIRST_MAX, NAMES_MAX, NamePlan, SelectedSeries, SeriesScan
 from relay.control.time_slicing import LOOP_TURNS, SLICE_S
@@ -83,6 +84,8 @@ class Preview:
         """By whether accounts are named by labels."""
         self._seen = 0
         self._result: PreviewResult | None = None
+        self.records: tuple[SelectedRecords, ...] = ()
+        """Of sources of logs and traces: to be set before :meth:`count`."""
 
     async def count(self) -> AsyncIterator[PreviewEvent]:
         """Yield progress, then the result without samples a minute."""
@@ -152,6 +155,7 @@ class Preview:
             total,
             added if has_stored else None,
             removed if has_stored else None,
+            records=self.records,
         )
 
     def _names(self) -> dict[str, dict[int, int]]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from relay.control.preview.records import SelectedRecords
+
 TOP_METRICS: Final = 10
 """Metrics that are listed of each source, by their number of series."""
 
@@ -53,6 +55,7 @@ class PreviewResult:
 
     ``added`` and ``removed`` are None without a stored version. ``project_series`` are the series
     that the Exporter may see. ``measured_s``: duration of the measurement of samples; 0 for none.
+    ``records`` are of its sources of logs and traces.
     """
 
     exporter: str
@@ -62,6 +65,7 @@ class PreviewResult:
     added: Selected | None
     removed: Selected | None
     measured_s: float = 0.0
+    records: tuple[SelectedRecords, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the form in JSON."""
@@ -73,6 +77,7 @@ class PreviewResult:
             "added": _short(self.added),
             "removed": _short(self.removed),
             "measuredSeconds": round(self.measured_s, 1),
+            "records": [one.document() for one in self.records],
         }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,8 +21,10 @@ from relay.control.explain import unknown_exporter
 from relay.control.preview.arrivals import LOOK_S, ArrivalWatch
 from relay.control.preview.manifest import read_manifest
 from relay.control.preview.preview import EngineTurns, Preview, PreviewEvent
+from relay.control.preview.records import preview_records
 from relay.control.project_slots import ProjectSlots
 from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
 from relay.selector.resources.compiler import Compiler
@@ -58,8 +60,10 @@ class PreviewService:
         turns: EngineTurns,
         running: Callable[[], Iterable[Exporter]],
         compiler: Compiler,
+        records: Sequence[RecordsPipeline] = (),
     ) -> None:
         self._engine = engine
+        self._records = records
         self._turns = turns
         self._running = running
         self._compiler = compiler
@@ -90,17 +94,21 @@ class PreviewService:
         preview = await run_in_thread(
             partial(Preview, self._engine, self._turns, exporter, stored, compiler=self._compiler)
         )
-        return self._events(preview, exporter.project, measure_s)
+        return self._events(preview, exporter, measure_s)
 
     def running(self, exporter: str) -> Exporter | None:
         """Return a running exporter by its id, None if there is none."""
         return next((one for one in self._running() if one.id == exporter), None)
 
     async def _events(
-        self, preview: Preview, project: str, measure_s: float
+        self, preview: Preview, exporter: Exporter, measure_s: float
     ) -> AsyncIterator[PreviewEvent]:
+        project = exporter.project
         with self._slots.take(project):
             async with self._counting:
+                preview.records = await preview_records(
+                    exporter, self._records, self._turns.settled
+                )
                 async for event in preview.count():
                     yield event
             if measure_s <= 0 or not await self._may_measure(project, measure_s):

@@ -15,6 +15,7 @@ from typing import Final
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.envelope import Envelope, scan
+from relay.codec.otlp.record_fields import without_severity
 from relay.codec.otlp.redact import Redaction
 from relay.codec.protobuf import field_bytes
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, WriteProtocol
@@ -58,6 +59,8 @@ TENANT: Final = "project"
 """Label of a tenancy of resources: it stands for any of their tenant attributes."""
 
 RECORD_TAG: Final = b"\x12"  # of ScopeLogs and ScopeSpans
+SAMPLED_MAX: Final = 2
+"""Log records of a scope whose severity is looked at for previews."""
 STEP: Final = 32
 """Scopes of a microsecond or two between two pauses."""
 
@@ -107,6 +110,7 @@ class RecordsPipeline:
         self.signal: Final = signal
         self.protocol: Final = PROTOCOLS[signal]
         self._fields = FIELDS[signal]
+        self._has_severities = signal == "logs"
         self.options = options or RecordOptions()
         self.offsets = offsets if offsets is not None else OffsetTracker()
         self.tenancy = tenancy or Tenancy()
@@ -350,6 +354,12 @@ class RecordsPipeline:
                     plan = scope.plan
                     assert plan is not None
                 group = scope.group
+                resource.records += stop - first
+                if self._has_severities:
+                    resource.sampled += min(stop - first, SAMPLED_MAX)
+                    resource.without_severity += without_severity(
+                        envelope, first, stop, SAMPLED_MAX
+                    )
                 if plan.has_tests:
                     self._test(envelope, first, stop, scope, transaction, counts)
                     continue

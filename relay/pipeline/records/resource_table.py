@@ -56,6 +56,11 @@ class ResourceEntry:
     attributes: Attributes
     project: str | None
     shard_key: int
+    records: int = 0
+    """Records that came since it was read."""
+    sampled: int = 0
+    without_severity: int = 0
+    """Of the ``sampled`` log records those without a severity number."""
     scopes: dict[bytes, ScopeEntry] = field(default_factory=dict)
 
 
@@ -120,6 +125,10 @@ class ResourceTable:
             if self._turn_at:
                 self._turn()
             self._turn_at = tick + self._idle_s
+
+    def entries(self) -> list[ResourceEntry]:
+        """Return all resources that are known now."""
+        return [*self._young.values(), *self._old.values()]
 
     def statistics(self) -> ResourceTableStatistics:
         """A snapshot."""

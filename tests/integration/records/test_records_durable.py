@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import aiohttp
@@ -192,6 +193,14 @@ async def test_the_running_relay_explains_and_shows_records(tmp_path: Path) -> N
         question = {"signal": "logs", "series": '{service.name="api"}'}
         lines = await get_text(f"{admin}/explain", question)
         assert "  logs: yes, all records to sink" in lines.splitlines()
+        url = f"{admin}/preview?exporter=default/all"
+        async with aiohttp.ClientSession() as session, session.post(url) as answer:
+            events = [json.loads(line) for line in (await answer.text()).splitlines()]
+        records = events[-1]["records"]
+        assert [(one["name"], one["resources"], one["records"]) for one in records] == [
+            ("logs", 1, 3),
+            ("traces", 0, 0),
+        ]
         assert "there is no 'x'" in await get_text(f"{admin}/explain", {"signal": "x"})
 
 

@@ -1,0 +1,115 @@
+"""Preview the sources of logs and traces: which of the known resources they take, and how much.
+
+* Resources are those in the pipelines' tables, of the exporter's project: what came since they were
+  read, at most since they were idle for the time that series may be.
+* What a source asks of each record cannot be counted afterwards; the preview says what it asks. How
+  many log records have no severity number is told by samples of those that came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from relay.config.exporter.records.outputs import sources_of
+from relay.config.exporter.types import Exporter, RecordSource
+from relay.pipeline.records.pipeline import RecordsPipeline
+from relay.pipeline.records.resource_table import ResourceEntry
+from relay.selector.quoting import quote_name, quote_string
+from relay.selector.records.compile import CompiledRecords
+
+FIRST_MAX: Final = 10
+"""Resources that are shown of each source."""
+AT_ONCE: Final = 50
+"""Resources that are matched between two turns of the event loop."""
+
+
+@dataclass(slots=True)
+class SelectedRecords:
+    """Resources that a source takes records of, and their records.
+
+    ``of_resources`` are those that it may see. ``asks`` is what it asks of records, "" for nothing.
+    Of ``sampled`` log records ``without_severity`` had no severity number. ``first`` are some of
+    the resources, as selectors.
+    """
+
+    source: str
+    signal: str
+    of_resources: int = 0
+    resources: int = 0
+    records: int = 0
+    asks: str = ""
+    sampled: int = 0
+    without_severity: int = 0
+    first: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Return the form in JSON."""
+        return {
+            "name": self.source,
+            "signal": self.signal,
+            "ofResources": self.of_resources,
+            "resources": self.resources,
+            "records": self.records,
+            "asks": self.asks,
+            "sampledRecords": self.sampled,
+            "withoutSeverity": self.without_severity,
+            "firstResources": list(self.first),
+        }
+
+
+async def preview_records(
+    exporter: Exporter,
+    pipelines: Iterable[RecordsPipeline],
+    settled: Callable[[], Awaitable[None]],
+) -> tuple[SelectedRecords, ...]:
+    """Return what the exporter's sources of logs and traces take of the known resources."""
+    found: list[SelectedRecords] = []
+    for pipeline in pipelines:
+        asked = [
+            (_compiled(one, exporter, pipeline), SelectedRecords(one.name, one.signal))
+            for one in sources_of(exporter, pipeline.signal)
+        ]
+        if not asked:
+            continue
+        await settled()
+        entries = pipeline.table.entries()
+        for at, entry in enumerate(entries):
+            if not at % AT_ONCE:
+                await asyncio.sleep(0)
+                await settled()
+            if entry.project == exporter.project:
+                for compiled, selected in asked:
+                    _look(entry, compiled, selected)
+        found += [selected for _, selected in asked]
+    return tuple(found)
+
+
+def _compiled(
+    source: RecordSource, exporter: Exporter, pipeline: RecordsPipeline
+) -> CompiledRecords:
+    router = pipeline.router
+    return CompiledRecords(
+        source.selection,
+        compiler=router.compiler,
+        objects=router.inventory.for_project(exporter.project),
+        category_attribute=pipeline.options.category_attribute,
+    )
+
+
+def _look(entry: ResourceEntry, compiled: CompiledRecords, selected: SelectedRecords) -> None:
+    """Count a resource."""
+    selected.of_resources += 1
+    takes, asks = compiled.explain(entry.attributes, entry.attributes)
+    if not takes:
+        return
+    selected.resources += 1
+    selected.records += entry.records
+    selected.sampled += entry.sampled
+    selected.without_severity += entry.without_severity
+    selected.asks = selected.asks or asks
+    if len(selected.first) < FIRST_MAX:
+        pairs = ", ".join(f"{quote_name(name)}={quote_string(text)}" for name, text in entry.texts)
+        selected.first += (f"{{{pairs}}}",)

@@ -1,0 +1,66 @@
+"""Previews of sources of logs and traces over the resources that pipelines know."""
+
+from __future__ import annotations
+
+import asyncio
+
+from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink
+from relay.control.preview.records import AT_ONCE, preview_records
+from relay.pipeline.records.pipeline import RecordsPipeline
+from relay.selector.records.logql import parse_selector
+from relay.selector.records.selection import RecordSelection
+from tests.kit.otlp.batches import request_of
+from tests.kit.otlp.requests import LOGS, TRACES, attribute
+
+
+async def settled() -> None:
+    await asyncio.sleep(0)
+
+
+def exporter(**selectors: str) -> Exporter:
+    sources = tuple(
+        RecordSource(name, "logs", one, RecordSelection(parse_selector(one), severity_min=9))
+        for name, one in selectors.items()
+    )
+    sink = Sink("s", tuple(selectors), OtlpHttp("http://h/v1/metrics"))
+    return Exporter("", "d", "x", (), (sink,), sources)
+
+
+async def test_resources_and_records_are_counted() -> None:
+    logs, traces = RecordsPipeline("logs"), RecordsPipeline("traces")
+    body = LOGS.request.FromString(request_of(LOGS, [1.0, 2.0, 3.0]))
+    for record in body.resource_logs[0].scope_logs[0].log_records:
+        record.severity_number = 9
+    logs.ingest(body.SerializeToString(), now=1.0, tick=1.0)
+    body.resource_logs[0].resource.attributes[0].CopyFrom(attribute("service.name", "web"))
+    for record in body.resource_logs[0].scope_logs[0].log_records:
+        record.severity_number = 0
+    logs.ingest(body.SerializeToString(), now=1.0, tick=1.0)
+    traces.ingest(request_of(TRACES, [1.0]), now=1.0, tick=1.0)
+    wanted = exporter(web='{service_name="web"} |= "x"', all="{}", none='{service_name="z"}')
+    web, everything, none = await preview_records(wanted, [logs, traces], settled)
+    assert (web.of_resources, web.resources, web.records) == (2, 1, 3)
+    assert web.asks == 'severity number 9 or more and a line that has |= "x"'
+    assert (web.sampled, web.without_severity) == (2, 2)
+    assert web.first == ('{service.name="web"}',)
+    assert (everything.resources, everything.records) == (2, 6)
+    assert (everything.sampled, everything.without_severity) == (4, 2)
+    assert (none.resources, none.records, none.first) == (0, 0, ())
+    assert everything.document()["ofResources"] == 2
+
+
+async def test_many_resources_let_others_have_their_turn() -> None:
+    logs = RecordsPipeline("logs")
+    for number in range(AT_ONCE * 3):
+        body = LOGS.request.FromString(request_of(LOGS, [1.0]))
+        body.resource_logs[0].resource.attributes.append(attribute("n", number))
+        logs.ingest(body.SerializeToString(), now=1.0, tick=1.0)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        turns += 1
+
+    (found,) = await preview_records(exporter(all=""), [logs], count)
+    assert found.resources == AT_ONCE * 3
+    assert turns == 4
