@@ -65,12 +65,22 @@ def run_top(arguments: argparse.Namespace) -> int:
 
 
 def rows_of(document: Mapping[str, Any], now: float) -> list[SinkRow]:
-    """Return a row for each sink of a status document; ``now`` is the wall clock, s."""
+    """Return a row for each sink of a status document, and for its logs and traces.
+
+    ``now`` is the wall clock, s.
+    """
     return [
-        _row(exporter["name"], sink, now)
+        _row(exporter["name"], one, now)
         for exporter in document.get("exporters", ())
         for sink in exporter.get("sinks", ())
+        for one in (sink, *_outputs(sink))
     ]
+
+
+def _outputs(sink: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what a sink sends of logs and traces as sinks of their own."""
+    for one in sink.get("signals", ()):
+        yield {**one, "name": f"{sink['name']}/{one['signal']}"}
 
 
 def _row(exporter: str, sink: Mapping[str, Any], now: float) -> SinkRow:
@@ -118,6 +128,13 @@ def render(document: Mapping[str, Any], rows: Sequence[SinkRow], relay: str) -> 
             f"  received {ingest['receivedSamples']:,} samples of {ingest['activeSeries']:,} "
             f"series, {ingest['unmatchedSamples']:,} selected by none"
         )
+        for signal, unit in (("logs", "log records"), ("traces", "spans")):
+            records = ingest.get("records", {}).get(signal)
+            if records and records["received"]:
+                yield (
+                    f"  received {records['received']:,} {unit} of {records['resources']:,} "
+                    f"resources, {records['unmatched']:,} selected by none"
+                )
     if document.get("faults"):
         yield f"  {counted(len(document['faults']), 'fault')} in manifests: see relay check"
     yield ""

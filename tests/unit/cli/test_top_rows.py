@@ -40,6 +40,18 @@ def test_one_look_tells_the_rate() -> None:
     assert (found.rate, found.rejected, found.queued) == (612, 3, 7)
 
 
+def test_logs_and_traces_have_rows_of_their_own() -> None:
+    document = status(100)
+    (sink,) = document["exporters"][0]["sinks"]
+    logs = {key: sink[key] for key in ("state", "ledger", "queue", "lastError")}
+    sink["signals"] = [{"signal": "logs", **logs}]
+    assert [one.sink for one in rows_of(document, now=0.0)] == ["s", "s/logs"]
+    records = {"received": 5_000, "resources": 2, "unmatched": 7}
+    document["ingest"] = {**STATUS["ingest"], "records": {"logs": records}}
+    lines = list(render(document, [], "http://x"))
+    assert "  received 5,000 log records of 2 resources, 7 selected by none" in lines
+
+
 def test_one_exporter_is_no_plural() -> None:
     lines = list(render({"summary": {"exporters": 1, "sinks": {"healthy": 1}}}, [], "http://x"))
     assert lines[1] == "  1 exporter; sinks: 1 healthy"
