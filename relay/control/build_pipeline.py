@@ -16,6 +16,10 @@ from relay.pipeline.signals import Signals
 from relay.selector.inventory.info_series import InfoReader
 from relay.selector.resources.compiler import Compiler
 
+SERIES_PER_RESOURCE = 20
+"""A resource or scope takes the memory of so many series."""
+RESOURCES_MAX_LEAST = 1_000
+
 
 def make_signals(settings: Settings, *, since: float) -> Signals:
     """Make the pipelines of a relay that started at ``since`` (wall clock, s)."""
@@ -42,6 +46,7 @@ def _make_records(
             tenant_attributes=otlp.tenant_attributes,
             category_attribute=otlp.category_attribute,
             reports_nobody=otlp.reject_without_tenant,
+            entries_max=max(RESOURCES_MAX_LEAST, settings.ingest.series_max // SERIES_PER_RESOURCE),
             idle_s=settings.ingest.series_idle_timeout_s,
         ),
     )

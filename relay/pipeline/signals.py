@@ -135,8 +135,12 @@ class Signals:
         return min((moment for moment in moments if moment is not None), default=None)
 
     def flush_due(self, tick: float, *, most: int | None = None) -> Sealed:
-        """Seal the batches that are due, up to ``most`` of each signal, and end waits."""
-        return [sealed for one in self._all for sealed in one.flush_due(tick, most=most)]
+        """Seal the batches that are due, up to ``most``, and end waits."""
+        found: Sealed = []
+        for one in self._all:
+            left = None if most is None else max(0, most - len(found))
+            found += one.flush_due(tick, most=left)
+        return found
 
     def flush(self, batches: Sequence[OpenBatch]) -> Sealed:
         """Seal those of the batches that hold anything."""

@@ -18,7 +18,7 @@ from relay.codec.otlp.envelope import Envelope, scan
 from relay.codec.otlp.record_fields import without_severity
 from relay.codec.otlp.redact import Redaction
 from relay.codec.protobuf import field_bytes
-from relay.codec.remote_write.v1 import ELEMENTS_MAX, WriteProtocol
+from relay.codec.remote_write.v1 import ELEMENTS_MAX, Pause, WriteProtocol
 from relay.pipeline.batching.flush_schedule import FlushSchedule, seal_all
 from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
@@ -350,7 +350,7 @@ class RecordsPipeline:
                 plan = scope.plan if scope is not None else None
                 if scope is None or plan is None or not plan.is_valid(inventory):
                     pause()
-                    scope = self._plan(envelope, resource, scope_head)
+                    scope = self._plan(envelope, resource, scope_head, pause)
                     plan = scope.plan
                     assert plan is not None
                 group = scope.group
@@ -367,7 +367,9 @@ class RecordsPipeline:
                     counts.unmatched += stop - first
                     continue
                 counts.plans.append((plan, stop - first))
-                for target in plan.targets:
+                for number, target in enumerate(plan.targets):
+                    if number and not number % STEP:
+                        pause()
                     append_records(transaction, target, group, envelope, first, stop)
 
     def _read(self, envelope: Envelope, head: bytes, origin: IngestPath) -> ResourceEntry:
@@ -397,7 +399,9 @@ class RecordsPipeline:
             of = f" of service.name {given[:80]!r}" if given else ""
             counts.example = f"the resource{of} names no project: set its attribute {names}"
 
-    def _plan(self, envelope: Envelope, resource: ResourceEntry, head: bytes) -> ScopeEntry:
+    def _plan(
+        self, envelope: Envelope, resource: ResourceEntry, head: bytes, pause: Pause
+    ) -> ScopeEntry:
         """Return a scope with a valid plan."""
         try:
             scope = self.table.scope(resource, head)
@@ -405,7 +409,9 @@ class RecordsPipeline:
             raise _at(envelope, head, error) from error
         assert resource.project is not None
         scope.redacted.clear()
-        scope.plan = self.router.plan(resource.project, resource.attributes, scope.attributes)
+        scope.plan = self.router.plan(
+            resource.project, resource.attributes, scope.attributes, pause
+        )
         return scope
 
     def _test(

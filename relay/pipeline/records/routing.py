@@ -7,16 +7,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from relay.codec.otlp.redact import Redaction
+from relay.codec.remote_write.v1 import no_pause
 from relay.pipeline.routing.match_set import SinkOutputSpec, SourceCounter
 from relay.selector.inventory.store import Inventory
 from relay.selector.records.compile import Attributes, CompiledRecords, Residual
 from relay.selector.records.selection import RecordSelection
 from relay.selector.resources.compiler import Compiler, uses_inventory
+
+STEP: Final = 128
+"""Sources of a microsecond or two that are asked between two pauses."""
 
 RecordSources: TypeAlias = Sequence[tuple[str, RecordSelection, Sequence[SinkOutputSpec]]]
 """For every source of an exporter: name, selection, and the outputs that it feeds."""
@@ -148,11 +152,19 @@ class RecordRouter:
         for counters in self._counters.values():
             yield from counters.values()
 
-    def plan(self, project: str, resource: Attributes, both: Attributes) -> RecordPlan:
+    def plan(
+        self,
+        project: str,
+        resource: Attributes,
+        both: Attributes,
+        pause: Callable[[], None] = no_pause,
+    ) -> RecordPlan:
         """Return the plan for records of a project's resource and scope."""
         at = self._projects.get(project, self._nobody)
         takes, depends = [], False
-        for source in at.sources:
+        for number, source in enumerate(at.sources):
+            if not number % STEP:
+                pause()
             depends = depends or source.uses_inventory
             residual = source.compiled.decide(resource, both)
             if residual is not None:

@@ -47,7 +47,7 @@ _TARGETS: Final = {path: OtlpTarget(signal, "") for path, signal in _SIGNALS.ite
 def otlp_target(path: str) -> OtlpTarget | None:
     """Return what a decoded path asks for; None where it is not OTLP's."""
     found = _TARGETS.get(path)
-    if found is not None:
+    if found is not None or not ("logs" in path or "traces" in path):
         return found
     own = tidy(path)
     cluster = _CLUSTER.fullmatch(own)
