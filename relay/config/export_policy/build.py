@@ -24,6 +24,7 @@ from relay.config.exporter.backend_profiles import PROFILES
 from relay.config.exporter.build import CHECKS, build_source, exporter_of
 from relay.config.exporter.endpoint_access import access_warnings
 from relay.config.exporter.endpoints import endpoint_warnings, metrics_url
+from relay.config.exporter.records.build import build_record_source
 from relay.config.exporter.remote_write import build_remote_write, remote_write_sink_warnings
 from relay.config.exporter.types import (
     Authentication,
@@ -32,8 +33,10 @@ from relay.config.exporter.types import (
     OtlpHttp,
     Place,
     PrometheusRemoteWrite,
+    RecordSource,
     RetrySettings,
     SecretRef,
+    SignalName,
     Sink,
     Source,
 )
@@ -46,7 +49,8 @@ from relay.config.yaml.document import Where
 from relay.selector import lint
 from relay.selector.matchers import Selector
 
-OTHER_SIGNALS: Final = ("logs", "traces")
+OTHER_SIGNALS: Final[tuple[SignalName, ...]] = ("logs", "traces")
+METRICS_ONLY: Final = "{signal} are not exported to {word}: give the sink an openTelemetry target"
 
 
 class _Target(NamedTuple):
@@ -67,38 +71,39 @@ def export_policy_schema() -> Schema:
 def build_export_policy(reading: Reading, identity: tuple[str, str], project: str) -> Exporter:
     """Return the policy with all its sinks; note faults and warnings in the reading's report."""
     spec = reading.values.get("spec", {})
-    sources, signals = _sources(reading, spec, identity[0])
+    sources, records = _sources(reading, spec, identity[0])
     sinks = tuple(
-        _sink(reading, index, values or {}, sources, signals)
+        _sink(reading, index, values or {}, sources, records)
         for index, values in enumerate(spec.get("sinks", ()))
     )
+    sent = {name for sink in sinks if isinstance(sink.endpoint, OtlpHttp) for name in sink.sources}
     return replace(
-        exporter_of(reading, identity, project, sources, sinks),
+        exporter_of(reading, identity, project, sources, sinks, records),
         kind=KIND,
-        not_carried=tuple((name, signal) for name, signal in signals.items() if name),
+        not_carried=tuple(
+            (one.name, one.signal) for one in records if one.name and one.name not in sent
+        ),
     )
 
 
 def _sources(
     reading: Reading, spec: dict[str, Any], namespace: str
-) -> tuple[tuple[Source, ...], dict[str, str]]:
-    """Return the sources of metrics, and the signals that other sources ask for, by name.
+) -> tuple[tuple[Source, ...], tuple[RecordSource, ...]]:
+    """Return the sources of metrics, and those of logs and traces.
 
     A source with another signal and no ``metrics`` exports no metrics.
     """
     sources: list[Source] = []
-    signals: dict[str, str] = {}
+    records: list[RecordSource] = []
     indexes: list[int] = []
     for index, values in enumerate(spec.get("sources", ())):
         one = values or {}
         name = one.get("name", "")
         others = [signal for signal in OTHER_SIGNALS if signal in one]
-        if others:
-            signals[name] = " and ".join(others)
         for signal in others:
-            rest = "its metrics are exported" if "metrics" in one else "it exports nothing"
-            message = f"the relay does not carry {signal} yet: the source is accepted, and {rest}"
-            reading.warn("spec", "sources", index, signal, message=message)
+            field = ("spec", "sources", index, signal)
+            selected = _with_readable_kinds(one[signal])
+            records.append(build_record_source(reading, field, name, signal, selected, namespace))
         if others and "metrics" not in one:
             continue
         place = ("spec", "sources", index, "metrics")
@@ -110,7 +115,7 @@ def _sources(
     ]
     for number, warning in lint.overlaps(named) if not reading.report.faulty else ():
         reading.warn("spec", "sources", indexes[number], "metrics", message=warning)
-    return tuple(sources), signals
+    return tuple(sources), tuple(records)
 
 
 def _with_readable_kinds(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -143,16 +148,20 @@ def _sink(
     index: int,
     values: dict[str, Any],
     sources: tuple[Source, ...],
-    signals: dict[str, str],
+    records: tuple[RecordSource, ...],
 ) -> Sink:
     place: Place = ("spec", "sinks", index)
     target = _target(values)
     named = [name for name in values.get("sources", ()) if name is not None]
     known = [source.name for source in sources]
-    wanted = named or [*known, *(name for name in signals if name not in known)]
+    signals = {source.name: source.signal for source in records}
+    if target.kind != "remote_write":
+        known += signals
+    wanted = named or list(dict.fromkeys([*known, *signals]))
     taken = tuple(dict.fromkeys(name for name in wanted if name in known))
-    if wanted and not taken and all(name in signals for name in wanted):
-        _tell_of_signals(reading, (*place, "sources"), target, signals[wanted[0]])
+    if wanted and not taken and all(name in signals for name in wanted) and target.values:
+        message = METRICS_ONLY.format(signal=signals[wanted[0]], word=target.place[-1])
+        reading.fault(*place, "sources", message=message)
     endpoint, places = _endpoint(reading, place, target)
     around = {"target": target.values, **{key: values.get(key) for key in ("batch", "retry")}}
     batch_place, batch = ROW["batch"].find(around)
@@ -183,17 +192,6 @@ def _below(sink: Place, target: _Target, steps: Place) -> Place:
     if steps[0] == "target":
         return (*sink, *target.place, *steps[1:])
     return (*sink, *steps)
-
-
-def _tell_of_signals(reading: Reading, where: Where, target: _Target, signal: str) -> None:
-    if target.kind == "remote_write" and target.values:
-        word = target.place[-1]
-        reading.fault(
-            *where,
-            message=f"{signal} are not exported to {word}: give the sink an openTelemetry target",
-        )
-    else:
-        reading.warn(*where, message=f"the relay does not carry {signal} yet: nothing is sent")
 
 
 def _endpoint(

@@ -1,7 +1,8 @@
 """Conditions of an ExportPolicy and its sinks, in the words of the platform's operator.
 
 ``Ready`` and ``Accepted`` are the operator's, with its reasons where it has them.
-``SignalsCarried`` is the relay's own, and only there where a source asks for logs or traces.
+``SignalsCarried`` is the relay's own, and only there where no sink sends the logs or traces of a
+source.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def policy_conditions(policy: Exporter) -> Iterator[PolicyCondition]:
         yield PolicyCondition("Ready", "True", "SinksAccepted", message)
     if policy.not_carried:
         asked = ", ".join(f"source {name} asks for {what}" for name, what in policy.not_carried)
-        message = f"{asked}: the relay does not carry them yet"
+        message = f"{asked}: no sink with openTelemetry sends them"
         yield PolicyCondition("SignalsCarried", "False", "SignalsNotCarried", message)
 
 

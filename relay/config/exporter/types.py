@@ -247,8 +247,8 @@ class Exporter:
     ``warnings`` are faults that do not prevent running. ``origin`` is file and document. ``uid``
     distinguishes an object from a later one of the same name; "" if it has none. ``created_at`` is
     in seconds since the epoch, None if unknown. ``refused`` are the sinks that an ExportPolicy has
-    besides ``sinks``, ``not_carried`` the names of its sources that ask for another signal than
-    metrics, each with the signal. ``generation`` is Kubernetes' count of versions of the
+    besides ``sinks``, ``not_carried`` the names of its sources of logs or traces that no sink
+    sends, each with the signal. ``generation`` is Kubernetes' count of versions of the
     specification, 0 where there is none. ``control_plane`` is the source and the name of the
     control plane whose object it is, such as ``kubernetes acme`` or ``api``; "" for a manifest's.
     """

@@ -34,6 +34,26 @@ spec:
 """
 
 
+POLICY = """
+apiVersion: telemetry.datumapis.com/v1alpha1
+kind: ExportPolicy
+metadata: {{name: all}}
+spec:
+  sources:
+    - name: everything
+      metrics: {{metricsql: ""}}
+      logs: {{categories: ["*"]}}
+      traces: {{}}
+  sinks:
+    - name: sink
+      sources: [everything]
+      target:
+        openTelemetry:
+          http: {{endpoint: "{url}"}}
+          batch: {{timeout: 1ms, maxSize: 10}}
+"""
+
+
 def exporter(url: str, logs: str = "") -> str:
     """An Exporter of all three signals to one sink."""
     return EXPORTER.format(url=url.removesuffix("/v1/metrics"), logs=logs)
@@ -202,6 +222,16 @@ async def test_the_running_relay_explains_and_shows_records(tmp_path: Path) -> N
             ("traces", 0, 0),
         ]
         assert "there is no 'x'" in await get_text(f"{admin}/explain", {"signal": "x"})
+
+
+async def test_an_export_policy_exports_logs_and_traces(tmp_path: Path) -> None:
+    async with OtlpServer() as server:
+        text = POLICY.format(url=server.url.removesuffix("/v1/metrics"))
+        async with running(made(tmp_path, text)) as sender:
+            assert await sender.send_records("logs", 3) == 200
+            assert await sender.send_records("traces", 2) == 200
+            await server.wait_until(lambda: len(server.numbers("traces")) == 2)
+            await server.wait_until(lambda: len(server.numbers("logs")) == 3)
 
 
 async def get_text(url: str, query: dict[str, str]) -> str:

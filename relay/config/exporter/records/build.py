@@ -50,10 +50,12 @@ def _sources(reading: Reading, spec: dict[str, Any], namespace: str) -> Iterator
         for signal in signals:
             if signal in one:
                 place = ("spec", "sources", index, signal)
-                yield _source(reading, place, one.get("name", ""), signal, one[signal], namespace)
+                yield build_record_source(
+                    reading, place, one.get("name", ""), signal, one[signal], namespace
+                )
 
 
-def _source(
+def build_record_source(
     reading: Reading,
     place: Where,
     name: str,
@@ -61,6 +63,7 @@ def _source(
     values: dict[str, Any],
     namespace: str,
 ) -> RecordSource:
+    """Return a source of the valid values of a field ``logs`` or ``traces`` at ``place``."""
     query = values.get("selector", "")
     whole = values.get("keep", "span") == "trace"
     selector = _selector(reading, (*place, "selector"), query, signal)

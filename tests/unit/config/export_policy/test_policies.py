@@ -10,6 +10,7 @@ from relay.cli.check import check
 from relay.config.export_policy.conditions import policy_conditions, sink_conditions
 from relay.config.exporter.load_result import LoadResult, keep_last_good
 from relay.config.exporter.manifest_loader import Manifests, load_exporters
+from relay.config.exporter.records.outputs import record_outputs
 from relay.config.exporter.types import (
     Authentication,
     Batch,
@@ -146,28 +147,37 @@ def test_policies_of_both_groups_share_their_names(tmp_path: Path) -> None:
     assert len(result.exporters) == 1
 
 
-def test_sources_of_other_signals_are_accepted_and_the_metrics_run() -> None:
+def test_logs_and_traces_go_to_sinks_of_otlp() -> None:
     policy = load_one("logs-and-traces")
     assert [source.name for source in policy.sources] == ["gateway-metrics"]
-    assert [sink.sources for sink in policy.sinks] == [("gateway-metrics",), ()]
-    assert policy.not_carried == (("gateway-logs", "logs"), ("gateway-traces", "traces"))
-    assert [(one.type, one.status, one.reason) for one in policy_conditions(policy)] == [
-        ("Ready", "True", "SinksAccepted"),
-        ("SignalsCarried", "False", "SignalsNotCarried"),
+    assert [(one.name, one.signal) for one in policy.record_sources] == [
+        ("gateway-logs", "logs"),
+        ("gateway-traces", "traces"),
     ]
-    assert [one.path for one in policy.warnings] == [
-        "spec.sources[1].logs",
-        "spec.sources[2].traces",
-        "spec.sinks[1].sources",
+    assert policy.record_sources[0].selection.resources is not None
+    assert policy.record_sources[0].selection.categories == ("*",)
+    assert [sink.sources for sink in policy.sinks] == [
+        ("gateway-metrics",),
+        ("gateway-logs", "gateway-traces"),
     ]
+    assert [output.name for output in record_outputs(policy)] == [
+        "collector/logs",
+        "collector/traces",
+    ]
+    assert [one.type for one in policy_conditions(policy)] == ["Ready"]
+    assert policy.not_carried == ()
 
 
-def test_a_source_of_logs_and_metrics_exports_its_metrics(tmp_path: Path) -> None:
+def test_logs_and_metrics_may_stand_in_one_source(tmp_path: Path) -> None:
     text = POLICY.replace("{name: all}", "{name: all, metrics: {}, logs: {}}")
     (policy,) = load_text(tmp_path, SECRET + text).exporters
     assert [source.name for source in policy.sources] == ["all", "up"]
-    (warning,) = policy.warnings
-    assert warning.message.endswith("the source is accepted, and its metrics are exported")
+    assert [source.name for source in policy.record_sources] == ["all"]
+    # Its only sink is one of remote write.
+    assert policy.not_carried == (("all", "logs"),)
+    (_, condition) = policy_conditions(policy)
+    assert (condition.type, condition.reason) == ("SignalsCarried", "SignalsNotCarried")
+    assert condition.message == "source all asks for logs: no sink with openTelemetry sends them"
 
 
 @pytest.mark.parametrize(
