@@ -14,8 +14,9 @@ from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.remote_write.encode import encode_series
 from relay.codec.remote_write.raw_series import RawSeries
 from relay.codec.remote_write.v1 import label_key
-from relay.config.exporter.types import Sink
+from relay.config.exporter.types import OtlpHttp, Sink
 from relay.control.reconcile.sink_entry import output_options
+from relay.control.sink_test.record import record_request
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.limits import Limits
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
@@ -47,7 +48,9 @@ class _Owner:
 
 
 def synthetic_request(exporter: str, sink: Sink, now: float) -> EncodedRequest:
-    """Return the request with the point of one sink; ``now``: wall clock, s."""
+    """Return the request with the point, log record or span of one output; ``now``: clock, s."""
+    if isinstance(sink.endpoint, OtlpHttp) and sink.endpoint.signal != "metrics":
+        return record_request(exporter, sink, now)
     labels = {NAME: METRIC, "exporter": exporter, "sink": sink.name}
     sample = (struct.pack("<d", 1.0), int(now * 1000), 0)
     series = RawSeries(label_key(sorted(labels.items())), samples=(sample,))

@@ -18,9 +18,11 @@ from typing import Final
 
 from yarl import URL
 
+from relay.config.exporter.records.outputs import outputs_of
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.preview.service import require_running
 from relay.control.sink_test.trial import TestEvent, TestNetwork, try_sink
+from relay.control.status.sink_delivery import outputs_by_signal
 from relay.runtime.errors import ConfigError, Fault, OverloadedError
 from relay.sink.http.credentials import SecretLookup
 
@@ -145,17 +147,27 @@ class SinkTestService:
         return f"<SinkTestService {self._limits!r}>"
 
 
-def require_sink(exporter: Exporter, name: str) -> Sink:
-    """Return a sink by its name, or the only one for ""; raise ConfigError."""
+def require_sink(exporter: Exporter, wanted: str) -> Sink:
+    """Return an output of a sink by its name, or of the only one for ""; raise ConfigError.
+
+    ``<sink>/logs`` is its output of logs. Where no signal is named, it is that of metrics, or the
+    first that a sink without metrics has.
+    """
+    name, _, signal = wanted.partition("/")
     names = [sink.name for sink in exporter.sinks]
     if not name and len(names) == 1:
-        return exporter.sinks[0]
+        name = names[0]
     found = next((sink for sink in exporter.sinks if sink.name == name), None)
     if found is None:
         said = f"there is no sink {name}" if name else "is required"
         choice = ", ".join(names) or "none"
         raise ConfigError([Fault("sink", f"{said}; {exporter.id} has {choice}")])
-    return found
+    outputs = outputs_by_signal(exporter, found)
+    if signal and signal not in outputs:
+        message = f"{found.name} sends no {signal}; it sends {', '.join(outputs)}"
+        raise ConfigError([Fault("sink", message)])
+    output = outputs[signal] if signal else next(iter(outputs.values()))
+    return next(one for one in outputs_of(exporter) if one.name == output)
 
 
 def host_of(sink: Sink) -> tuple[str, int]:

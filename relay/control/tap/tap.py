@@ -23,7 +23,6 @@ from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.preview.service import require_running
 from relay.control.sink_test.service import require_sink
-from relay.control.status.sink_delivery import outputs_by_signal
 from relay.control.tap.points import read_points
 from relay.control.tap.tapped_point import TappedPoint
 from relay.runtime.errors import ConfigError, Fault, OverloadedError
@@ -145,19 +144,6 @@ class BatchTap:
         return f"<BatchTap {self.batches} batches, {len(self._kept)} kept>"
 
 
-def _output(exporter: Exporter, wanted: str) -> str:
-    """Return the output that is meant: of a sink without metrics the first that it has."""
-    name, _, signal = wanted.partition("/")
-    sink = require_sink(exporter, name)
-    outputs = outputs_by_signal(exporter, sink)
-    if not signal:
-        return next(iter(outputs.values()))
-    if signal not in outputs:
-        message = f"{sink.name} sends no {signal}; it sends {', '.join(outputs)}"
-        raise ConfigError([Fault("sink", message)])
-    return outputs[signal]
-
-
 class TapService:
     """Taps sinks of ``running`` exporters; ``worker`` returns that of an exporter id and sink."""
 
@@ -186,7 +172,7 @@ class TapService:
         if not 0 < query.points <= POINTS_MAX:
             raise ConfigError([Fault("points", f"must be from 1 to {POINTS_MAX}")])
         exporter = require_running(self._running(), query.exporter)
-        name = _output(exporter, query.sink)
+        name = require_sink(exporter, query.sink).name
         worker = self._worker(exporter.id, name)
         if worker is None:
             raise ConfigError([Fault("sink", f"{name} has just been removed")])
