@@ -117,8 +117,7 @@ class _Project(ProjectEpoch):
         self.by_route: dict[MatchedSource, dict[MatchSet, None]] = {}
         self.changes: deque[tuple[int, MatchedSource]] = deque(maxlen=CHANGES_MAX)
         self.unmatched = MatchSet(self)
-        self.exporters = 0
-        """Its exporters; they may have no source here."""
+        self.exporters = 0  # of which some may have no source here
 
     def note(self, routes: Sequence[MatchedSource]) -> None:
         """Make every resolved series check these sources."""
