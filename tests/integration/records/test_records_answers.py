@@ -1,0 +1,122 @@
+"""Answers both ways: endpoints that refuse logs and traces for a while, and senders of too many."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+from relay.config.exporter.types import ExporterPath
+from relay.config.settings.settings import ListenAddress, Memory, Settings, TenancySettings
+from tests.kit.exporter_yaml import exporter_of
+from tests.kit.http.otlp_server import OtlpServer, Received, Reply
+from tests.kit.otlp.batches import request_of
+from tests.kit.otlp.requests import LOGS, attribute
+from tests.kit.stored_relay import OTLP, Relay, Sender, made, running
+
+
+def exporter(url: str, **sink: object) -> str:
+    """An Exporter of logs and traces."""
+    sources = [{"name": one, one: {}} for one in ("logs", "traces")]
+    endpoint = {"endpoint": url.removesuffix("/v1/metrics")}
+    own = {"name": "sink", "otlp_http": endpoint, "batch": {"timeout": "1ms"}, **sink}
+    return exporter_of("all", sources, [own])
+
+
+@pytest.mark.parametrize("signal", ["logs", "traces"])
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_what_is_refused_for_a_while_is_sent_again(
+    tmp_path: Path, signal: str, status: int
+) -> None:
+    refused_at: list[float] = []
+
+    def answer(received: Received) -> Reply:
+        if received.signal != signal or refused_at:
+            return Reply()
+        refused_at.append(time.monotonic())
+        return Reply(status, headers={"Retry-After": "1"})
+
+    async with (
+        OtlpServer(answer) as server,
+        running(made(tmp_path, exporter(server.url, retry={"backoff": "10ms"}))) as sender,
+    ):
+        assert await sender.send_records(signal, 3) == 200
+        await server.wait_until(lambda: len(server.numbers(signal)) == 3)
+        assert time.monotonic() - refused_at[0] >= 0.95, "Retry-After is waited for"
+        assert server.numbers(signal) == [0.0, 1.0, 2.0]
+        assert [one.signal for one in server.received] == [signal, signal]
+
+
+async def test_a_signal_that_an_endpoint_does_not_take_is_rejected_alone(tmp_path: Path) -> None:
+    def answer(received: Received) -> Reply:
+        return Reply(404) if received.signal == "traces" else Reply()
+
+    async with (
+        OtlpServer(answer) as server,
+        running(made(tmp_path, exporter(server.url))) as sender,
+    ):
+        assert await sender.send_records("traces", 3) == 200
+        assert await sender.send_records("logs", 2) == 200
+        await server.wait_until(lambda: len(server.numbers("logs")) == 2)
+        await server.wait_until(lambda: any(one.signal == "traces" for one in server.received))
+        reports = {one.sink: one for one in sender.relay._reconciler.reports()}
+        assert reports["sink/traces"].ledger.rejected == {"http_404": 3}
+        assert reports["sink/logs"].ledger.rejected == {}
+
+
+async def test_too_much_is_answered_503_with_retry_after(tmp_path: Path) -> None:
+    async with OtlpServer(lambda _: Reply(503)) as server:
+        text = exporter(server.url, queue={"maxBytes": "1GiB"})
+        relay = made(tmp_path, text, stored=False, memory_bytes_max=1 << 20)
+        async with running(relay) as sender:
+            request = LOGS.request.FromString(request_of(LOGS, map(float, range(100))))
+            for record in request.resource_logs[0].scope_logs[0].log_records:
+                record.attributes.append(attribute("pad", "x" * 20_000))
+            body = gzip.compress(request.SerializeToString())
+            url = f"http://{relay.ingest_address}/v1/logs"
+            async with sender._session.post(url, data=body, headers=OTLP) as answer:
+                assert answer.status == 503
+                assert int(answer.headers["Retry-After"]) >= 1
+                assert answer.headers["Content-Type"] == "application/x-protobuf"
+                assert b"too much data" in await answer.read()
+            assert await sender.send_records("logs", 1) == 200
+
+
+async def test_records_of_nobody_are_told_to_the_sender(tmp_path: Path) -> None:
+    async with OtlpServer() as server:
+        path = tmp_path / "e.yaml"
+        path.write_text(exporter(server.url))
+        relay = Relay(
+            Settings(
+                listen=ListenAddress("127.0.0.1", 0),
+                admin_listen=ListenAddress("127.0.0.1", 0),
+                exporters=(ExporterPath(path, "acme"),),
+                tenancy=TenancySettings("tenant"),
+                memory=Memory(1 << 30),
+                allow_private_endpoints=True,
+            )
+        )
+        async with running(relay) as sender:
+            request = LOGS.request.FromString(request_of(LOGS, [1.0]))
+            own = attribute("milo.project.id", "acme")
+            request.resource_logs[0].resource.attributes.append(own)
+            body = request.SerializeToString() + request_of(LOGS, [2.0, 3.0])
+            answered = await post(sender, gzip.compress(body))
+            assert answered.partial_success.rejected_log_records == 2
+            assert "milo.project.id" in answered.partial_success.error_message
+            await server.wait_until(lambda: server.numbers("logs") == [1.0])
+
+
+async def post(sender: Sender, body: bytes) -> ExportLogsServiceResponse:
+    """Send a request of logs; return the answer, which must be a success."""
+    url = f"http://{sender.relay.ingest_address}/v1/logs"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, data=body, headers=OTLP) as answer,
+    ):
+        assert answer.status == 200
+        return ExportLogsServiceResponse.FromString(await answer.read())
