@@ -312,6 +312,9 @@ TROUBLE = {
         promtool_series("relay_refused_requests_total", "0+5x60", reason="x")
     ],
     "RelayDroppingSamples": [promtool_series("relay_dropped_samples_total", "0+5x60", reason="x")],
+    "RelayDroppingRecords": [
+        promtool_series("relay_dropped_records_total", "0+5x60", signal="logs", reason="x")
+    ],
     "RelayHistogramsIncomplete": [
         promtool_series("relay_assembled_samples_total", "0+5x60", outcome="not_monotone")
     ],
