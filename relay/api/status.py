@@ -44,6 +44,7 @@ from relay.api.storage_status import (
     without_namesakes,
 )
 from relay.api.usage_status import figures_document, project_documents, project_figures
+from relay.config.exporter.records.outputs import main_output
 from relay.config.exporter.types import Exporter, Source, kind_and_version
 from relay.control.cluster.control_plane import ControlPlaneStatistics
 from relay.control.cluster.status_publisher import PublisherStatistics
@@ -342,7 +343,7 @@ def _resources(
     drops: dict[tuple[str, str], list[Drop]] = {}
     for drop in facts.engine.drops:
         drops.setdefault((drop.exporter, drop.sink), []).append(drop)
-    all_sinks = ((one.id, sink.name) for one in exporters for sink in one.sinks)
+    all_sinks = ((one.id, main_output(one, sink)) for one in exporters for sink in one.sinks)
     states = Counter(sinks[key].worker.state for key in all_sinks)
     judged = {one.key.id: one for one in objects if one.runs}
     shown = (

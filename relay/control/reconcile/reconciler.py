@@ -19,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from relay.codec.otlp.batch import OpenBatch, memory_bytes_of
-from relay.config.exporter.records.outputs import outputs_of
+from relay.config.exporter.records.outputs import main_output, outputs_of
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.reconcile.diff import Changes, Differences, compare
 from relay.control.reconcile.draining import DrainingSinks
@@ -214,11 +214,19 @@ class SinkReconciler:
         return self._running.get(exporter)
 
     def reports_of(self, exporter: str) -> dict[str, SinkReport]:
-        """Return the reports of the sinks of one exporter, by its id, by name."""
+        """Return the reports of the sinks of one exporter, by its id, by name.
+
+        Of a sink without metrics it is that of the first output that it has.
+        """
         self._engine.router.fold_exporter(exporter)
         running = self._exporters.get(exporter)
-        names = [one.name for one in running.sinks] if running else []
-        return {name: self._entries[exporter, name].report(removed=False) for name in names}
+        if running is None:
+            return {}
+        outputs = {sink.name: main_output(running, sink) for sink in running.sinks}
+        return {
+            name: self._entries[exporter, output].report(removed=False)
+            for name, output in outputs.items()
+        }
 
     def worker(self, exporter: str, sink: str) -> SinkWorker | None:
         """Return the worker of a running sink."""

@@ -18,11 +18,10 @@ from typing import Final
 
 from yarl import URL
 
-from relay.config.exporter.records.outputs import outputs_of
+from relay.config.exporter.records.outputs import outputs_by_signal, outputs_of
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.preview.service import require_running
 from relay.control.sink_test.trial import TestEvent, TestNetwork, try_sink
-from relay.control.status.sink_delivery import outputs_by_signal
 from relay.runtime.errors import ConfigError, Fault, OverloadedError
 from relay.sink.http.credentials import SecretLookup
 

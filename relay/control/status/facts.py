@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from relay.config.exporter.records.outputs import outputs_by_signal
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Endpoint, Exporter, RefusedSink, Sink
 from relay.control.reconcile.sink_entry import RunningExporter, SinkEntry
 from relay.control.status.assess import DeliveryFacts, Problem, SinkFacts
-from relay.control.status.sink_delivery import merged, outputs_by_signal
+from relay.control.status.sink_delivery import merged
 from relay.runtime.errors import SecretError
 from relay.sink.http.credentials import credential_headers
 from relay.sink.http.tls import read_material

@@ -10,25 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from relay.config.exporter.records.outputs import record_outputs
-from relay.config.exporter.types import Exporter, Sink
 from relay.control.status.assess import DeliveryFacts
 
 Deliveries = Mapping[str, DeliveryFacts]
 """Facts of outputs, by signal."""
-
-
-def outputs_by_signal(exporter: Exporter, sink: Sink) -> dict[str, str]:
-    """Return the names of a sink's outputs that have sources, by signal; never empty."""
-    found = {
-        output.name.removeprefix(f"{sink.name}/"): output.name
-        for output in record_outputs(exporter)
-        if output.name.startswith(f"{sink.name}/")
-    }
-    metrics = {source.name for source in exporter.sources}
-    if not found or any(name in metrics for name in sink.sources):
-        return {"metrics": sink.name, **found}
-    return found
 
 
 def merged(deliveries: Deliveries) -> DeliveryFacts:

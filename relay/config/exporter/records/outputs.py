@@ -32,6 +32,24 @@ def record_outputs(exporter: Exporter) -> Iterator[Sink]:
                 yield _output(sink, sink.endpoint, signal, taken)
 
 
+def outputs_by_signal(exporter: Exporter, sink: Sink) -> dict[str, str]:
+    """Return the names of a sink's outputs that have sources, by signal; never empty."""
+    found = {
+        output.name.removeprefix(f"{sink.name}/"): output.name
+        for output in record_outputs(exporter)
+        if output.name.startswith(f"{sink.name}/")
+    }
+    metrics = {source.name for source in exporter.sources}
+    if not found or any(name in metrics for name in sink.sources):
+        return {"metrics": sink.name, **found}
+    return found
+
+
+def main_output(exporter: Exporter, sink: Sink) -> str:
+    """Return the name of a sink's output of metrics, or the first that it has without metrics."""
+    return next(iter(outputs_by_signal(exporter, sink).values()))
+
+
 def sources_of(exporter: Exporter, signal: SignalName) -> Iterator[RecordSource]:
     """Yield the sources of a signal of records."""
     return (one for one in exporter.record_sources if one.signal == signal)

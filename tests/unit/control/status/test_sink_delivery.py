@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from relay.config.exporter.records.outputs import outputs_by_signal
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink, Source
 from relay.control.status.assess import DeliveryFacts
-from relay.control.status.sink_delivery import merged, outputs_by_signal
+from relay.control.status.sink_delivery import merged
 from relay.selector.matchers import Selector
 from relay.selector.records.selection import RecordSelection
 
