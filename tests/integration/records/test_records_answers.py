@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -16,6 +17,7 @@ from tests.kit.exporter_yaml import exporter_of
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.otlp.batches import request_of
 from tests.kit.otlp.requests import LOGS, attribute
+from tests.kit.processes import eventually
 from tests.kit.stored_relay import OTLP, Relay, Sender, made, running
 
 
@@ -66,6 +68,37 @@ async def test_a_signal_that_an_endpoint_does_not_take_is_rejected_alone(tmp_pat
         reports = {one.sink: one for one in sender.relay._reconciler.reports()}
         assert reports["sink/traces"].ledger.rejected == {"http_404": 3}
         assert reports["sink/logs"].ledger.rejected == {}
+
+
+async def delivering(sender: Sender) -> tuple[str, str]:
+    """Return status and message of the exporter's condition."""
+    (own,) = (await sender.status())["exporters"]
+    (found,) = (one for one in own["conditions"] if one["type"] == "Delivering")
+    return found["status"], found["message"]
+
+
+async def is_delivering(sender: Sender, status: str) -> bool:
+    """Return whether the condition has this status."""
+    return (await delivering(sender))[0] == status
+
+
+async def test_a_sink_without_metrics_is_judged_by_what_it_sends(tmp_path: Path) -> None:
+    def answer(received: Received) -> Reply:
+        return Reply(404) if received.signal == "traces" else Reply()
+
+    async with (
+        OtlpServer(answer) as server,
+        running(made(tmp_path, exporter(server.url))) as sender,
+    ):
+        status, message = await delivering(sender)
+        assert status == "Unknown"
+        assert "nothing has matched yet" in message
+        assert await sender.send_records("logs", 2) == 200
+        await server.wait_until(lambda: len(server.numbers("logs")) == 2)
+        await eventually("it delivers", partial(is_delivering, sender, "True"), timeout_s=5)
+        assert await sender.send_records("traces", 1) == 200
+        await eventually("it fails", partial(is_delivering, sender, "False"), timeout_s=5)
+        assert "traces: " in (await delivering(sender))[1]
 
 
 async def test_too_much_is_answered_503_with_retry_after(tmp_path: Path) -> None:
