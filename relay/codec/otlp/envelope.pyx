@@ -142,8 +142,8 @@ cdef class Envelope:
     """The records of a request, numbered in their order.
 
     ``resources`` has (head, scopes) for each resource with records, and ``scopes`` in that (head,
-    first record, record behind the last) for each scope with some. ``oversized`` counts records that
-    are left out because they, or a head of theirs, are too large.
+    first record, record behind the last) for each scope with some. ``oversized`` counts records
+    that are left out because they, or a head of theirs, are too large.
     """
 
     def __dealloc__(self):
