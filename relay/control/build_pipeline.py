@@ -11,6 +11,7 @@ from relay.pipeline.records.pipeline import (
     RecordsPipeline,
 )
 from relay.pipeline.records.results import RecordSignal
+from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.pipeline.signals import Signals
 from relay.selector.inventory.info_series import InfoReader
@@ -75,6 +76,9 @@ def make_engine(settings: Settings, *, since: float) -> MetricsPipeline:
         delta_age_max_s=settings.translation.delta_max_age_s,
         since=since,
         future_max_s=ingest.future_max_s,
+        tenant_rule=ResourceTenants(
+            settings.otlp.tenant_attributes, settings.otlp.reject_without_tenant
+        ),
     )
 
 

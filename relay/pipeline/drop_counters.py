@@ -53,6 +53,8 @@ REASONS: Final[dict[str, str]] = {
     "histogram_invalid": "a native histogram that contradicts itself",
     "histogram_too_large": "a native histogram with too many buckets",
     "custom_buckets": "remote write 1.0 has no native histograms with custom buckets",
+    "temporality": "a delta of OTLP, for a sink that takes cumulative values only",
+    "unreadable": "a point of OTLP that is not valid",
     # Sinks that want deltas.
     "delta_first": "the first value of a stream: the base of its first delta",
     "delta_duplicate": "a time for which the stream has a value",
@@ -67,6 +69,9 @@ REASONS: Final[dict[str, str]] = {
     "too_far_in_future": "a time further ahead of its arrival than ingest.maxFuture",
 }
 """Description of each reason for a dropped sample."""
+
+TEMPORALITY: Final = "temporality"
+"""Reason for delta points that a sink has no form for."""
 
 BEFORE_MATCHING: Final = frozenset(
     (*get_args(HistogramReason), "duplicate_timestamp", "too_far_in_future")

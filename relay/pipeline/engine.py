@@ -19,18 +19,26 @@ from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry, Waiting
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
 from relay.pipeline.limits import DEFAULT_LIMITS, Limits
-from relay.pipeline.metrics.decoders import DECODERS, DEFAULT_PROTOCOL, Decoder
-from relay.pipeline.metrics.deferred import process_deferred
+from relay.pipeline.metrics.decoders import (
+    DECODERS,
+    DEFAULT_PROTOCOL,
+    BodyDecoder,
+    Decoder,
+)
+from relay.pipeline.metrics.deferred import count_drops, keep_exemplars, process_deferred
 from relay.pipeline.metrics.exemplars import ExemplarBuffer
 from relay.pipeline.metrics.histograms.group import PendingPoint
 from relay.pipeline.metrics.metadata.type_store import TypeStore
+from relay.pipeline.metrics.otlp.decoder import OTLP_METRICS, OtlpMetrics
+from relay.pipeline.metrics.otlp.streams import OtlpStreams
 from relay.pipeline.metrics.series.lookup import SeriesLookup
 from relay.pipeline.metrics.series.resolver import Learned, Resolver
 from relay.pipeline.metrics.series.series_table import SeriesTable
 from relay.pipeline.metrics.temporality.delta import DeltaStore
 from relay.pipeline.metrics.translate.target_info import TargetInfoStore
 from relay.pipeline.metrics.translate.translator import Translator
-from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
+from relay.pipeline.pacing import UNPACED, Pace
+from relay.pipeline.routing.resource_tenants import DEFAULT_RULE, TenantRule
 from relay.pipeline.routing.router import Router, Sources
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
 from relay.pipeline.statistics import EngineStatistics, Knowledge, Probed, Replayed
@@ -61,8 +69,8 @@ class MetricsPipeline:
         future_max_s: float = math.inf,
         decoders: Mapping[WriteProtocol, Decoder] = DECODERS,
         offsets: OffsetTracker | None = None,
+        tenant_rule: TenantRule = DEFAULT_RULE,
     ) -> None:
-        self._decoders = decoders
         self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
         self.inventory = Inventory(objects_max=limits.objects_max)
         self.router = Router(tenancy=tenancy, compiler=compiler, inventory=self.inventory)
@@ -102,6 +110,11 @@ class MetricsPipeline:
         self._received: dict[WriteProtocol, int] = {}
         self._dropped: dict[str, int] = {}
         self.exemplar_buffer = ExemplarBuffer()
+        self._streams = OtlpStreams(
+            self.table, self.router, self.resolver, self.types, self.deltas, limits, tenant_rule
+        )
+        self._decoders: dict[WriteProtocol, BodyDecoder] = {**decoders}
+        self._decoders[OTLP_METRICS] = OtlpMetrics(self._streams, tenant_rule)
         self._gate: ReplayGate | None = None
         self._marks = -1
         """Position of the last transaction that is no accepted request; counts down."""
@@ -362,7 +375,7 @@ class MetricsPipeline:
         body: bytes,
         transaction: BatchTransaction,
         origin: IngestPath,
-        decoder: Decoder,
+        decoder: BodyDecoder,
     ) -> None:
         """Append a request's points to the batches, or raise and roll back."""
         self.lookup.begin(
@@ -389,7 +402,7 @@ class MetricsPipeline:
         self._received[protocol] = self._received.get(protocol, 0) + transaction.flush_counts()
         is_plain, gate = transaction.is_plain, self._gate
         if not is_plain:
-            self._name_dropped(transaction)
+            count_drops(transaction, self._dropped, self.drops)
         self.assembly.commit_partings()
         withheld = self._withhold(transaction) if gate is not None else []
         emitter = self._emitter(transaction, tick)
@@ -398,28 +411,11 @@ class MetricsPipeline:
         if not emitter.collecting:
             self.first_sight.release_told(emitter)
         if not is_plain:
-            self._shelve(transaction)
+            keep_exemplars(transaction, self.exemplar_buffer)
         self.resolver.raw.send_metadata(transaction)
         self._commit(transaction, tick)
         self.offsets.release(transaction.request)
         return withheld + [(batch, 1) for batch in emitter.withheld]
-
-    def _name_dropped(self, transaction: BatchTransaction) -> None:
-        for reason, count in transaction.dropped.items():
-            self._dropped[reason] = self._dropped.get(reason, 0) + count
-        for at, (series, reason, count) in enumerate(transaction.lost):
-            if not at % ENTRIES:
-                transaction.pace.pause()
-            self.drops.count(series.name, reason, count, series.match_set.every_sink())
-        for family, reason, sinks in transaction.omitted:
-            self.drops.count(family, reason, 1, sinks)
-
-    def _shelve(self, transaction: BatchTransaction) -> None:
-        self.exemplar_buffer.received += transaction.exemplars
-        self.exemplar_buffer.dropped += transaction.exemplars_refused
-        for series, exemplars in transaction.orphan_exemplars:
-            self.exemplar_buffer.add(series, exemplars)
-            transaction.pace.pause()
 
     def _emit_deferred(
         self, tick: float, send: Callable[..., None], *arguments: float
@@ -485,6 +481,7 @@ class MetricsPipeline:
         self.table.evict_idle(tick)
         self.types.sweep(tick)
         self.resources.sweep(tick)
+        self._streams.known.sweep(tick)
         if self.types.take_changed() | self.resolver.sweep_raw(tick, self.table.active):
             self.table.invalidate()
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.remote_write.v1 import WriteProtocol
@@ -14,10 +15,14 @@ from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
 from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.metrics.otlp.decoder import OTLP_METRICS
 from relay.pipeline.pacing import Pace
-from relay.pipeline.records.pipeline import RecordsPipeline
+from relay.pipeline.records.pipeline import RECORD_PROTOCOLS, RecordsPipeline
 from relay.pipeline.routing.tenancy import IngestPath
 from relay.pipeline.signal import Accepted, ProbeResult, ReplayResult, Sealed, Signal
+
+OTLP_PROTOCOLS: Final = frozenset((*RECORD_PROTOCOLS, OTLP_METRICS))
+"""Protocols that follow OTLP over HTTP; the others are versions of remote write."""
 
 
 class Signals:

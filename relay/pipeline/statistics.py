@@ -19,7 +19,7 @@ from relay.pipeline.metrics.series.series_table import SeriesTableStatistics
 from relay.pipeline.metrics.temporality.delta import DeltaStatistics
 from relay.pipeline.metrics.translate.target_info import TargetInfo
 from relay.pipeline.metrics.translate.translator import TranslatorStatistics
-from relay.pipeline.routing.router import RouterStatistics
+from relay.pipeline.routing.series_counts import RouterStatistics
 from relay.selector.inventory.info_series import InfoSeriesClaim
 from relay.selector.inventory.store import InventoryStatistics
 from relay.telemetry.snapshot import Drop

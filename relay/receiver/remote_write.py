@@ -38,12 +38,11 @@ from relay.codec.compression import (
     decompress_as_said,
     fits,
 )
-from relay.codec.otlp.json_request import JSON_BYTES_MAX, protobuf_of
+from relay.codec.otlp.json_request import JSON_BYTES_MAX, OtlpSignal, protobuf_of
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Ingest, ListenAddress
 from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult, Tenant
-from relay.pipeline.records.pipeline import RECORD_PROTOCOLS
-from relay.pipeline.records.results import RecordSignal
+from relay.pipeline.signals import OTLP_PROTOCOLS
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters, RefusalLog
 from relay.receiver.http.listener import SERVER_HEADER, Listener
@@ -98,7 +97,7 @@ class IngestHead(NamedTuple):
     tenant: Tenant | None
     encoding: SenderEncoding
     protocol: WriteProtocol
-    json_signal: RecordSignal | None = None
+    json_signal: OtlpSignal | None = None
     """Signal of a body in JSON, which becomes protobuf."""
 
 
@@ -338,7 +337,7 @@ class IngestServer:
         bytes_max = self._settings.decoded_bytes_max
         small = min(INLINE_BYTES_MAX, bytes_max)
         encoding = admitted.encoding
-        decode = decompress_as_said if admitted.protocol in RECORD_PROTOCOLS else decompress
+        decode = decompress_as_said if admitted.protocol in OTLP_PROTOCOLS else decompress
         body = None
         if fits(raw, small, encoding):
             try:
@@ -352,9 +351,7 @@ class IngestServer:
         self._counters.decoded_bytes += len(body)
         return body
 
-    async def _as_protobuf(
-        self, raw: bytes, encoding: SenderEncoding, signal: RecordSignal
-    ) -> bytes:
+    async def _as_protobuf(self, raw: bytes, encoding: SenderEncoding, signal: OtlpSignal) -> bytes:
         """Return a JSON body as protobuf, converted in a thread. Raise WireError."""
         bytes_max = min(self._settings.decoded_bytes_max, JSON_BYTES_MAX)
 

@@ -11,6 +11,9 @@ import pytest
 import zstandard
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from relay.config.settings.settings import Ingest
@@ -18,15 +21,23 @@ from relay.pipeline.contract import IngestResult, Tenant
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.kit.ingest_server import NOW, Reply, Running, Taker, running
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import LOGS, TRACES, Kind
+from tests.kit.otlp.requests import LOGS, METRICS, TRACES, Kind
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 JSON = {"Content-Type": "application/json"}
 LOGS_BODY = request_of(LOGS, [1.0, 2.0])
-SIGNALS = pytest.mark.parametrize("signal", ["logs", "traces"])
-RESPONSES = {"logs": ExportLogsServiceResponse, "traces": ExportTraceServiceResponse}
-KINDS = {"logs": LOGS, "traces": TRACES}
-REJECTED = {"logs": "rejected_log_records", "traces": "rejected_spans"}
+SIGNALS = pytest.mark.parametrize("signal", ["logs", "metrics", "traces"])
+RESPONSES = {
+    "logs": ExportLogsServiceResponse,
+    "metrics": ExportMetricsServiceResponse,
+    "traces": ExportTraceServiceResponse,
+}
+KINDS = {"logs": LOGS, "metrics": METRICS, "traces": TRACES}
+REJECTED = {
+    "logs": "rejected_log_records",
+    "metrics": "rejected_data_points",
+    "traces": "rejected_spans",
+}
 
 
 def _status_class() -> Any:
@@ -136,6 +147,7 @@ async def test_errors_are_a_status_in_the_requests_own_encoding(
         ("/v1/logs", {**PROTOBUF, "Content-Encoding": "snappy"}, "POST", 415, 3),
         ("/v1/logs", {**PROTOBUF, "Content-Encoding": "gzip, gzip"}, "POST", 415, 3),
         ("/v1/traces", PROTOBUF, "PUT", 405, 12),
+        ("/v1/metrics", {**PROTOBUF, "Content-Encoding": "snappy"}, "POST", 415, 3),
         ("/insert/x/opentelemetry/v1/logs", PROTOBUF, "POST", 400, 3),
     ],
 )
@@ -199,8 +211,9 @@ async def test_a_bomb_is_refused() -> None:
             assert "over the limit" in read(reply, Status).message
 
 
-async def test_a_path_may_name_the_tenant(served: Running) -> None:
-    path = "/insert/42:7/opentelemetry/v1/traces"
+@SIGNALS
+async def test_a_path_may_name_the_tenant(served: Running, signal: str) -> None:
+    path = f"/insert/42:7/opentelemetry/v1/{signal}"
     assert (await served.send(b"", path=path, headers=PROTOBUF)).status == 200
     assert served.taker.calls[0].tenant == Tenant(42, 7)
 
@@ -247,3 +260,24 @@ async def test_json_has_hex_ids_texts_for_numbers_and_unknown_keys(served: Runni
     assert found.start_time_unix_nano == 1544712660000000000
     assert found.attributes[0].value.int_value == 9007199254740993
     assert found.kind == 2
+
+
+async def test_json_has_hex_ids_in_exemplars_of_every_kind(served: Running) -> None:
+    exemplar = {"traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": "EEE19B7EC3C1B174"}
+    metrics = [
+        {"name": kind, kind: {"dataPoints": [{"exemplars": [exemplar]}]}}
+        for kind in ("gauge", "sum", "histogram", "exponentialHistogram")
+    ]
+    document = {"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]}
+    reply = await served.send(json.dumps(document).encode(), path="/v1/metrics", headers=JSON)
+    assert reply.status == 200
+    request = METRICS.request.FromString(served.taker.calls[0].body)
+    for metric in request.resource_metrics[0].scope_metrics[0].metrics:
+        (point,) = getattr(metric, metric.WhichOneof("data")).data_points
+        (found,) = point.exemplars
+        assert found.trace_id.hex() == "5b8efff798038103d269b633813fc60c"
+        assert found.span_id.hex() == "eee19b7ec3c1b174"
+    exemplar["spanId"] = "x"
+    reply = await served.send(json.dumps(document).encode(), path="/v1/metrics", headers=JSON)
+    fault = "resourceMetrics[0].scopeMetrics[0].metrics[0].gauge.dataPoints[0].exemplars[0].spanId"
+    assert fault in read(reply, Status).message

@@ -31,20 +31,8 @@ cdef enum:
     HEAD_BYTES_MAX = 1 << 20
 
 
-cdef struct Field:
-    uint64_t number
-    int wire_type
-    Py_ssize_t start
-    Py_ssize_t payload
-    Py_ssize_t end
-
-
 cdef class Reader:
     """Steps over the fields of a body."""
-
-    cdef const unsigned char *data
-    cdef object pause
-    cdef Py_ssize_t steps
 
     cdef uint64_t varint(self, Py_ssize_t *at, Py_ssize_t stop) except? 0:
         cdef uint64_t value = 0
@@ -108,12 +96,6 @@ cdef class Reader:
 
 cdef class Head:
     """Collects the fields of a message that belong to its head."""
-
-    cdef const unsigned char *data
-    cdef Py_ssize_t start
-    cdef Py_ssize_t end
-    cdef Py_ssize_t size
-    cdef list before
 
     cdef int add(self, Field *field) except -1:
         self.size += field.end - field.start

@@ -1,4 +1,4 @@
-"""Convert the JSON form of OTLP requests of logs and traces to protobuf.
+"""Convert the JSON form of OTLP requests to protobuf.
 
 OTLP 1.x, "JSON Protobuf Encoding": ProtoJSON with these differences: trace and span ids are hex,
 keys are lowerCamelCase, enumerations are numbers, unknown keys are ignored. Numbers of 64 bits may
@@ -16,6 +16,9 @@ import msgspec
 from google.protobuf import json_format
 from google.protobuf.message import EncodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from relay.runtime.errors import DecodeError, TooLargeError
@@ -23,18 +26,30 @@ from relay.runtime.errors import DecodeError, TooLargeError
 JSON_BYTES_MAX: Final = 4 << 20
 """Largest JSON body; bytes. A parser of JSON holds the interpreter: 20 ms for so many."""
 
+OtlpSignal = Literal["logs", "metrics", "traces"]
+
 _REQUESTS: Final[Mapping[str, Any]] = {
     "logs": ExportLogsServiceRequest,
     "traces": ExportTraceServiceRequest,
+    "metrics": ExportMetricsServiceRequest,
 }
 _PATHS: Final[Mapping[str, tuple[str, str, str]]] = {
     "logs": ("resourceLogs", "scopeLogs", "logRecords"),
     "traces": ("resourceSpans", "scopeSpans", "spans"),
+    "metrics": ("resourceMetrics", "scopeMetrics", "metrics"),
 }
+_NESTED: Final = (
+    ("links",),
+    *(
+        (kind, "dataPoints", "exemplars")
+        for kind in ("gauge", "sum", "histogram", "exponentialHistogram")
+    ),
+)
+"""Paths from a record to messages with ids of their own."""
 _IDS: Final = ("traceId", "spanId", "parentSpanId")
 
 
-def protobuf_of(body: bytes, signal: Literal["logs", "traces"]) -> bytes:
+def protobuf_of(body: bytes, signal: OtlpSignal) -> bytes:
     """Return a JSON request as protobuf. Raise DecodeError and TooLargeError."""
     if len(body) > JSON_BYTES_MAX:
         raise TooLargeError(f"a JSON body has at most {JSON_BYTES_MAX} bytes; send protobuf")
@@ -62,25 +77,40 @@ def protobuf_of(body: bytes, signal: Literal["logs", "traces"]) -> bytes:
 
 
 def _records(document: Any, path: tuple[str, str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every record with its place; what has another form is left to the library."""
-    found: list[tuple[str, Any]] = [("", document)]
+    """Yield every record, and what it has with ids, with its place.
+
+    What has another form is left to the library.
+    """
+    for where, record in _children([("", document)], path):
+        yield where, record
+        for nested in _NESTED:
+            if nested[0] in record:
+                yield from _children([(where, record)], nested)
+
+
+def _children(
+    found: list[tuple[str, Any]], path: tuple[str, ...]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects at the end of a path of lists and objects, with their places."""
     for key in path:
         found = [
-            (f"{where}{key}[{index}].", child)
+            (f"{where}{key}{mark}.", child)
             for where, parent in found
             if isinstance(parent, dict)
-            for index, child in enumerate(_list(parent.get(key)))
+            for mark, child in _elements(parent.get(key))
         ]
-    for where, record in found:
-        if isinstance(record, dict):
-            yield where, record
-            for index, link in enumerate(_list(record.get("links"))):
-                if isinstance(link, dict):
-                    yield f"{where}links[{index}].", link
+    return (one for one in found if isinstance(one[1], dict))
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _elements(value: Any) -> list[tuple[str, Any]]:
+    """Return the elements of a list with their marks, or an object by itself."""
+    if isinstance(value, dict):
+        return [("", value)]
+    return (
+        [(f"[{index}]", child) for index, child in enumerate(value)]
+        if isinstance(value, list)
+        else []
+    )
 
 
 def _convert_ids(where: str, record: dict[str, Any]) -> None:

@@ -158,6 +158,14 @@ class ResourceGroup:
         self.shard_key = crc32(b"".join(v.encode() for k, v in pairs if k in _LASTING_ATTRIBUTES))
         self.encoded = field_bytes(b"\x0a", body)
 
+    @classmethod
+    def as_came(cls, head: bytes) -> ResourceGroup:
+        """Return a resource whose ResourceMetrics message begins with these bytes."""
+        made = cls.__new__(cls)
+        made.shard_key = crc32(head)
+        made.encoded = head
+        return made
+
 
 class ScopeGroup:
     """One instrumentation scope of one resource, encoded. Compared by identity."""
@@ -177,6 +185,14 @@ class ScopeGroup:
             self.encoded = _scope(name, version, attributes, schema_url)
         else:
             self.encoded = _plain_scope(name, version)
+
+    @classmethod
+    def as_came(cls, resource: ResourceGroup, head: bytes) -> ScopeGroup:
+        """Return a scope whose ScopeMetrics message begins with these bytes."""
+        made = cls.__new__(cls)
+        made.resource = resource
+        made.encoded = head
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +252,20 @@ class MetricGroup:
         self.shard_key = crc32(identity.name.encode(), scope.resource.shard_key)
         self.data_tag = _DATA_TAG[identity.kind]
         self.data_tail = identity.data_tail
+
+    @classmethod
+    def as_came(
+        cls, scope: ScopeGroup, identity: MetricIdentity, head: bytes, tail: bytes | None = None
+    ) -> MetricGroup:
+        """Return a metric whose message begins with ``head``, and its data ends with ``tail``.
+
+        Without a tail the data ends as the identity says.
+        """
+        made = cls(scope, identity)
+        made.head = head
+        if tail is not None:
+            made.data_tail = tail
+        return made
 
     def stale_prefix(self, prefix: bytes) -> bytes:
         """Return the prefix of a point whose value is the stale marker."""

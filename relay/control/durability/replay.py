@@ -34,8 +34,8 @@ from relay.control.time_slicing import Turns
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.contract import IngestRequest, Tenant
 from relay.pipeline.metrics.decoders import DECODERS
-from relay.pipeline.records.pipeline import RECORD_PROTOCOLS
 from relay.pipeline.signal import ProbeResult, ReplayResult, Sealed, Signal
+from relay.pipeline.signals import OTLP_PROTOCOLS
 from relay.runtime.errors import OverloadedError, WireError
 from relay.storage.journal.checkpoint import Checkpoint
 from relay.storage.journal.interface import Journal, JournalCursor
@@ -361,7 +361,7 @@ def record_of(request: IngestRequest, position: int) -> Record:
 
 def request_of(record: Record) -> IngestRequest:
     """Return the request of a journal's record. Raises WireError where its body is damaged."""
-    is_otlp = record.protocol in RECORD_PROTOCOLS
+    is_otlp = record.protocol in OTLP_PROTOCOLS
     assert is_otlp or record.protocol in DECODERS, record.protocol
     tenant = None
     if record.tenant is not None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
-from relay.codec.otlp.data_points import Exemplar, ExponentialPoint, HistogramPoint
+from relay.codec.otlp.data_points import Exemplar, ExponentialPoint, HistogramPoint, Point
 from relay.codec.otlp.metrics import MetricGroup
 from relay.codec.otlp.record_buffer import RecordGroup
 from relay.codec.remote_write.raw.buffer import RawEntry, RawPointBuffer
@@ -229,8 +229,9 @@ class BatchTransaction:
         self.has_metadata = False
         self.deferred: list[DeferredSample] = []
         """Samples to process when the whole request is known to be good."""
-        self.native: list[tuple[Any, NativePoint]] = []
-        """Native histograms, likewise, each with its route."""
+        self.native: list[tuple[Any, Point]] = []
+        """Points that came as such, likewise, each with its route: native histograms, and points of
+        OTLP for sinks that want them in another form."""
         self.orphan_exemplars: list[tuple[Any, tuple[Exemplar, ...]]] = []
         """Exemplars that came without a sample, each with its series."""
         self.lost: list[tuple[RoutedSeries, str, int]] = []

@@ -26,8 +26,19 @@ KEY_BYTES_MAX: Final = 1 << 20
 """Labels of a series that :meth:`Decoder.series_keys` writes out."""
 
 
-class Decoder(ReadAhead, Protocol):
-    """Decodes one message. Stateless; every method takes a decompressed body."""
+class BodyDecoder(ReadAhead, Protocol):
+    """Decodes one message, given as a decompressed body."""
+
+    def decode(self, body: bytes, transaction: BatchTransaction, lookup: SeriesLookup) -> None:
+        """Append every good sample to the batches of its series, count the others.
+
+        Raises DecodeError, TooLargeError and OverloadedError; the caller then rolls back.
+        """
+        ...
+
+
+class Decoder(BodyDecoder, Protocol):
+    """Decodes one message of remote write. Stateless."""
 
     @property
     def content_type(self) -> tuple[str, str]:
@@ -37,13 +48,6 @@ class Decoder(ReadAhead, Protocol):
     @property
     def reports_written(self) -> bool:
         """True if answers report the written counts in header fields."""
-        ...
-
-    def decode(self, body: bytes, transaction: BatchTransaction, lookup: SeriesLookup) -> None:
-        """Append every good sample to the batches of its series, count the others.
-
-        Raises DecodeError, TooLargeError and OverloadedError; the caller then rolls back.
-        """
         ...
 
     def series_keys(self, body: bytes) -> Iterator[bytes]:

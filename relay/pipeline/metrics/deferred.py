@@ -1,10 +1,13 @@
-"""Process what a good request only collected: samples of histograms and the like."""
+"""Process what a good request only collected: samples of histograms, drops, lone exemplars."""
 
 from __future__ import annotations
 
 from relay.pipeline.batching.emitter import Emitter
+from relay.pipeline.batching.transaction import BatchTransaction
+from relay.pipeline.drop_counters import DropTable
+from relay.pipeline.metrics.exemplars import ExemplarBuffer
 from relay.pipeline.metrics.histograms.group import take_all
-from relay.pipeline.pacing import DEFERRED_STEP
+from relay.pipeline.pacing import DEFERRED_STEP, ENTRIES
 
 
 def process_deferred(emitter: Emitter) -> None:
@@ -21,3 +24,26 @@ def process_deferred(emitter: Emitter) -> None:
     for route, point in transaction.native:
         route.push(point, emitter)
         pause()
+
+
+def count_drops(transaction: BatchTransaction, dropped: dict[str, int], drops: DropTable) -> None:
+    """Add the dropped samples of a request to those by reason, and by sink."""
+    for reason, count in transaction.dropped.items():
+        dropped[reason] = dropped.get(reason, 0) + count
+    for at, (series, reason, count) in enumerate(transaction.lost):
+        if not at % ENTRIES:
+            transaction.pace.pause()
+        drops.count(series.name, reason, count, series.match_set.every_sink())
+    for at, (family, reason, sinks) in enumerate(transaction.omitted):
+        if not at % ENTRIES:
+            transaction.pace.pause()
+        drops.count(family, reason, 1, sinks)
+
+
+def keep_exemplars(transaction: BatchTransaction, buffer: ExemplarBuffer) -> None:
+    """Count a request's exemplars, and keep those that came without a sample."""
+    buffer.received += transaction.exemplars
+    buffer.dropped += transaction.exemplars_refused
+    for series, exemplars in transaction.orphan_exemplars:
+        buffer.add(series, exemplars)
+        transaction.pace.pause()

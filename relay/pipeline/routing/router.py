@@ -31,12 +31,18 @@ from relay.pipeline.routing.match_set import (
     SinkOutputSpec,
     SourceCounter,
 )
-from relay.pipeline.routing.series_counts import ProjectSeries, SeriesCounts, count_series
+from relay.pipeline.routing.series_counts import (
+    ProjectSeries,
+    RouterStatistics,
+    SeriesCounts,
+    count_series,
+)
 from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.index.regex_set import no_pause
 from relay.selector.index.selector_index import SelectorIndex
 from relay.selector.inventory.store import Inventory
+from relay.selector.named_views import NamedViews, takes
 from relay.selector.resources.compiler import Compiled, Compiler, uses_inventory
 from relay.selector.resources.label_selector import Selection
 
@@ -64,22 +70,6 @@ _Answer: TypeAlias = tuple[MatchSet, tuple[MatchedSource, ...], int]
 """The answer of :meth:`Router.match`, and the version of its project's epoch then."""
 
 _by_sequence = attrgetter("sequence")
-
-
-@dataclass(frozen=True, slots=True)
-class RouterStatistics:
-    """Sizes, and samples that matched nothing since the start.
-
-    ``always_asked`` selectors are asked for every new series of their project, because nothing in
-    them narrows it down.
-    """
-
-    exporters: int
-    sources: int
-    match_sets: int
-    unmatched_samples: int
-    projects: int = 0
-    always_asked: int = 0
 
 
 @dataclass(slots=True)
@@ -117,7 +107,6 @@ class _Project(ProjectEpoch):
         self.by_route: dict[MatchedSource, dict[MatchSet, None]] = {}
         self.changes: deque[tuple[int, MatchedSource]] = deque(maxlen=CHANGES_MAX)
         self.unmatched = MatchSet(self)
-        self.exporters = 0  # of which some may have no source here
 
     def note(self, routes: Sequence[MatchedSource]) -> None:
         """Make every resolved series check these sources."""
@@ -235,6 +224,17 @@ class Router:
             answer = match_set, matched, match_set.project_epoch.version
             self._remember(at, values, answer)
         return answer[0], answer[1]
+
+    def match_views(
+        self, views: NamedViews, project: str
+    ) -> tuple[MatchSet, tuple[MatchedSource, ...]]:
+        """Return the sources that take a project's series with several names."""
+        at = self._projects.get(project)
+        if at is None:
+            return self._without_exporters.unmatched, ()
+        found = {route: 0 for view in views.every for route in at.index.match(view, self.pause)}
+        matched = [route for route in found if takes(at.sources[route], views)]
+        return self._match_set(at, tuple(sorted(matched, key=_by_sequence)))
 
     def subscribers(self, labels: Mapping[str, str], project: str) -> list[SourceCounter]:
         """Return the counters of the matching sources, by name, without caching."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from relay.pipeline.routing.match_set import MatchedSource, MatchSet
@@ -43,3 +44,19 @@ def count_series(
 
 def _sum(match_sets: Iterable[MatchSet]) -> int:
     return sum(one.tally.series for one in match_sets)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterStatistics:
+    """Sizes, and samples that matched nothing since the start.
+
+    ``always_asked`` selectors are asked for every new series of their project, because nothing in
+    them narrows it down.
+    """
+
+    exporters: int
+    sources: int
+    match_sets: int
+    unmatched_samples: int
+    projects: int = 0
+    always_asked: int = 0

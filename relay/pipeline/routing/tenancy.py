@@ -39,12 +39,14 @@ class IngestPath:
     """The owner of a request's series by its path.
 
     Equal label bytes of two origins are two series. ``project`` is "" if the path names none;
-    ``by_labels`` is the multitenant path, ``is_unmapped`` an account that no project has.
+    ``by_labels`` is the multitenant path, ``is_unmapped`` an account that no project has;
+    ``is_otlp`` is for streams of OTLP metrics, whose keys are made of other labels.
     """
 
     project: str = ""
     by_labels: bool = False
     is_unmapped: bool = False
+    is_otlp: bool = False
 
 
 ANYWHERE: Final = IngestPath()

@@ -1,1 +1,1 @@
-"""OTLP over HTTP: paths, media types and answers of logs and traces."""
+"""OTLP over HTTP: paths, media types and answers of metrics, logs and traces."""

@@ -1,7 +1,7 @@
 """Parse the path and headers of an OTLP/HTTP request, before any byte of its body is read. Pure.
 
-Paths are those of the specification, ``/v1/logs`` and ``/v1/traces``, and those of a
-VictoriaMetrics cluster with the same behind ``/insert/<accountID>[:<projectID>]/opentelemetry``.
+Paths are those of the specification, ``/v1/metrics``, ``/v1/logs`` and ``/v1/traces``, and those of
+a VictoriaMetrics cluster with the same behind ``/insert/<accountID>[:<projectID>]/opentelemetry``.
 Repeated slashes count as one and a trailing one is ignored, as for remote write.
 """
 
@@ -11,23 +11,34 @@ import re
 from typing import Final, NamedTuple
 
 from relay.codec.compression import OTLP_ENCODINGS, SenderEncoding
+from relay.codec.otlp.json_request import OtlpSignal
+from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.contract import Tenant
+from relay.pipeline.metrics.otlp.decoder import OTLP_METRICS
 from relay.pipeline.records.pipeline import PROTOCOLS
-from relay.pipeline.records.results import RecordSignal
 from relay.receiver.request_target import parse_tenant, tidy
 from relay.runtime.errors import UnsupportedMediaError
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 
-_SIGNALS: Final[dict[str, RecordSignal]] = {"/v1/logs": "logs", "/v1/traces": "traces"}
-_CLUSTER: Final = re.compile(r"/insert/([^/]+)/opentelemetry(/v1/(?:logs|traces))")
+_SIGNALS: Final[dict[str, OtlpSignal]] = {
+    "/v1/metrics": "metrics",
+    "/v1/logs": "logs",
+    "/v1/traces": "traces",
+}
+OTLP_PROTOCOLS: Final[dict[OtlpSignal, WriteProtocol]] = {
+    "metrics": OTLP_METRICS,
+    "logs": PROTOCOLS["logs"],
+    "traces": PROTOCOLS["traces"],
+}
+_CLUSTER: Final = re.compile(r"/insert/([^/]+)/opentelemetry(/v1/(?:logs|metrics|traces))")
 
 
 class OtlpTarget(NamedTuple):
     """An OTLP request by its path; ``account`` is the text of its tenant, "" for none."""
 
-    signal: RecordSignal
+    signal: OtlpSignal
     account: str
 
     @property
@@ -36,9 +47,9 @@ class OtlpTarget(NamedTuple):
         return parse_tenant(self.account) if self.account else None
 
     @property
-    def protocol(self) -> str:
+    def protocol(self) -> WriteProtocol:
         """The name of its protocol."""
-        return PROTOCOLS[self.signal]
+        return OTLP_PROTOCOLS[self.signal]
 
 
 _TARGETS: Final = {path: OtlpTarget(signal, "") for path, signal in _SIGNALS.items()}
@@ -47,7 +58,7 @@ _TARGETS: Final = {path: OtlpTarget(signal, "") for path, signal in _SIGNALS.ite
 def otlp_target(path: str) -> OtlpTarget | None:
     """Return what a decoded path asks for; None where it is not OTLP's."""
     found = _TARGETS.get(path)
-    if found is not None or not ("logs" in path or "traces" in path):
+    if found is not None or "/v1/" not in path:
         return found
     own = tidy(path)
     cluster = _CLUSTER.fullmatch(own)

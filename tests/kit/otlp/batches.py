@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from relay.codec.otlp.batch import SealedBatch
 from relay.codec.otlp.envelope import scan
 from relay.codec.otlp.record_buffer import RecordBuffer, RecordGroup
-from tests.kit.otlp.requests import LOGS, TRACES, Kind, any_value, attribute
+from tests.kit.otlp.requests import LOGS, METRICS, TRACES, Kind, any_value, attribute
 
 _GROUPS: dict[tuple[bytes, bytes], RecordGroup] = {}
 """One group for equal heads, as the pipeline makes them."""
@@ -20,7 +20,14 @@ def request_of(kind: Kind, values: Iterable[float], *, label: str = "x") -> byte
     scope = getattr(resource, kind.scopes).add(schema_url="https://example.com/2")
     scope.scope.name = "relay"
     for value in values:
-        record = getattr(scope, kind.records).add(attributes=[attribute("label", label)])
+        record = getattr(scope, kind.records).add()
+        if kind is METRICS:
+            record.name = "value"
+            record.gauge.data_points.add(
+                time_unix_nano=10**18, as_double=value, attributes=[attribute("label", label)]
+            )
+            continue
+        record.attributes.append(attribute("label", label))
         if kind is LOGS:
             record.body.CopyFrom(any_value(value))
         else:

@@ -8,9 +8,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, ResourceMetrics, ScopeMetrics
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 Row = tuple[bytes, bytes, bytes]
@@ -64,6 +68,15 @@ TRACES = Kind(
     "resource_spans",
     "scope_spans",
     "spans",
+)
+METRICS = Kind(
+    ExportMetricsServiceRequest,
+    ResourceMetrics,
+    ScopeMetrics,
+    Metric,
+    "resource_metrics",
+    "scope_metrics",
+    "metrics",
 )
 
 
@@ -121,7 +134,8 @@ unknown = st.sampled_from(
 """Encoded fields that no message of OTLP has."""
 
 
-def _with(message: Any, fields: bytes) -> Any:
+def with_fields(message: Any, fields: bytes) -> Any:
+    """Return a message with these encoded fields behind its own."""
     return type(message).FromString(message.SerializeToString() + fields)
 
 
@@ -135,7 +149,7 @@ def log_records(draw: st.DrawFn) -> LogRecord:
         attributes=[attribute(*pair) for pair in draw(attributes).items()],
         trace_id=draw(st.sampled_from([b"", bytes(16)])),
     )
-    return _with(record, draw(unknown))
+    return with_fields(record, draw(unknown))
 
 
 @st.composite
@@ -146,7 +160,7 @@ def spans(draw: st.DrawFn) -> Span:
         name=draw(_texts),
         attributes=[attribute(*pair) for pair in draw(attributes).items()],
     )
-    return _with(span, draw(unknown))
+    return with_fields(span, draw(unknown))
 
 
 @st.composite
@@ -165,9 +179,9 @@ def requests(draw: st.DrawFn, kind: Kind) -> bytes:
             if draw(st.booleans()):
                 scope.scope.name = draw(_texts)
             getattr(scope, kind.records).extend(draw(st.lists(record, max_size=4)))
-            getattr(resource, kind.scopes).append(_with(scope, draw(unknown)))
-        getattr(request, kind.resources).append(_with(resource, draw(unknown)))
-    return bytes(_with(request, draw(unknown)).SerializeToString())
+            getattr(resource, kind.scopes).append(with_fields(scope, draw(unknown)))
+        getattr(request, kind.resources).append(with_fields(resource, draw(unknown)))
+    return bytes(with_fields(request, draw(unknown)).SerializeToString())
 
 
 Requests = Callable[[Kind], st.SearchStrategy[bytes]]

@@ -1,0 +1,1 @@
+"""OTLP metrics as they arrive: found by their offsets, and read where that is needed."""

@@ -1,0 +1,1 @@
+"""OTLP metrics in: the streams of their points, matched like series and forwarded as they came."""

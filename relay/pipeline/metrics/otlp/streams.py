@@ -1,0 +1,381 @@
+"""Recognises the streams of OTLP metrics: matches each once, and plans how its points leave.
+
+Rules:
+
+* A stream has a series in the series table, under an origin of its own (the same bytes from remote
+  write are another series): so limits, eviction and previews hold for it like for others. Streams
+  that selectors cannot tell apart share a series.
+* Points leave as they came to OTLP sinks that want their temporality. Delta points go nowhere else;
+  cumulative ones become deltas for sinks that want these, or gauges where they do not count up.
+* Sinks of remote write get numbers as samples of the series that they are in Prometheus.
+* The work that one request may cause by new streams is bounded, except for a replayed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from relay.codec.otlp.any_value import Attributes, resource_attributes
+from relay.codec.otlp.metrics import MetricGroup, MetricIdentity
+from relay.codec.otlp.metrics_in.heads import MetricHead, read_attributes, read_metric
+from relay.codec.remote_write.v1 import label_key, parse_labels
+from relay.pipeline.batching.emitter import SinkOutput, Stream
+from relay.pipeline.drop_counters import TEMPORALITY
+from relay.pipeline.limits import Limits
+from relay.pipeline.metrics.metadata.metric_types import (
+    COUNTER,
+    GAUGE,
+    HISTOGRAM,
+    SUMMARY,
+)
+from relay.pipeline.metrics.metadata.project_types import Declaration
+from relay.pipeline.metrics.metadata.type_store import TypeStore
+from relay.pipeline.metrics.otlp.converting import Conversion
+from relay.pipeline.metrics.otlp.labels import (
+    name_of,
+    prometheus_labels,
+    selected_labels,
+    views_of,
+)
+from relay.pipeline.metrics.otlp.plan import OtlpStream, Plan, Way
+from relay.pipeline.metrics.otlp.prometheus_names import unit_name
+from relay.pipeline.metrics.otlp.stream_table import (
+    MetricEntry,
+    MetricsResource,
+    MetricsScope,
+    StreamTable,
+)
+from relay.pipeline.metrics.series.lookup import NEW_SERIES_BYTES_MAX, NEW_SERIES_MAX
+from relay.pipeline.metrics.series.resolver import Resolver
+from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.metrics.series.series_table import SeriesTable
+from relay.pipeline.metrics.temporality.delta import DeltaStore
+from relay.pipeline.routing.match_set import (
+    MatchSet,
+    RawOutput,
+    SinkOutputSpec,
+)
+from relay.pipeline.routing.resource_tenants import TenantRule, project_of
+from relay.pipeline.routing.route import Route
+from relay.pipeline.routing.router import Router
+from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, IngestPath
+from relay.runtime.errors import OverloadedError
+
+PLANS_MAX = 16
+"""Plans that a metric keeps for its streams: one for each set of sources that matched any."""
+LABELS_MAX = 1 << 20
+"""No limit of its own: the labels of a series in the table have passed those of the settings."""
+UNSUPPORTED = "unsupported_kind"
+UNSPECIFIED = "unspecified_temporality"
+
+
+class OtlpStreams:
+    """Finds the streams of requests and makes those that are new; see :meth:`begin`."""
+
+    def __init__(
+        self,
+        table: SeriesTable,
+        router: Router,
+        resolver: Resolver,
+        types: TypeStore,
+        deltas: DeltaStore,
+        limits: Limits,
+        rule: TenantRule,
+    ) -> None:
+        self.table = table
+        self.known = StreamTable(entries_max=limits.series_max, idle_s=limits.series_idle_s)
+        self._router = router
+        self._types = types
+        self._drops = resolver.drops
+        self._raw = resolver.raw
+        self._deltas = deltas
+        self._limits = limits
+        self._rule = rule
+        self._bounded = True
+        self._new = self._new_bytes = 0
+        self.origin = own_origin(IngestPath())
+
+    def begin(self, origin: IngestPath, *, bounded: bool) -> None:
+        """Begin a request, with the tenant of its path; ``bounded``: limits of work apply."""
+        self.origin = own_origin(origin)
+        self._bounded = bounded
+        self._new = self._new_bytes = 0
+        self.table.select_scope(self.origin)
+
+    @property
+    def unmatched(self) -> MatchSet:
+        """The match set of points of nobody."""
+        return self._router.match({}, "")[0]
+
+    def resource(self, head: bytes) -> MetricsResource:
+        """Return a resource by the bytes of its head. Raise DecodeError."""
+        found = self.known.resource(self.origin, head)
+        if found is None:
+            attributes = resource_attributes(head)
+            project = project_of(attributes, self.origin, self._router.tenancy, self._rule)
+            if self.origin.by_labels:
+                attributes = [one for one in attributes if one[0] not in ACCOUNT_LABELS]
+            found = self.known.add_resource(self.origin, head, attributes, project)
+        return found
+
+    def metric(
+        self, scope: MetricsScope, key: bytes, head: bytes, number: int, tail: bytes
+    ) -> MetricEntry:
+        """Return a metric by the bytes of its head and data. Raise DecodeError."""
+        found = scope.children.get(key)
+        if found is None:
+            parts = read_metric(head, number, tail)
+            name = name_of(parts)
+            identity = MetricIdentity(
+                name,
+                parts.kind,
+                parts.monotonic,
+                temporality="delta" if parts.temporality == "delta" else "cumulative",
+            )
+            group = MetricGroup.as_came(scope.group, identity, head, tail)
+            found = MetricEntry(scope, key, head, parts, name, group)
+            self.known.add_metric(found)
+        return found
+
+    def refresh(self, metric: MetricEntry, attributes: bytes, stream: OtlpStream | None) -> str:
+        """Make a stream, or bring one up to date; return a reason why it cannot be used, or "".
+
+        Raise DecodeError where its attributes cannot be read, OverloadedError for too many new
+        ones.
+        """
+        fault = _fault(metric.parts)
+        if fault:
+            return fault
+        texts: Attributes | None = None
+        if stream is None or stream.series.generation < 0:
+            texts = read_attributes(attributes, metric.parts.kind)
+            series, fault = self._series(metric, texts)
+            if fault:
+                return fault
+            if stream is None:
+                stream = OtlpStream(attributes, series)
+                self.known.add_stream(metric, stream)
+            stream.series = series
+        else:
+            series = stream.series
+            if series.generation != self.table.generation:
+                self.table.find(series.key)  # marks it as seen
+                self._refresh(series, metric)
+        if stream.match_set is not series.match_set:
+            stream.plan = self._plan(metric, attributes, series, texts)
+            stream.match_set = series.match_set
+        stream.generation = self.table.generation
+        return ""
+
+    def _series(self, metric: MetricEntry, point: Attributes) -> tuple[Series, str]:
+        """Return the series of a stream, up to date, and why it cannot be used, or ""."""
+        scope = metric.scope
+        labels = selected_labels(
+            metric.name, metric.parts, scope.resource.attributes, scope.parts, point
+        )
+        key = label_key(sorted(labels.items()))
+        if len(point) > self._limits.labels_max:
+            return Series(key), "too_many_labels"
+        if len(key) > self._limits.series_bytes_max:
+            return Series(key), "too_large"
+        series = self.table.find(key)
+        if series is not None:
+            if series.generation != self.table.generation:
+                self._refresh(series, metric)
+            return series, ""
+        series = Series(key)
+        series.name = metric.name
+        project = scope.resource.project or ""
+        series.types = self._types.of(project)
+        match_set, matched = self._router.match_views(views_of(labels), project)
+        if matched:
+            tally = match_set.tally.project
+            if tally.is_limited and not tally.takes(key, known=False):
+                match_set = match_set.refusal(metric.name, self._drops.count)
+        self._set(series, match_set)
+        self._count_new(len(key))
+        self.table.add(series, series.types.share)
+        return series, ""
+
+    def _refresh(self, series: Series, metric: MetricEntry) -> None:
+        """Match a series once more if that may have changed."""
+        before = series.match_set
+        if series.resolved_version != before.project_epoch.version:
+            labels = dict(parse_labels(series.key, labels_max=LABELS_MAX))
+            match_set, matched = self._router.match_views(
+                views_of(labels), metric.scope.resource.project or ""
+            )
+            is_known = bool(before.matched) and before.home is match_set.home
+            if matched and not match_set.home.tally.takes(series.key, known=is_known):
+                match_set = match_set.refusal(metric.name, self._drops.count)
+            if match_set is not before:
+                before.tally.leave()
+                match_set.tally.enter()
+            self._set(series, match_set)
+        series.generation = self.table.generation
+
+    @staticmethod
+    def _set(series: Series, match_set: MatchSet) -> None:
+        series.match_set = match_set
+        series.resolved_version = match_set.project_epoch.version
+
+    def _count_new(self, key_bytes: int) -> None:
+        """Count a new series; raise OverloadedError for too many in one request."""
+        if not self._bounded:
+            return
+        self._new += 1
+        self._new_bytes += key_bytes
+        if self._new > NEW_SERIES_MAX:
+            raise OverloadedError(f"over {NEW_SERIES_MAX} new streams in one request")
+        if self._new_bytes > NEW_SERIES_BYTES_MAX:
+            raise OverloadedError(
+                f"over {NEW_SERIES_BYTES_MAX} bytes of new streams in one request"
+            )
+
+    def _plan(
+        self, metric: MetricEntry, attributes: bytes, series: Series, texts: Attributes | None
+    ) -> Plan:
+        """Return how the points of a stream leave."""
+        match_set = series.match_set
+        shared = metric.plans.get(match_set)
+        if shared is not None:
+            return shared
+        if not match_set.matched:
+            return self._keep(metric, match_set, Plan(metric.name, match_set))
+        dealt = _Dealt(metric.parts, match_set)
+        ways: list[Way] = []
+        if dealt.as_came:
+            ways.append(_way(metric.group, dealt.as_came))
+        if dealt.as_gauges:
+            identity = replace(metric.group.identity, kind="gauge", monotonic=False)
+            ways.append(_way(metric.as_identity(identity), dealt.as_gauges))
+        routes: tuple[Route, ...] = ()
+        tells_start = False
+        if dealt.as_samples:
+            if texts is None:
+                texts = read_attributes(attributes, metric.parts.kind)
+            routes = self._routes(metric, series, texts, dealt.as_samples)
+            tells_start = any(
+                output.options.protocol == "remoteWrite2" for output in dealt.as_samples
+            )
+        converts = None
+        if dealt.as_deltas:
+            streams = (self._deltas_of(metric, attributes, dealt.as_deltas),)
+            converts = Conversion(streams, dealt.as_deltas)
+        direct = [*dealt.as_came, *dealt.as_gauges]
+        direct += [target for output in dealt.as_samples for target in output.targets]
+        lost = [target for _, targets in dealt.omitted for target in targets]
+        plan = Plan(
+            metric.name,
+            match_set.variant(direct, [*dealt.as_deltas, *lost]),
+            tuple(ways),
+            routes=routes,
+            tells_start=tells_start,
+            converts=converts,
+            omitted=tuple(dealt.omitted),
+        )
+        return self._keep(metric, match_set, plan) if plan.is_shared else plan
+
+    @staticmethod
+    def _keep(metric: MetricEntry, match_set: MatchSet, plan: Plan) -> Plan:
+        if len(metric.plans) >= PLANS_MAX:
+            # Those of match sets that have ended keep removed sinks alive.
+            metric.plans.clear()
+        metric.plans[match_set] = plan
+        return plan
+
+    def _routes(
+        self,
+        metric: MetricEntry,
+        series: Series,
+        texts: Attributes,
+        outputs: Sequence[RawOutput],
+    ) -> tuple[Route, ...]:
+        labels = prometheus_labels(metric.name, metric.scope.resource.attributes, texts)
+        key = label_key(sorted(labels.items()))
+        declared = self._declaration(metric.parts, series)
+        project = metric.scope.resource.project or ""
+        routes, _ = self._raw.attach(key, metric.name, project, declared, outputs)
+        return routes
+
+    def _declaration(self, parts: MetricHead, series: Series) -> Declaration | None:
+        """Return what sinks that take metadata are told of a metric."""
+        kind = {"histogram": HISTOGRAM, "exponential_histogram": HISTOGRAM, "summary": SUMMARY}.get(
+            parts.kind, COUNTER if parts.monotonic else GAUGE
+        )
+        found = self._types.declaration(kind, parts.description, unit_name(parts.unit))
+        return series.types.believed(found) if found is not None else None
+
+    def _deltas_of(
+        self, metric: MetricEntry, attributes: bytes, targets: Sequence[SinkOutputSpec]
+    ) -> Stream:
+        """Return the stream that turns cumulative points into deltas, for these sinks."""
+        identity = replace(metric.group.identity, temporality="delta")
+        group = metric.as_identity(identity)
+        scope = metric.scope
+        project = scope.resource.project or ""
+        place = ("otlp", scope.resource.head, scope.head, metric.key, attributes)
+        delta = self._deltas.delta(project, place, identity.kind)
+        outlets = tuple(SinkOutput(target.shard(group), target.counter) for target in targets)
+        return Stream(group, attributes, outlets, self._drops, delta)
+
+    def __repr__(self) -> str:
+        return f"<OtlpStreams {self.known!r}>"
+
+
+class _Dealt:
+    """The sinks of a match set, by the form in which they get the points of a metric."""
+
+    def __init__(self, metric: MetricHead, match_set: MatchSet) -> None:
+        self.as_came: list[SinkOutputSpec] = []
+        self.as_gauges: list[SinkOutputSpec] = []
+        self.as_deltas: list[SinkOutputSpec] = []
+        self.as_samples: list[RawOutput] = []
+        self.omitted: list[tuple[str, list[SinkOutputSpec]]] = []
+        losing: dict[str, list[SinkOutputSpec]] = {}
+        for target in match_set.typed:
+            reason = self._deal(metric, target)
+            if reason:
+                losing.setdefault(reason, []).append(target)
+        for output in match_set.raw_outputs:
+            if metric.temporality == "delta":
+                losing.setdefault(TEMPORALITY, []).extend(output.targets)
+            elif metric.kind in ("gauge", "sum"):
+                self.as_samples.append(output)
+            else:
+                losing.setdefault(UNSUPPORTED, []).extend(output.targets)
+        self.omitted = list(losing.items())
+
+    def _deal(self, metric: MetricHead, target: SinkOutputSpec) -> str:
+        """Decide for one sink of OTLP; return the reason why it gets none, or ""."""
+        options = target.options
+        if metric.kind in options.unsupported:
+            return UNSUPPORTED
+        if not metric.temporality or metric.temporality == options.temporality:
+            self.as_came.append(target)
+        elif metric.temporality == "delta":
+            return TEMPORALITY
+        elif metric.kind == "sum" and not metric.monotonic:
+            self.as_gauges.append(target)
+        else:
+            self.as_deltas.append(target)
+        return ""
+
+
+def _way(group: MetricGroup, targets: Iterable[SinkOutputSpec]) -> Way:
+    return group, tuple(target.shard(group) for target in targets)
+
+
+def _fault(metric: MetricHead) -> str:
+    """Return why no point of a metric can be used, or ""."""
+    if not metric.name:
+        return "missing_name"
+    return UNSPECIFIED if metric.temporality == "unspecified" else ""
+
+
+@lru_cache(maxsize=1024)
+def own_origin(origin: IngestPath) -> IngestPath:
+    """Return the origin of streams whose requests came by this path."""
+    return replace(origin, is_otlp=True)

@@ -1,0 +1,70 @@
+"""Evaluate a selection against a series that has more than one name.
+
+An OTLP metric has its own name and the one that Prometheus would give it; a histogram has the names
+of its members besides. Rules:
+
+* A group of matchers takes the series if it matches under one of the names that stand for all of
+  it, or if every member is taken.
+* A matcher that excludes a name excludes the series whichever of its names it is: otherwise the
+  other one would let it through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from relay.selector.evaluate import CompiledSelector, Test, compile_selector, matcher_test
+from relay.selector.matchers import NAME, Matcher, Selector
+from relay.selector.resources.compiler import Compiled
+
+_GROUPS_MAX: Final = 4_096
+_EXCLUDING: Final = ("!=", "!~")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedViews:
+    """The labels of a series under each of its names.
+
+    ``alone``: each of these stands for the series. ``members``: these do together.
+    """
+
+    alone: tuple[Mapping[str, str], ...]
+    members: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def every(self) -> tuple[Mapping[str, str], ...]:
+        """All of them."""
+        return self.alone + self.members
+
+
+def takes(compiled: Compiled, views: NamedViews) -> bool:
+    """Return whether a selection takes the series."""
+    if views.members and all(compiled.matches(view) for view in views.members):
+        return True
+    if not any(compiled.matches(view) for view in views.alone):
+        return False
+    if compiled.labels_read is None or len(views.every) == 1:
+        return True
+    groups = compiled.selector.groups
+    return not groups or any(_group_takes(group, views) for group in groups)
+
+
+def _group_takes(group: tuple[Matcher, ...], views: NamedViews) -> bool:
+    compiled, excluding = _of_group(group)
+    if not any(compiled.matches(view) for view in views.alone):
+        return False
+    return all(test(view.get(NAME, "")) for test in excluding for view in views.every)
+
+
+@lru_cache(maxsize=_GROUPS_MAX)
+def _of_group(group: tuple[Matcher, ...]) -> tuple[CompiledSelector, tuple[Test, ...]]:
+    """Return a group as a selector, and the tests of its matchers that exclude names."""
+    excluding = [
+        matcher_test(matcher)
+        for matcher in group
+        if matcher.label == NAME and matcher.op in _EXCLUDING
+    ]
+    return compile_selector(Selector((group,))), tuple(excluding)
