@@ -54,6 +54,7 @@ REASONS: Final[dict[str, str]] = {
     "histogram_too_large": "a native histogram with too many buckets",
     "custom_buckets": "remote write 1.0 has no native histograms with custom buckets",
     "temporality": "a delta of OTLP, for a sink that takes cumulative values only",
+    "scale": "an exponential histogram of a scale that Prometheus has no schema for",
     "unreadable": "a point of OTLP that is not valid",
     # Sinks that want deltas.
     "delta_first": "the first value of a stream: the base of its first delta",

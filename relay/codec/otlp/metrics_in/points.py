@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
-from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from relay.codec.otlp.any_value import value_text
 from relay.codec.otlp.data_points import (
@@ -27,17 +26,12 @@ from relay.codec.otlp.data_points import (
 )
 from relay.codec.otlp.metrics import Kind
 from relay.codec.otlp.metrics_in.heads import POINTS
-from relay.codec.remote_write.raw_series import RawExemplar
-from relay.codec.remote_write.v1 import label_key
 from relay.runtime.errors import WireError
 
 BUCKETS_MAX: Final = 20_000
 """Buckets of one point."""
-EXEMPLAR_CHARS_MAX: Final = 128
-"""Most characters of an exemplar's labels (OpenMetrics 1.0, "Exemplars")."""
 
 _NO_RECORDED_VALUE: Final = 1
-_NS_PER_MS: Final = 1_000_000
 _TRACE_ID_BYTES: Final = 16
 _SPAN_ID_BYTES: Final = 8
 _DOUBLE: Final = struct.Struct("<d")
@@ -69,34 +63,12 @@ def read_point(message: bytes, kind: Kind) -> Point:
     )
 
 
-def raw_exemplars(message: bytes) -> tuple[RawExemplar, ...]:
-    """Return the exemplars of a number point as remote write has them. Raise protobuf's error."""
-    point = metrics_pb2.NumberDataPoint.FromString(message)
-    return tuple(raw_exemplar(one) for one in point.exemplars)
-
-
-def raw_exemplar(exemplar: Any) -> RawExemplar:
-    """Return an exemplar as remote write has it.
-
-    Attributes are left out where the labels would be longer than OpenMetrics allows.
-    """
-    labels: dict[str, str] = {}
-    if exemplar.trace_id:
-        labels["trace_id"] = exemplar.trace_id.hex()
-    if exemplar.span_id:
-        labels["span_id"] = exemplar.span_id.hex()
-    rest = {
-        one.key: value_text(one.value)
-        for one in exemplar.filtered_attributes
-        if one.key and one.key not in labels
-    }
-    chars = sum(len(name) + len(value) for name, value in {**rest, **labels}.items())
-    if chars <= EXEMPLAR_CHARS_MAX:
-        labels |= {name: value for name, value in rest.items() if value}
-    value = _DOUBLE.pack(_number(exemplar))
-    return RawExemplar(
-        label_key(sorted(labels.items())), value, exemplar.time_unix_nano // _NS_PER_MS
-    )
+def read_exemplars(message: bytes) -> tuple[Exemplar, ...]:
+    """Return the exemplars of a number point; none where it cannot be read."""
+    try:
+        return _exemplars(POINTS["gauge"].FromString(message).exemplars)
+    except ProtobufDecodeError:
+        return ()
 
 
 def _histogram(point: Any) -> HistogramPoint:

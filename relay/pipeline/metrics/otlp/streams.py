@@ -7,7 +7,7 @@ Rules:
   that selectors cannot tell apart share a series.
 * Points leave as they came to OTLP sinks that want their temporality. Delta points go nowhere else;
   cumulative ones become deltas for sinks that want these, or gauges where they do not count up.
-* Sinks of remote write get numbers as samples of the series that they are in Prometheus.
+* Sinks of remote write get the series that a metric is in Prometheus.
 * The work that one request may cause by new streams is bounded, except for a replayed one.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from relay.codec.otlp.any_value import Attributes, resource_attributes
 from relay.codec.otlp.metrics import MetricGroup, MetricIdentity
@@ -32,7 +32,7 @@ from relay.pipeline.metrics.metadata.metric_types import (
 )
 from relay.pipeline.metrics.metadata.project_types import Declaration
 from relay.pipeline.metrics.metadata.type_store import TypeStore
-from relay.pipeline.metrics.otlp.converting import Conversion
+from relay.pipeline.metrics.otlp.converting import Conversion, PrometheusSeries
 from relay.pipeline.metrics.otlp.labels import (
     name_of,
     prometheus_labels,
@@ -148,7 +148,6 @@ class OtlpStreams:
         fault = _fault(metric.parts)
         if fault:
             return fault
-        texts: Attributes | None = None
         if stream is None or stream.series.generation < 0:
             texts = read_attributes(attributes, metric.parts.kind)
             series, fault = self._series(metric, texts)
@@ -164,7 +163,7 @@ class OtlpStreams:
                 self.table.find(series.key)  # marks it as seen
                 self._refresh(series, metric)
         if stream.match_set is not series.match_set:
-            stream.plan = self._plan(metric, attributes, series, texts)
+            stream.plan = self._plan(metric, attributes, series)
             stream.match_set = series.match_set
         stream.generation = self.table.generation
         return ""
@@ -234,9 +233,7 @@ class OtlpStreams:
                 f"over {NEW_SERIES_BYTES_MAX} bytes of new streams in one request"
             )
 
-    def _plan(
-        self, metric: MetricEntry, attributes: bytes, series: Series, texts: Attributes | None
-    ) -> Plan:
+    def _plan(self, metric: MetricEntry, attributes: bytes, series: Series) -> Plan:
         """Return how the points of a stream leave."""
         match_set = series.match_set
         shared = metric.plans.get(match_set)
@@ -251,28 +248,26 @@ class OtlpStreams:
         if dealt.as_gauges:
             identity = replace(metric.group.identity, kind="gauge", monotonic=False)
             ways.append(_way(metric.as_identity(identity), dealt.as_gauges))
-        routes: tuple[Route, ...] = ()
-        tells_start = False
-        if dealt.as_samples:
-            if texts is None:
-                texts = read_attributes(attributes, metric.parts.kind)
-            routes = self._routes(metric, series, texts, dealt.as_samples)
-            tells_start = any(
-                output.options.protocol == "remoteWrite2" for output in dealt.as_samples
-            )
+        make_routes = partial(self._routes, metric, series, attributes, match_set.raw_outputs)
+        numbers = match_set.raw_outputs if dealt.as_samples else ()
         converts = None
-        if dealt.as_deltas:
-            streams = (self._deltas_of(metric, attributes, dealt.as_deltas),)
-            converts = Conversion(streams, dealt.as_deltas)
-        direct = [*dealt.as_came, *dealt.as_gauges]
-        direct += [target for output in dealt.as_samples for target in output.targets]
+        if dealt.as_deltas or dealt.as_series:
+            deltas = self._deltas_of(metric, attributes, dealt.as_deltas)
+            in_prometheus = None
+            if dealt.as_series:
+                in_prometheus = PrometheusSeries(
+                    metric.name, match_set.raw_outputs, make_routes, self._drops
+                )
+            targets = [*dealt.as_deltas, *dealt.as_series]
+            converts = Conversion(deltas, in_prometheus, targets)
+        direct = [*dealt.as_came, *dealt.as_gauges, *dealt.as_samples]
         lost = [target for _, targets in dealt.omitted for target in targets]
         plan = Plan(
             metric.name,
-            match_set.variant(direct, [*dealt.as_deltas, *lost]),
+            match_set.variant(direct, [*dealt.as_deltas, *dealt.as_series, *lost]),
             tuple(ways),
-            routes=routes,
-            tells_start=tells_start,
+            routes=make_routes("", ("", "")) if numbers else (),
+            tells_start=any(one.options.protocol == "remoteWrite2" for one in numbers),
             converts=converts,
             omitted=tuple(dealt.omitted),
         )
@@ -290,14 +285,30 @@ class OtlpStreams:
         self,
         metric: MetricEntry,
         series: Series,
-        texts: Attributes,
+        attributes: bytes,
         outputs: Sequence[RawOutput],
+        suffix: str,
+        label: tuple[str, str],
     ) -> tuple[Route, ...]:
-        labels = prometheus_labels(metric.name, metric.scope.resource.attributes, texts)
-        key = label_key(sorted(labels.items()))
-        declared = self._declaration(metric.parts, series)
+        """Return the routes of a series in Prometheus to the sinks of remote write.
+
+        ``suffix`` is behind the metric's name, ``label`` beside the attributes; both may be empty.
+        """
+        name = metric.name + suffix
+        texts = read_attributes(attributes, metric.parts.kind)
+        labels = prometheus_labels(name, metric.scope.resource.attributes, texts)
+        if label[0]:
+            labels[label[0]] = label[1]
         project = metric.scope.resource.project or ""
-        routes, _ = self._raw.attach(key, metric.name, project, declared, outputs)
+        declared = self._declaration(metric.parts, series)
+        if (
+            declared is not None
+            and any(tells_families(output) for output in outputs)
+            and series.types.learn(metric.name, declared.metadata)
+        ):
+            self.table.invalidate()
+        key = label_key(sorted(labels.items()))
+        routes, _ = self._raw.attach(key, name, project, declared, outputs)
         return routes
 
     def _declaration(self, parts: MetricHead, series: Series) -> Declaration | None:
@@ -310,8 +321,10 @@ class OtlpStreams:
 
     def _deltas_of(
         self, metric: MetricEntry, attributes: bytes, targets: Sequence[SinkOutputSpec]
-    ) -> Stream:
-        """Return the stream that turns cumulative points into deltas, for these sinks."""
+    ) -> Stream | None:
+        """Return the stream that turns cumulative points into deltas; None for no sinks."""
+        if not targets:
+            return None
         identity = replace(metric.group.identity, temporality="delta")
         group = metric.as_identity(identity)
         scope = metric.scope
@@ -332,20 +345,21 @@ class _Dealt:
         self.as_came: list[SinkOutputSpec] = []
         self.as_gauges: list[SinkOutputSpec] = []
         self.as_deltas: list[SinkOutputSpec] = []
-        self.as_samples: list[RawOutput] = []
+        self.as_samples: list[SinkOutputSpec] = []
+        self.as_series: list[SinkOutputSpec] = []
         self.omitted: list[tuple[str, list[SinkOutputSpec]]] = []
         losing: dict[str, list[SinkOutputSpec]] = {}
         for target in match_set.typed:
             reason = self._deal(metric, target)
             if reason:
                 losing.setdefault(reason, []).append(target)
-        for output in match_set.raw_outputs:
-            if metric.temporality == "delta":
-                losing.setdefault(TEMPORALITY, []).extend(output.targets)
-            elif metric.kind in ("gauge", "sum"):
-                self.as_samples.append(output)
-            else:
-                losing.setdefault(UNSUPPORTED, []).extend(output.targets)
+        if metric.temporality == "delta":
+            losing.setdefault(TEMPORALITY, []).extend(match_set.raw)
+        elif metric.kind in ("gauge", "sum"):
+            self.as_samples.extend(match_set.raw)
+        else:
+            self.as_series.extend(match_set.raw)
+        losing = {reason: targets for reason, targets in losing.items() if targets}
         self.omitted = list(losing.items())
 
     def _deal(self, metric: MetricHead, target: SinkOutputSpec) -> str:
@@ -373,6 +387,11 @@ def _fault(metric: MetricHead) -> str:
     if not metric.name:
         return "missing_name"
     return UNSPECIFIED if metric.temporality == "unspecified" else ""
+
+
+def tells_families(output: RawOutput) -> bool:
+    """Return whether sinks are told metadata by families, apart from series."""
+    return output.options.sends_metadata and output.options.protocol == "remoteWrite1"
 
 
 @lru_cache(maxsize=1024)
