@@ -21,7 +21,7 @@ from relay.pipeline.contract import IngestResult, Tenant
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.kit.ingest_server import NOW, Reply, Running, Taker, running
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import LOGS, METRICS, TRACES, Kind
+from tests.kit.otlp.requests import KINDS, LOGS, METRICS, TRACES, Kind
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 JSON = {"Content-Type": "application/json"}
@@ -32,7 +32,6 @@ RESPONSES = {
     "metrics": ExportMetricsServiceResponse,
     "traces": ExportTraceServiceResponse,
 }
-KINDS = {"logs": LOGS, "metrics": METRICS, "traces": TRACES}
 REJECTED = {
     "logs": "rejected_log_records",
     "metrics": "rejected_data_points",

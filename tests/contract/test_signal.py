@@ -42,7 +42,7 @@ from tests.kit.batches import GROUP
 from tests.kit.engine_rig import EVERYTHING
 from tests.kit.ingest_server import eventually
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import LOGS, TRACES
+from tests.kit.otlp.requests import LOGS, METRICS, TRACES
 from tests.kit.remote_write.sample_writes import write
 
 
@@ -211,7 +211,7 @@ def records(signal: RecordSignal, batch: OpenBatch) -> RecordsPipeline:
     return made
 
 
-@pytest.fixture(params=["metrics", "logs", "traces", "lines"])
+@pytest.fixture(params=["metrics", "otlp_metrics", "logs", "traces", "lines"])
 def made(request: pytest.FixtureRequest) -> Made:
     """Each signal in turn."""
     owner = Owner()
@@ -235,11 +235,18 @@ def made(request: pytest.FixtureRequest) -> Made:
         )
     if request.param == "metrics":
         return Made(metrics(batch), batch, owner, _samples, _samples(2) + b"\x0a\xff")
+    if request.param == "otlp_metrics":
+        torn = _otlp_points(2) + b"\x0a\xff"
+        return Made(metrics(batch), batch, owner, _otlp_points, torn, "otlp_metrics")
     return Made(LineSignal(batch), batch, owner, _lines, b"good\n\xff\n")
 
 
 def _samples(count: int) -> bytes:
     return write(*(f"up{number} 1" for number in range(count)))
+
+
+def _otlp_points(count: int) -> bytes:
+    return request_of(METRICS, map(float, range(count)))
 
 
 def _lines(count: int) -> bytes:

@@ -25,7 +25,7 @@ from relay.config.settings.settings import (
 from relay.storage.log.filesystem import Disk
 from tests.kit.exporter_yaml import Block, exporter_yaml
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import LOGS, TRACES
+from tests.kit.otlp.requests import KINDS
 from tests.kit.processes import get_json
 from tests.kit.remote_write.raw import HEADERS, T0_MS, join, metadata, snappy, text_series
 
@@ -139,10 +139,10 @@ class Sender:
         return await self.post(body_of(values, name=name))
 
     async def send_records(self, signal: str, count: int = 10) -> int:
-        """Send the next log records or spans in one request; returns the status."""
+        """Send the next data points, log records or spans of OTLP; returns the status."""
         values = range(self._next, self._next + count)
         self._next += count
-        body = request_of(LOGS if signal == "logs" else TRACES, map(float, values))
+        body = request_of(KINDS[signal], map(float, values))
         return await self.post(gzip.compress(body), path=f"/v1/{signal}", headers=OTLP)
 
     async def post(

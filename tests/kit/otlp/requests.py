@@ -78,6 +78,7 @@ METRICS = Kind(
     "scope_metrics",
     "metrics",
 )
+KINDS = {"logs": LOGS, "metrics": METRICS, "traces": TRACES}
 
 
 def grouped(rows: list[Row]) -> list[Row]:

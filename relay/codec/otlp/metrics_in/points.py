@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
@@ -28,8 +28,13 @@ from relay.codec.otlp.metrics import Kind
 from relay.codec.otlp.metrics_in.heads import POINTS
 from relay.runtime.errors import WireError
 
-BUCKETS_MAX: Final = 20_000
+BUCKETS_MAX: Final = 1_000
 """Buckets of one point."""
+EXEMPLARS_MAX: Final = 100
+"""Exemplars of one point that are kept."""
+
+TOO_MANY: Final = "too_many_members"
+"""Reason for points with more buckets or quantiles."""
 
 _NO_RECORDED_VALUE: Final = 1
 _TRACE_ID_BYTES: Final = 16
@@ -63,6 +68,19 @@ def read_point(message: bytes, kind: Kind) -> Point:
     )
 
 
+def buckets_of(point: Point) -> int:
+    """Return the number of buckets or quantiles of a point."""
+    match point:
+        case HistogramPoint():
+            return len(point.counts)
+        case ExponentialPoint():
+            return len(point.positive.counts) + len(point.negative.counts)
+        case SummaryPoint():
+            return len(point.quantiles)
+        case NumberPoint():
+            return 0
+
+
 def read_exemplars(message: bytes) -> tuple[Exemplar, ...]:
     """Return the exemplars of a number point; none where it cannot be read."""
     try:
@@ -72,10 +90,10 @@ def read_exemplars(message: bytes) -> tuple[Exemplar, ...]:
 
 
 def _histogram(point: Any) -> HistogramPoint:
+    if max(len(point.bucket_counts), len(point.explicit_bounds)) > BUCKETS_MAX:
+        raise PointFault(TOO_MANY, f"{len(point.bucket_counts)} buckets")
     bounds = tuple(bound for bound in point.explicit_bounds if bound != math.inf)
     counts = tuple(point.bucket_counts)
-    if len(counts) > BUCKETS_MAX:
-        raise PointFault("histogram_too_large", f"{len(counts)} buckets")
     if len(bounds) < len(point.explicit_bounds) and len(counts) > len(bounds) + 1:
         # A bound of +Inf says nothing: its bucket and the one above are one.
         counts = (*counts[: len(bounds)], sum(counts[len(bounds) :]))
@@ -102,7 +120,7 @@ def _histogram(point: Any) -> HistogramPoint:
 def _exponential(point: Any) -> ExponentialPoint:
     positive, negative = point.positive, point.negative
     if len(positive.bucket_counts) + len(negative.bucket_counts) > BUCKETS_MAX:
-        raise PointFault("histogram_too_large", "too many buckets")
+        raise PointFault(TOO_MANY, "too many buckets")
     return ExponentialPoint(
         point.time_unix_nano,
         point.count,
@@ -119,6 +137,8 @@ def _exponential(point: Any) -> ExponentialPoint:
 
 
 def _summary(point: Any) -> SummaryPoint:
+    if len(point.quantile_values) > BUCKETS_MAX:
+        raise PointFault(TOO_MANY, f"{len(point.quantile_values)} quantiles")
     return SummaryPoint(
         point.time_unix_nano,
         point.count,
@@ -138,7 +158,7 @@ def _exemplars(exemplars: Iterable[Any]) -> tuple[Exemplar, ...]:
             one.span_id if len(one.span_id) == _SPAN_ID_BYTES else b"",
             tuple((each.key, value_text(each.value)) for each in one.filtered_attributes),
         )
-        for one in exemplars
+        for one in islice(exemplars, EXEMPLARS_MAX)
     )
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from relay.codec.otlp.data_points import ExponentialPoint, HistogramPoint, Point, SummaryPoint
 from relay.codec.otlp.metrics import Kind, encode_time
-from relay.codec.otlp.metrics_in.points import PointFault, read_exemplars, read_point
+from relay.codec.otlp.metrics_in.points import PointFault, buckets_of, read_exemplars, read_point
 from relay.codec.otlp.metrics_in.prometheus_points import (
     FamilyMember,
     members_of,
@@ -26,6 +26,7 @@ from relay.codec.remote_write.raw.entries import histogram_entry, sample_entry
 from relay.pipeline.batching.emitter import Emitter, Stream
 from relay.pipeline.batching.transaction import BatchTransaction, SampleExtras
 from relay.pipeline.drop_counters import DropTable
+from relay.pipeline.metrics.hotpath.slow_path import count_expansion, count_slow_path_entry
 from relay.pipeline.metrics.otlp.plan import Plan
 from relay.pipeline.metrics.raw.points import NS_PER_MS, PROTOCOLS, append_raw_sample
 from relay.pipeline.routing.match_set import RawOutput, SinkOutputSpec
@@ -33,6 +34,8 @@ from relay.pipeline.routing.route import Route
 
 MEMBERS_MAX: Final = 1_000
 """Series of one histogram or summary that are remembered."""
+MEMBER_BYTES: Final = 64
+"""About the memory of one series' sample."""
 SCALE: Final = "scale"
 """Reason for exponential histograms that Prometheus has no schema for."""
 
@@ -179,11 +182,16 @@ def convert(message: bytes, kind: Kind, plan: Plan, transaction: BatchTransactio
     """Read a point for the sinks that get it converted; they lose one that contradicts itself."""
     conversion = plan.converts
     assert isinstance(conversion, Conversion)
+    count_slow_path_entry(transaction)
+    transaction.pace.pause()  # a point may have 1 MiB
     try:
         point = read_point(message, kind)
     except PointFault as fault:
         transaction.omit(plan.name, fault.reason, conversion.targets)
         return
+    if conversion.series is not None:
+        size = len(message) + MEMBER_BYTES * buckets_of(point)
+        count_expansion(size * len(plan.match_set.base.raw), transaction)
     transaction.native.append((conversion, point))
 
 

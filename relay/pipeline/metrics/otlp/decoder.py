@@ -41,7 +41,11 @@ class OtlpMetrics:
         envelope = scan_metrics(body, entries_max=entries_max, pause=pause)
         self.streams.begin(lookup.origin, bounded=transaction.bounded)
         if envelope.oversized:
-            transaction.drop(TOO_LARGE, envelope.oversized, "points of over 1 MiB")
+            transaction.drop(
+                TOO_LARGE,
+                envelope.oversized,
+                "points of over 1 MiB, or below a head of over 64 KiB",
+            )
         resources = envelope.resources
         resources.reverse()
         while resources:  # freed one by one: all at once would take too long

@@ -68,6 +68,7 @@ PLANS_MAX = 16
 LABELS_MAX = 1 << 20
 """No limit of its own: the labels of a series in the table have passed those of the settings."""
 UNSUPPORTED = "unsupported_kind"
+TOO_LARGE = "too_large"
 UNSPECIFIED = "unspecified_temporality"
 
 
@@ -146,6 +147,8 @@ class OtlpStreams:
         ones.
         """
         fault = _fault(metric.parts)
+        if not fault and len(attributes) > self._limits.series_bytes_max:
+            fault = TOO_LARGE
         if fault:
             return fault
         if stream is None or stream.series.generation < 0:
@@ -178,7 +181,7 @@ class OtlpStreams:
         if len(point) > self._limits.labels_max:
             return Series(key), "too_many_labels"
         if len(key) > self._limits.series_bytes_max:
-            return Series(key), "too_large"
+            return Series(key), TOO_LARGE
         series = self.table.find(key)
         if series is not None:
             if series.generation != self.table.generation:
