@@ -151,6 +151,12 @@ def render(result: Mapping[str, Any]) -> Iterator[str]:
         more = f"{source['metrics']:,} or more metrics"
         metrics = more if source["hasMoreMetrics"] else counted(source["metrics"], "metric")
         yield (f"source {source['name']}: {source['series']:,} series of {metrics}{_rate(source)}")
+        if source.get("sinksWithoutDeltas"):
+            sinks = ", ".join(source["sinksWithoutDeltas"])
+            yield (
+                f"  {source['deltaSeries']:,} of them come as deltas, which sinks of cumulative "
+                f"values drop (temporality): {sinks}"
+            )
         for metric in source["topMetrics"]:
             yield f"  {metric['series']:>11,}  {metric['name']}"
         if source["firstSeries"]:

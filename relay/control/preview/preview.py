@@ -18,10 +18,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Final, Protocol
 
 from relay.codec.remote_write.v1 import parse_labels
-from relay.config.exporter.types import Exporter
+from relay.config.exporter.types import Exporter, OtlpHttp
 from relay.control.explain import written
 from relay.control.preview.arrivals import LOOK_S, Arrivals, ArrivalWatch
 from relay.control.preview.question import LABELS_MAX, Question, read_values
@@ -30,6 +31,7 @@ from relay.control.preview.result import PreviewResult, Selected, top_metrics
 from relay.control.preview.scan import FIRST_MAX, NAMES_MAX, NamePlan, SelectedSeries, SeriesScan
 from relay.control.time_slicing import LOOP_TURNS, SLICE_S
 from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.metrics.otlp.labels import HIDDEN
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath
 from relay.runtime.event_loop import run_in_thread, yield_to_loop
 from relay.selector.resources.compiler import Compiler
@@ -37,6 +39,21 @@ from relay.selector.resources.compiler import Compiler
 MEASURE_S_MAX: Final = 120.0
 """Longest measurement of samples a minute; s."""
 _SEED: Final = 0x9E3779B97F4A7C15
+
+
+class _Keys(IntEnum):
+    """What the keys of series hold besides what selectors see."""
+
+    PLAIN = 0
+    WITH_ACCOUNTS = 1
+    OTLP = 2
+
+
+_HIDDEN: Final = {
+    _Keys.PLAIN: frozenset[str](),
+    _Keys.WITH_ACCOUNTS: ACCOUNT_LABELS,
+    _Keys.OTLP: HIDDEN,
+}
 
 
 class EngineTurns(Protocol):
@@ -80,8 +97,7 @@ class Preview:
         self._question = Question(exporter, stored, compiler or Compiler(), engine.inventory)
         self._watch = watch or ArrivalWatch(engine.table)
         self._tick = tick
-        self._scans: dict[bool, SeriesScan] = {}
-        """By whether accounts are named by labels."""
+        self._scans: dict[_Keys, SeriesScan] = {}
         self._seen = 0
         self._result: PreviewResult | None = None
         self.records: tuple[SelectedRecords, ...] = ()
@@ -92,21 +108,21 @@ class Preview:
         await self._turns.settled()
         # Held until the end: series are recognised by being of the same types.
         types = self._engine.types.of(self._question.exporter.project)
-        for by_labels in (False, True):
-            path = replace(ANYWHERE, by_labels=by_labels)
-            self._scans[by_labels] = SeriesScan(
+        question = self._question
+        for number, keys in enumerate(_Keys):
+            self._scans[keys] = SeriesScan(
                 types,
-                self._plan(path),
+                question.stream_plan if keys is _Keys.OTLP else self._plan(keys),
                 read_values,
-                self._question.lists,
-                seed=_SEED + by_labels,
+                question.lists,
+                seed=_SEED + number,
                 names_max=NAMES_MAX,
             )
         told_at = self._tick()
         parts = self._engine.table.parts()
         for origin, part in parts:
             await self._turns.settled()
-            scan, series, at = self._scans[origin.by_labels], list(part.values()), 0
+            scan, series, at = self._scans[_keys_of(origin)], list(part.values()), 0
             while at < len(series):
                 at = scan.run(series, at, SLICE_S)
                 for _ in range(LOOP_TURNS):
@@ -120,7 +136,8 @@ class Preview:
         self._result = await run_in_thread(self._sum_up)
         yield self._result
 
-    def _plan(self, origin: IngestPath) -> Callable[[str], NamePlan]:
+    def _plan(self, keys: _Keys) -> Callable[[str], NamePlan]:
+        origin = replace(ANYWHERE, by_labels=keys is _Keys.WITH_ACCOUNTS)
         return lambda name: self._question.plan(name, origin)
 
     def _sum_up(self) -> PreviewResult:
@@ -146,6 +163,13 @@ class Preview:
                 has_more_metrics=has_more,
             )
         names = [source.name for source in question.exporter.sources]
+        for number, name in enumerate(names):
+            if question.deltas[number]:
+                selected[number] = replace(
+                    selected[number],
+                    deltas=question.deltas[number],
+                    without_deltas=_without_deltas(question.exporter, name),
+                )
         total, added, removed = selected[sources:]
         has_stored = question.stored is not None
         return PreviewResult(
@@ -173,12 +197,12 @@ class Preview:
         return [scan.selected[number] for scan in self._scans.values()]
 
     def _selected(self, number: int) -> Selected:
-        first: list[tuple[str, bytes, bool]] = []
-        for hides, scan in self._scans.items():
-            first += [(name, key, hides) for name, key in scan.selected[number].first]
+        first: list[tuple[str, bytes, int]] = []
+        for keys, scan in self._scans.items():
+            first += [(name, key, keys.value) for name, key in scan.selected[number].first]
         first.sort()
         count = sum(one.count for one in self._of(number))
-        shown = tuple(_shown(key, hides=hides) for _, key, hides in first[:FIRST_MAX])
+        shown = tuple(_shown(key, _Keys(keys)) for _, key, keys in first[:FIRST_MAX])
         return Selected(count, shown)
 
     async def measure(
@@ -229,9 +253,24 @@ class Preview:
         return f"<Preview of {self._question.exporter.id}, {self._seen} series seen>"
 
 
-def _shown(key: bytes, *, hides: bool) -> str:
-    """Return a series in PromQL form, without labels that name an account."""
+def _keys_of(origin: IngestPath) -> _Keys:
+    if origin.is_otlp:
+        return _Keys.OTLP
+    return _Keys.WITH_ACCOUNTS if origin.by_labels else _Keys.PLAIN
+
+
+def _without_deltas(exporter: Exporter, source: str) -> tuple[str, ...]:
+    """Return the sinks of a source that take cumulative values only."""
+    return tuple(
+        sink.name
+        for sink in exporter.sinks
+        if source in sink.sources
+        and not (isinstance(sink.endpoint, OtlpHttp) and sink.endpoint.temporality == "delta")
+    )
+
+
+def _shown(key: bytes, keys: _Keys) -> str:
+    """Return a series in PromQL form, without labels that are not for its owner."""
     labels = dict(parse_labels(key, labels_max=LABELS_MAX))
-    if hides:
-        labels = {name: text for name, text in labels.items() if name not in ACCOUNT_LABELS}
-    return written(labels)
+    hidden = _HIDDEN[keys]
+    return written({name: text for name, text in labels.items() if name not in hidden})

@@ -5,6 +5,7 @@
 * For each metric name the matchers of the name are evaluated once; what is left depends on the
   values of a few labels (:class:`~relay.control.preview.scan.NamePlan`).
 * Resource selectors are asked one by one, of those series only that meet their cover.
+* Streams of OTLP metrics have several names, so each is asked as a whole.
 * The inventory is read without leaving a trace: what a preview looks up is not *asked for*.
 """
 
@@ -17,11 +18,13 @@ from relay.codec.remote_write.label_parser import LabelParser
 from relay.codec.remote_write.v1 import parse_labels
 from relay.config.exporter.types import Exporter
 from relay.control.preview.scan import NamePlan
+from relay.pipeline.metrics.otlp.labels import TEMPORALITY, views_of
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, IngestPath
 from relay.runtime.errors import ConfigError, Fault
 from relay.selector.evaluate import compile_selector, matcher_test
 from relay.selector.inventory.store import Inventory
 from relay.selector.matchers import NAME, Matcher, Selector
+from relay.selector.named_views import takes
 from relay.selector.resources.compiler import Compiled, Compiler
 from relay.selector.resources.object_lookup import ObjectLabels, ObjectRef
 
@@ -75,6 +78,8 @@ class Question:
         """Mask of the new version's selections."""
         self.old: Final = (1 << len(sources)) - 1 - self.new
         """Mask of the stored version's."""
+        self.deltas: Final = [0] * len(exporter.sources)
+        """Streams that come as deltas, of each source of the new version."""
         self._parser = LabelParser(labels_max=LABELS_MAX, bytes_max=BYTES_MAX)
 
     @property
@@ -86,6 +91,22 @@ class Question:
         """
         own = [(1 << number, 0) for number in range(len(self.exporter.sources))]
         return (*own, (self.new, 0), (self.new, self.old), (self.old, self.new))
+
+    def stream_plan(self, _name: str) -> NamePlan:
+        """Return how streams of OTLP metrics are asked: each by all its labels and names."""
+        return NamePlan(0, (), self._answer_stream, cached=False)
+
+    def _answer_stream(self, _values: object, key: bytes) -> int:
+        labels = self._parser.read(key)
+        views = views_of(labels)
+        mask = 0
+        for number, compiled in enumerate(self.selections):
+            if takes(compiled, views):
+                mask |= 1 << number
+        if mask and labels.get(TEMPORALITY):
+            for number in range(len(self.exporter.sources)):
+                self.deltas[number] += mask >> number & 1
+        return mask
 
     def plan(self, name: str, origin: IngestPath) -> NamePlan:
         """Return how the series of one metric name and origin are asked."""

@@ -27,6 +27,7 @@ class Selected:
 
     ``samples_per_minute`` is an estimate (:mod:`relay.control.preview.arrivals`), None where it was
     not measured. ``metrics`` is the number of different metrics, at least, if ``has_more_metrics``.
+    ``deltas`` of the series come as deltas, which the sinks ``without_deltas`` do not take.
     """
 
     series: int
@@ -35,11 +36,17 @@ class Selected:
     metrics: int = 0
     has_more_metrics: bool = False
     samples_per_minute: float | None = None
+    deltas: int = 0
+    without_deltas: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the form in JSON."""
         rate = self.samples_per_minute
+        told: dict[str, Any] = {}
+        if self.deltas:
+            told = {"deltaSeries": self.deltas, "sinksWithoutDeltas": list(self.without_deltas)}
         return {
+            **told,
             "series": self.series,
             "samplesPerMinute": None if rate is None else round(rate, 1),
             "metrics": self.metrics,

@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
+from relay.codec.otlp.any_value import value_text
 from relay.codec.otlp.data_points import STALE
 from relay.codec.remote_write.raw_series import RawSeries, label_fields, read_v1, read_v2
 from relay.control.tap.records import read_logs, read_spans
@@ -68,7 +69,7 @@ def _otlp_value(point: Any) -> str:
 
 
 def _attributes(pairs: Iterable[Any]) -> dict[str, str]:
-    return {pair.key: pair.value.string_value for pair in pairs}
+    return {pair.key: value_text(pair.value) for pair in pairs}
 
 
 def _raw_points(series: Iterable[RawSeries]) -> Iterator[TappedPoint]:

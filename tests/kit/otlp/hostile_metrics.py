@@ -1,16 +1,12 @@
-"""Requests of OTLP metrics that cost as much as a request may."""
+"""Requests of OTLP metrics that cost as much as a request may at a scale of 10."""
 
 from __future__ import annotations
 
 import struct
 import time
 from collections.abc import Callable
-from typing import Final
 
 from relay.codec.protobuf import field_bytes
-
-SCALE: Final = 10
-"""Parts of a whole shape; a test that runs in process sends one of them."""
 
 
 def message(tag: int, payload: bytes) -> bytes:

@@ -5,8 +5,8 @@ attributes of the point and of its resource by their own names, those of the res
 in Prometheus, too, and the scope as ``otel_scope_name`` and ``otel_scope_version``. Where names are
 the same, the label in Prometheus counts, then the attribute of the point.
 
-All of it, with the metric's own name and its kind as :data:`OWN_NAME` and :data:`KIND`, is the key
-of the stream's series, so that whatever reads the series table sees the stream like any other.
+All of it, with the labels of :data:`HIDDEN`, is the key of the stream's series, so that whatever
+reads the series table sees the stream like any other.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from relay.selector.named_views import NamedViews
 
 OWN_NAME: Final = "__otlp_name__"
 KIND: Final = "__otlp_kind__"
-HIDDEN: Final = frozenset((OWN_NAME, KIND))
-"""Labels of a key that are for the relay alone: no selector sees them."""
+TEMPORALITY: Final = "__otlp_temporality__"
+HIDDEN: Final = frozenset((OWN_NAME, KIND, TEMPORALITY))
+"""Labels of a key that are for the relay alone: the name of the metric where Prometheus has another
+one, the kind of a histogram, ``delta``. No selector sees them."""
 
 _SERVICE: Final = "service.name"
 _NAMESPACE: Final = "service.namespace"
@@ -67,6 +69,8 @@ def selected_labels(
         found[OWN_NAME] = metric.name
     if metric.kind in ("histogram", "exponential_histogram"):
         found[KIND] = metric.kind
+    if metric.temporality == "delta":
+        found[TEMPORALITY] = "delta"
     return found
 
 
