@@ -1,0 +1,205 @@
+"""Streams of OTLP metrics: tenants, limits, changes of exporters, and points that are no good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from relay.pipeline.limits import Limits
+from relay.pipeline.metrics.otlp import streams as streams_module
+from relay.pipeline.routing.match_set import OutputOptions
+from relay.pipeline.routing.resource_tenants import ResourceTenants
+from relay.pipeline.routing.tenancy import IngestPath, Tenancy
+from relay.runtime.errors import OverloadedError
+from tests.kit.engine_rig import EVERYTHING, Rig, RigSink, named
+from tests.kit.otlp.metrics_requests import rows
+from tests.kit.otlp.requests import METRICS, attribute
+
+PROTOCOL = "otlp_metrics"
+TIME_NS = 10**18
+TENANCY = Tenancy("project", {(7, 0): "seven"})
+
+
+def body(
+    count: int = 1,
+    *,
+    resource: Mapping[str, Any] | None = None,
+    name: str = "m",
+    first: int = 0,
+    **fields: Any,
+) -> bytes:
+    """Return a request of one gauge with so many streams."""
+    request = METRICS.request()
+    made = request.resource_metrics.add()
+    made.resource.attributes.extend(attribute(*pair) for pair in (resource or {}).items())
+    gauge = made.scope_metrics.add().metrics.add(name=name).gauge
+    for number in range(first, first + count):
+        point = {"time_unix_nano": TIME_NS, "as_int": number, **fields}
+        gauge.data_points.add(attributes=[attribute("n", number)], **point)
+    return bytes(request.SerializeToString())
+
+
+def held(sink: RigSink) -> int:
+    return sum(batch.count for batch in sink.batches)
+
+
+def of_project(project: str) -> dict[str, str]:
+    return {"milo.project.id": project}
+
+
+def test_tenants_are_named_by_the_resource_or_the_path() -> None:
+    rig = Rig(tenancy=TENANCY)
+    sinks = {
+        project: rig.export(RigSink("s", limit=100), exporter=project, project=project)
+        for project in ("a", "seven")
+    }
+    rig.feed(body(2, resource=of_project("a")), protocol=PROTOCOL)
+    rig.feed(body(3), protocol=PROTOCOL, origin=IngestPath("seven"))
+    contradicting = rig.feed(
+        body(4, resource=of_project("a")), protocol=PROTOCOL, origin=IngestPath("seven")
+    )
+    assert {project: held(sink) for project, sink in sinks.items()} == {"a": 2, "seven": 3}
+    assert contradicting.dropped == {"no_tenant": 4}
+
+
+def test_points_of_nobody_are_counted_and_told_if_the_operator_wants_it() -> None:
+    resource = {"service.name": "api"}
+    for reports in (True, False):
+        rig = Rig(tenancy=TENANCY, tenant_rule=ResourceTenants(("p",), reports))
+        transaction = rig.feed(body(3, resource=resource), protocol=PROTOCOL)
+        statistics = rig.engine.statistics()
+        assert statistics.received_by_protocol == {PROTOCOL: 3}
+        assert not transaction.has_effect
+        if reports:
+            assert transaction.dropped == {"no_tenant": 3}
+            (example,) = transaction.examples
+            assert "of service.name 'api' names no project: set its attribute p" in example
+        else:
+            assert not transaction.dropped
+            assert statistics.router.unmatched_samples == 3
+
+
+def test_known_streams_follow_changes_of_exporters() -> None:
+    rig = Rig()
+    first = rig.export(RigSink("s", limit=100), exporter="first", sources={"m": named("m")})
+    rig.feed(body(2), protocol=PROTOCOL)
+    second = rig.export(RigSink("t", limit=100), exporter="second")
+    rig.feed(body(2), protocol=PROTOCOL)
+    assert (held(first), held(second)) == (4, 2)
+    rig.engine.replace_exporter("first", [("m", named("other"), [first.target])])
+    rig.feed(body(2), protocol=PROTOCOL)
+    assert (held(first), held(second)) == (4, 4)
+    rig.engine.remove_exporter("second")
+    rig.feed(body(2), protocol=PROTOCOL)
+    assert (held(first), held(second)) == (4, 4)
+    assert rig.engine.statistics().router.unmatched_samples == 2
+
+
+def test_evicted_streams_come_back_and_memory_is_bounded() -> None:
+    rig = Rig(Limits(series_max=50))
+    sink = rig.export(RigSink("s", limit=10_000))
+    for round_ in range(40):
+        rig.feed(body(20, first=20 * (round_ % 20), name=f"m{round_ % 7}"), protocol=PROTOCOL)
+    assert held(sink) == 800
+    assert rig.engine.table.active <= 50
+    known = rig.engine._streams.known
+    assert known._entries <= 50
+    rig.flush()
+    sent = [row for sealed in sink.sealed for row in rows(sealed.point_buffer.encode())]
+    assert len(sent) == 800
+
+
+def test_streams_above_the_limit_of_a_project_are_refused() -> None:
+    rig = Rig(Limits(project_series_max=lambda _: 3), tenancy=TENANCY)
+    sink = rig.export(RigSink("s", limit=100), exporter="a", project="a")
+    for _ in range(2):
+        rig.feed(body(5, resource=of_project("a")), protocol=PROTOCOL)
+    rig.engine.statistics()
+    assert held(sink) == 6
+    (drop,) = rig.engine.drops.rows()
+    assert (drop.family, drop.reason, drop.samples) == ("m", "project_limit", 4)
+
+
+def test_equal_labels_of_other_resources_are_other_streams() -> None:
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=100))
+    wanted = []
+    for number in (1, "1"):
+        wanted.append(body(resource={"host": number}))
+        for _ in range(2):
+            rig.feed(wanted[-1], protocol=PROTOCOL)
+    rig.flush()
+    (sealed,) = sink.sealed
+    assert rows(sealed.point_buffer.encode()) == [row for one in wanted for row in rows(one) * 2]
+    assert rig.engine.table.active == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"time_unix_nano": 0}, "timestamp"),
+        ({"time_unix_nano": 1 << 63}, "timestamp"),
+        ({"time_unix_nano": 2 * 10**18}, "too_far_in_future"),
+    ],
+)
+def test_points_of_no_good_time_are_dropped(fields: dict[str, int], reason: str) -> None:
+    rig = Rig(future_max_s=3600.0)
+    sink = rig.export(RigSink("s", limit=100))
+    transaction = rig.feed(body(3, **fields), protocol=PROTOCOL)
+    assert transaction.dropped == {reason: 3}
+    assert held(sink) == 0
+
+
+def test_metrics_without_a_name_or_temporality_are_refused() -> None:
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=100))
+    assert rig.feed(body(2, name=""), protocol=PROTOCOL).dropped == {"missing_name": 2}
+    request = METRICS.request()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="m")
+    metric.sum.data_points.add(time_unix_nano=TIME_NS)
+    dropped = rig.feed(request.SerializeToString(), protocol=PROTOCOL).dropped
+    assert dropped == {"unspecified_temporality": 1}
+    assert held(sink) == 0
+
+
+def test_kinds_that_an_endpoint_does_not_take_are_dropped() -> None:
+    rig = Rig()
+    rig.export(RigSink("s", limit=100, options=OutputOptions(unsupported=frozenset({"summary"}))))
+    request = METRICS.request()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="q")
+    metric.summary.data_points.add(time_unix_nano=TIME_NS)
+    rig.feed(request.SerializeToString(), protocol=PROTOCOL)
+    (drop,) = rig.engine.drops.rows()
+    assert (drop.family, drop.reason) == ("q", "unsupported_kind")
+
+
+def test_too_many_new_streams_are_refused_and_get_further_the_next_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams_module, "NEW_SERIES_MAX", 10)
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=100), sources={"all": EVERYTHING})
+    for _ in range(2):
+        with pytest.raises(OverloadedError):
+            rig.feed(body(25), protocol=PROTOCOL)
+        assert held(sink) == 0
+    rig.feed(body(25), protocol=PROTOCOL)
+    assert held(sink) == 25
+
+
+def test_cumulative_sums_that_do_not_count_up_are_gauges_among_deltas() -> None:
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=100, options=OutputOptions(temporality="delta")))
+    request = METRICS.request()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="m", unit="By")
+    metric.sum.aggregation_temporality = 2
+    point = metric.sum.data_points.add(time_unix_nano=TIME_NS, as_int=-3)
+    rig.feed(request.SerializeToString(), protocol=PROTOCOL)
+    rig.flush()
+    (sealed,) = sink.sealed
+    sent = METRICS.request.FromString(sealed.point_buffer.encode())
+    (found,) = sent.resource_metrics[0].scope_metrics[0].metrics
+    assert (found.name, found.unit) == ("m", "By")
+    assert list(found.gauge.data_points) == [point]
