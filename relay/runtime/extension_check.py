@@ -48,6 +48,7 @@ MODULES: Final = (
     "relay.codec.otlp.metrics_in.scan",
     "relay.codec.otlp.record_buffer",
     "relay.codec.otlp.record_fields",
+    "relay.pipeline.records.entries",
     "relay.pipeline.records.appending",
     "relay.codec.uninitialized_bytes",
     "relay.codec.remote_write.label_parser",

@@ -148,9 +148,9 @@ def with_severity(Envelope envelope not None, list ranges not None, int severity
     return found
 
 
-def without_severity(
-    Envelope envelope not None, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t most
-):
+cpdef Py_ssize_t without_severity(
+    Envelope envelope, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t most
+) except -1:
     """Return how many of the first ``most`` log records of a row have no severity number."""
     assert 0 <= first <= stop <= envelope.count
     cdef const unsigned char *data = data_of(envelope)

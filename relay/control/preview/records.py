@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from relay.config.exporter.records.outputs import sources_of
 from relay.config.exporter.types import Exporter, RecordSource
+from relay.pipeline.records.entries import ResourceEntry
 from relay.pipeline.records.pipeline import RecordsPipeline
-from relay.pipeline.records.resource_table import ResourceEntry
 from relay.selector.quoting import quote_name, quote_string
 from relay.selector.records.compile import CompiledRecords
 

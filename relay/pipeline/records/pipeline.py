@@ -8,30 +8,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.envelope import Envelope, scan
-from relay.codec.otlp.record_fields import without_severity
-from relay.codec.otlp.redact import Redaction
-from relay.codec.protobuf import field_bytes
-from relay.codec.remote_write.v1 import ELEMENTS_MAX, Pause, WriteProtocol
+from relay.codec.remote_write.v1 import ELEMENTS_MAX, WriteProtocol
 from relay.pipeline.batching.flush_schedule import FlushSchedule, seal_all
 from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
 from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
-from relay.pipeline.records.appending import append_records, append_rewritten
-from relay.pipeline.records.resource_table import (
-    ResourceEntry,
-    ResourceTable,
-    ScopeEntry,
-    read_resource,
-)
+from relay.pipeline.records.appending import append_envelope
+from relay.pipeline.records.resource_table import ResourceTable
 from relay.pipeline.records.results import (
     RecordSignal,
     RecordsProbed,
@@ -40,29 +32,17 @@ from relay.pipeline.records.results import (
     RecordStatistics,
     RequestCounts,
     count_taken,
-    covered_by,
 )
-from relay.pipeline.records.routing import RecordRoute, RecordRouter
-from relay.pipeline.records.selecting import LOG_RECORD, SPAN, Ranges, RecordFields, select
-from relay.pipeline.routing.tenancy import (
-    ACCOUNT_LABELS,
-    ANYWHERE,
-    IngestPath,
-    Tenancy,
-)
+from relay.pipeline.records.routing import RecordRouter
+from relay.pipeline.records.selecting import LOG_RECORD, SPAN, RecordFields
+from relay.pipeline.records.unknown_heads import HeadReader, UnknownHeads
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
 from relay.pipeline.signal import Sealed
-from relay.runtime.errors import DecodeError
 from relay.selector.inventory.store import Inventory
 from relay.selector.resources.compiler import Compiler
 
 TENANT: Final = "project"
 """Label of a tenancy of resources: it stands for any of their tenant attributes."""
-
-RECORD_TAG: Final = b"\x12"  # of ScopeLogs and ScopeSpans
-SAMPLED_MAX: Final = 2
-"""Log records of a scope whose severity is looked at for previews."""
-STEP: Final = 32
-"""Scopes of a microsecond or two between two pauses."""
 
 TOO_LARGE: Final = "record_too_large"
 """Reason for records that are left out because they, or a head of theirs, are too large."""
@@ -109,7 +89,6 @@ class RecordsPipeline:
     ) -> None:
         self.signal: Final = signal
         self.protocol: Final = PROTOCOLS[signal]
-        self._fields = FIELDS[signal]
         self._has_severities = signal == "logs"
         self.options = options or RecordOptions()
         self.offsets = offsets if offsets is not None else OffsetTracker()
@@ -120,6 +99,9 @@ class RecordsPipeline:
             category_attribute=self.options.category_attribute,
         )
         self.table = ResourceTable(entries_max=self.options.entries_max, idle_s=self.options.idle_s)
+        self._reader = HeadReader(
+            self.table, self.router, self.tenancy, self.options.tenant_attributes, FIELDS[signal]
+        )
         self.schedule = FlushSchedule()
         self.grown = 0
         """Bytes by which requests made open batches larger, since the start."""
@@ -320,165 +302,19 @@ class RecordsPipeline:
         counts: RequestCounts,
     ) -> None:
         """Append a request's records to the batches of the sinks that take them."""
-        pause, find, inventory = transaction.pace.pause, self.table.find, self.router.inventory
         counts.received = envelope.count + envelope.oversized
         counts.oversized = envelope.oversized
-        steps = 0
-        resources = envelope.resources
-        resources.reverse()
-        while resources:  # freed one by one: all at once would take too long
-            head, scopes = resources.pop()
-            scopes.reverse()
-            steps += 1
-            if not steps % STEP:
-                pause()
-            resource = find(origin, head)
-            if resource is None:
-                pause()
-                resource = self._read(envelope, head, origin)
-            if resource.project is None:
-                while scopes:
-                    _, first, stop = scopes.pop()
-                    self._note_nobody(resource, stop - first, counts)
-                continue
-            while scopes:
-                scope_head, first, stop = scopes.pop()
-                steps += 1
-                if not steps % STEP:
-                    pause()
-                scope = resource.scopes.get(scope_head)
-                plan = scope.plan if scope is not None else None
-                if scope is None or plan is None or not plan.is_valid(inventory):
-                    pause()
-                    scope = self._plan(envelope, resource, scope_head, pause)
-                    plan = scope.plan
-                    assert plan is not None
-                group = scope.group
-                resource.records += stop - first
-                if self._has_severities:
-                    resource.sampled += min(stop - first, SAMPLED_MAX)
-                    resource.without_severity += without_severity(
-                        envelope, first, stop, SAMPLED_MAX
-                    )
-                if plan.has_tests:
-                    self._test(envelope, first, stop, scope, transaction, counts)
-                    continue
-                if not plan.takes:
-                    counts.unmatched += stop - first
-                    continue
-                counts.plans.append((plan, stop - first))
-                for number, target in enumerate(plan.targets):
-                    if number and not number % STEP:
-                        pause()
-                    append_records(transaction, target, group, envelope, first, stop)
-
-    def _read(self, envelope: Envelope, head: bytes, origin: IngestPath) -> ResourceEntry:
-        try:
-            texts = read_resource(head)
-        except DecodeError as error:
-            raise _at(envelope, head, error) from error
-        return self.table.add(origin, head, texts, self._project_of(texts, origin))
-
-    def _project_of(self, texts: Iterable[tuple[str, str]], origin: IngestPath) -> str | None:
-        """Return the project of a resource; "" without tenancy, None for nobody's."""
-        if not self.tenancy.enabled:
-            return ""
-        values = dict(reversed(list(texts)))
-        names = self.options.tenant_attributes
-        named = next((values[name] for name in names if values.get(name)), "")
-        labels = {name: values[name] for name in ACCOUNT_LABELS if name in values}
-        if named and self.tenancy.label:
-            labels[self.tenancy.label] = named
-        return self.tenancy.project_of(labels, origin) or None
-
-    def _note_nobody(self, resource: ResourceEntry, count: int, counts: RequestCounts) -> None:
-        counts.nobody += count
-        if not counts.example:
-            names = " or ".join(self.options.tenant_attributes)
-            given = resource.attributes.exact.get("service.name", "")
-            of = f" of service.name {given[:80]!r}" if given else ""
-            counts.example = f"the resource{of} names no project: set its attribute {names}"
-
-    def _plan(
-        self, envelope: Envelope, resource: ResourceEntry, head: bytes, pause: Pause
-    ) -> ScopeEntry:
-        """Return a scope with a valid plan."""
-        try:
-            scope = self.table.scope(resource, head)
-        except DecodeError as error:
-            raise _at(envelope, head, error) from error
-        assert resource.project is not None
-        scope.redacted.clear()
-        scope.plan = self.router.plan(
-            resource.project, resource.attributes, scope.attributes, pause
+        unknown = UnknownHeads(self._reader, envelope, transaction, origin, counts)
+        counts.unmatched += append_envelope(
+            unknown,
+            envelope,
+            transaction,
+            origin,
+            self.table,
+            self.router.inventory,
+            self._has_severities,
+            counts.plans,
         )
-        return scope
-
-    def _test(
-        self,
-        envelope: Envelope,
-        first: int,
-        stop: int,
-        scope: ScopeEntry,
-        transaction: BatchTransaction,
-        counts: RequestCounts,
-    ) -> None:
-        """Append a scope's records where sources ask something of each record."""
-        assert scope.plan is not None
-        whole: Ranges = [(first, stop)]
-        taken: list[Ranges] = []
-        pause = transaction.pace.pause
-        for take in scope.plan.takes:
-            ranges = whole
-            if take.residual is not None:
-                pause()
-                ranges = select(take.residual, envelope, whole, self._fields, pause)
-                if not ranges:
-                    continue
-            if take.source.redaction is not None:
-                ranges = self._append_redacted(
-                    take.source, take.source.redaction, scope, envelope, ranges, transaction
-                )
-                taken.append(ranges)
-                counts.sources.append((take.source, sum(end - begin for begin, end in ranges)))
-                continue
-            taken.append(ranges)
-            counts.sources.append((take.source, sum(end - begin for begin, end in ranges)))
-            for target in take.source.targets:
-                for begin, end in ranges:
-                    append_records(transaction, target, scope.group, envelope, begin, end)
-        counts.unmatched += stop - first - covered_by(taken, whole)
-
-    def _append_redacted(
-        self,
-        source: RecordRoute,
-        redaction: Redaction,
-        scope: ScopeEntry,
-        envelope: Envelope,
-        ranges: Ranges,
-        transaction: BatchTransaction,
-    ) -> Ranges:
-        """Append redacted records; return those that could be read, and so were taken."""
-        group = scope.group_for(redaction)
-        found: Ranges = []
-        for begin, end in ranges:
-            for number in range(begin, end):
-                if not number % STEP:
-                    transaction.pace.pause()
-                try:
-                    message = redaction.apply(envelope.record(number), self._fields.places)
-                except DecodeError:
-                    continue  # what may hide in it is not known: it must not leave
-                record = field_bytes(RECORD_TAG, message)
-                for target in source.targets:
-                    append_rewritten(transaction, target, group, record)
-                found.append((number, number + 1))
-        return found
 
     def __repr__(self) -> str:
         return f"<RecordsPipeline {self.signal} {self.table!r} {self.router!r}>"
-
-
-def _at(envelope: Envelope, head: bytes, error: DecodeError) -> DecodeError:
-    """Return the error with the place of the head in the request."""
-    return DecodeError(str(error), offset=max(0, envelope.body.find(head)))

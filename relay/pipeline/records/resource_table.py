@@ -8,13 +8,12 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from relay.codec.otlp.any_value import resource_attributes, scope_attributes
 from relay.codec.otlp.record_buffer import RecordGroup
-from relay.codec.otlp.redact import RESOURCE_HEAD, SCOPE_HEAD, Redaction
-from relay.pipeline.records.routing import RecordPlan
+from relay.pipeline.records.entries import ResourceEntry, ScopeEntry
 from relay.pipeline.routing.tenancy import IngestPath
 from relay.selector.records.compile import Attributes
 
@@ -25,43 +24,7 @@ SCOPES_MAX: Final = 1_000
 FREED_PER_ENTRY: Final = 4
 """Forgotten entries that are freed for each new one."""
 
-
-@dataclass(slots=True)
-class ScopeEntry:
-    """One scope of one resource: the group of its records, its attributes, and its plan."""
-
-    group: RecordGroup
-    attributes: Attributes
-    plan: RecordPlan | None = None
-    redacted: dict[Redaction, RecordGroup] = field(default_factory=dict)
-    """Groups with redacted heads, of the sources in the plan."""
-
-    def group_for(self, redaction: Redaction) -> RecordGroup:
-        """Return the group with its heads redacted."""
-        found = self.redacted.get(redaction)
-        if found is None:
-            resource = redaction.apply(self.group.resource, RESOURCE_HEAD)
-            scope = redaction.apply(self.group.scope, SCOPE_HEAD)
-            found = RecordGroup(resource, scope, self.group.shard_key)
-            self.redacted[redaction] = found
-        return found
-
-
-@dataclass(slots=True)
-class ResourceEntry:
-    """One resource: attributes, project ("" without tenancy, None: nobody's), scopes by head."""
-
-    head: bytes
-    texts: list[tuple[str, str]]
-    attributes: Attributes
-    project: str | None
-    shard_key: int
-    records: int = 0
-    """Records that came since it was read."""
-    sampled: int = 0
-    without_severity: int = 0
-    """Of the ``sampled`` log records those without a severity number."""
-    scopes: dict[bytes, ScopeEntry] = field(default_factory=dict)
+Generation: TypeAlias = dict[IngestPath, dict[bytes, ResourceEntry]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +41,25 @@ class ResourceTable:
     def __init__(self, *, entries_max: int, idle_s: float) -> None:
         self._entries_max = entries_max
         self._idle_s = idle_s
-        self._young: dict[tuple[IngestPath, bytes], ResourceEntry] = {}
-        self._old: dict[tuple[IngestPath, bytes], ResourceEntry] = {}
-        self._dying: list[dict[tuple[IngestPath, bytes], ResourceEntry]] = []
+        self._young: Generation = {}
+        self._old: Generation = {}
+        self._dying: list[dict[bytes, ResourceEntry]] = []
         self._entries = 0
         self._bytes = 0
         self._turn_at = 0.0
         self._read = 0
 
+    def young(self, origin: IngestPath) -> dict[bytes, ResourceEntry]:
+        """Return the young generation's resources of a path; valid until one is looked for."""
+        return self._young.get(origin) or {}
+
     def find(self, origin: IngestPath, head: bytes) -> ResourceEntry | None:
         """Return a known resource."""
-        key = (origin, head)
-        entry = self._young.get(key)
-        if entry is None:
-            entry = self._old.pop(key, None)
+        entry = self.young(origin).get(head)
+        if entry is None and origin in self._old:
+            entry = self._old[origin].pop(head, None)
             if entry is not None:
-                self._keep(key, entry)
+                self._keep(origin, entry)
         return entry
 
     def add(
@@ -101,8 +67,8 @@ class ResourceTable:
     ) -> ResourceEntry:
         """Add a resource with its attributes."""
         self._read += 1
-        entry = ResourceEntry(head, texts, Attributes(texts), project, zlib.crc32(head))
-        self._keep((origin, head), entry)
+        entry = ResourceEntry(head, texts, project, zlib.crc32(head))
+        self._keep(origin, entry)
         return entry
 
     def scope(self, resource: ResourceEntry, head: bytes) -> ScopeEntry:
@@ -128,15 +94,20 @@ class ResourceTable:
 
     def entries(self) -> list[ResourceEntry]:
         """Return all resources that are known now."""
-        return [*self._young.values(), *self._old.values()]
+        generations = (*self._young.values(), *self._old.values())
+        return [entry for heads in generations for entry in heads.values()]
 
     def statistics(self) -> ResourceTableStatistics:
         """A snapshot."""
-        return ResourceTableStatistics(len(self._young) + len(self._old), self._read)
+        return ResourceTableStatistics(self._resources, self._read)
 
-    def _keep(self, key: tuple[IngestPath, bytes], entry: ResourceEntry) -> None:
+    @property
+    def _resources(self) -> int:
+        return sum(map(len, (*self._young.values(), *self._old.values())))
+
+    def _keep(self, origin: IngestPath, entry: ResourceEntry) -> None:
         self._bury()
-        self._young[key] = entry
+        self._young.setdefault(origin, {})[entry.head] = entry
         size = len(entry.head) + sum(map(len, entry.scopes))
         self._count(size, 1 + len(entry.scopes))
 
@@ -147,8 +118,7 @@ class ResourceTable:
             self._turn()
 
     def _turn(self) -> None:
-        if self._old:
-            self._dying.append(self._old)
+        self._dying += self._old.values()
         self._old, self._young = self._young, {}
         self._entries = self._bytes = 0
 
@@ -163,7 +133,7 @@ class ResourceTable:
                 self._dying.pop()
 
     def __repr__(self) -> str:
-        return f"<ResourceTable {len(self._young) + len(self._old)} resources>"
+        return f"<ResourceTable {self._resources} resources>"
 
 
 def read_resource(head: bytes) -> list[tuple[str, str]]:

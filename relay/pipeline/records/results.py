@@ -7,8 +7,9 @@ from typing import Literal
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.pipeline.batching.transaction import AcceptedCounts
+from relay.pipeline.records.entries import RecordPlan
 from relay.pipeline.records.resource_table import ResourceTableStatistics
-from relay.pipeline.records.routing import RecordPlan, RecordRoute
+from relay.pipeline.records.routing import RecordRoute
 from relay.pipeline.records.selecting import Ranges
 from relay.pipeline.signal import Sealed
 

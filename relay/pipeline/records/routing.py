@@ -1,8 +1,8 @@
 """Decides which sources take the records of a resource and scope, and what is asked of each record.
 
 * Sources are kept by project, so that no selection is ever compared with another project's records.
-* A :class:`RecordPlan` is made once for a resource and scope, and again when the sources of its
-  project change, or objects of the inventory where one of them depends on these.
+* A plan (:mod:`relay.pipeline.records.entries`) is made once for a resource and scope, and again
+  when the sources of its project change, or objects of the inventory where one depends on these.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from relay.codec.otlp.redact import Redaction
 from relay.codec.remote_write.v1 import no_pause
+from relay.pipeline.records.entries import RecordPlan
 from relay.pipeline.routing.match_set import SinkOutputSpec, SourceCounter
 from relay.selector.inventory.store import Inventory
 from relay.selector.records.compile import Attributes, CompiledRecords, Residual
@@ -21,6 +22,9 @@ from relay.selector.resources.compiler import Compiler, uses_inventory
 
 STEP: Final = 128
 """Sources of a microsecond or two that are asked between two pauses."""
+
+PLANS_MAX: Final = 1_000
+"""Plans without tests that a project remembers."""
 
 RecordSources: TypeAlias = Sequence[tuple[str, RecordSelection, Sequence[SinkOutputSpec]]]
 """For every source of an exporter: name, selection, and the outputs that it feeds."""
@@ -46,35 +50,41 @@ class Take:
     residual: Residual | None
 
 
-@dataclass(frozen=True, slots=True)
-class RecordPlan:
-    """The sources that may take records. Valid while both versions are as they were."""
-
-    takes: tuple[Take, ...]
-    project: RecordProject
-    version: int
-    inventory_version: int
-    """-1: it does not depend on the inventory."""
-    targets: tuple[SinkOutputSpec, ...]
-    """The outputs of all sources, in their order."""
-    has_tests: bool
-    """True if something is asked of records, or they are redacted."""
-
-    def is_valid(self, inventory: Inventory) -> bool:
-        """Return whether the plan still holds."""
-        return self.version == self.project.version and (
-            self.inventory_version < 0 or self.inventory_version == inventory.changes
-        )
-
-
 class RecordProject:
     """The sources of one project. ``version`` changes with every change of them."""
 
-    __slots__ = ("exporters", "version")
+    __slots__ = ("_plans", "exporters", "version")
 
     def __init__(self) -> None:
         self.exporters: dict[str, tuple[RecordRoute, ...]] = {}
         self.version = 0
+        self._plans: dict[tuple[RecordRoute, ...], RecordPlan] = {}
+        """The plans without tests, by their sources: one for many resources."""
+
+    def change(self) -> None:
+        """Make all plans invalid, and forget them: they refer to this project."""
+        self.version += 1
+        self._plans.clear()
+
+    def plan(self, takes: tuple[Take, ...], inventory_version: int) -> RecordPlan:
+        """Return the plan of these sources; resources share it where nothing is asked of records.
+
+        Records are counted by plan.
+        """
+        plan = RecordPlan(takes, self, inventory_version=inventory_version)
+        if plan.has_tests:
+            return plan
+        key = tuple(take.source for take in takes)
+        known = self._plans.get(key)
+        if known is not None and (known.version, known.inventory_version) == (
+            plan.version,
+            plan.inventory_version,
+        ):
+            return known
+        if len(self._plans) >= PLANS_MAX:
+            self._plans.clear()
+        self._plans[key] = plan
+        return plan
 
     @property
     def sources(self) -> Iterator[RecordRoute]:
@@ -109,7 +119,7 @@ class RecordRouter:
         at = self._projects.get(project)
         if at is None:
             at = self._projects[project] = RecordProject()
-            self._nobody.version += 1
+            self._nobody.change()
         self._exporters[exporter] = project
         counters = self._counters.setdefault(exporter, {})
         objects = self.inventory.for_project(project)
@@ -126,7 +136,7 @@ class RecordRouter:
             redaction = Redaction(selection.redactions) if selection.redactions else None
             made.append(RecordRoute(counter, selection, compiled, tuple(targets), asks, redaction))
         at.exporters[exporter] = tuple(made)
-        at.version += 1
+        at.change()
 
     def remove(self, exporter: str) -> None:
         """Stop routing an exporter; its counters stay, for :meth:`forget_counters`."""
@@ -135,7 +145,7 @@ class RecordRouter:
             return
         at = self._projects[project]
         del at.exporters[exporter]
-        at.version += 1
+        at.change()
         if not at.exporters:
             del self._projects[project]
 
@@ -169,12 +179,7 @@ class RecordRouter:
             residual = source.compiled.decide(resource, both)
             if residual is not None:
                 takes.append(Take(source, None if residual.asks_nothing else residual))
-        inventory_version = self.inventory.changes if depends else -1
-        targets = tuple(target for take in takes for target in take.source.targets)
-        has_tests = any(
-            take.residual is not None or take.source.redaction is not None for take in takes
-        )
-        return RecordPlan(tuple(takes), at, at.version, inventory_version, targets, has_tests)
+        return at.plan(tuple(takes), self.inventory.changes if depends else -1)
 
     def __repr__(self) -> str:
         return f"<RecordRouter {len(self._exporters)} exporters of {len(self._projects)} projects>"

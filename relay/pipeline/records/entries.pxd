@@ -1,0 +1,32 @@
+# Types that entries.py is compiled with.
+from relay.codec.otlp.record_buffer cimport RecordGroup
+
+
+cdef class RecordPlan:
+    cdef public tuple takes
+    cdef public object project
+    cdef public long long version
+    cdef public long long inventory_version
+    cdef public tuple targets
+    cdef public bint has_tests
+
+    cpdef bint is_valid(self, object inventory) except -1
+
+
+cdef class ScopeEntry:
+    cdef public RecordGroup group
+    cdef public object attributes
+    cdef public RecordPlan plan
+    cdef public dict redacted
+
+
+cdef class ResourceEntry:
+    cdef public bytes head
+    cdef public list texts
+    cdef public object attributes
+    cdef public str project
+    cdef public Py_ssize_t shard_key
+    cdef public long long records
+    cdef public long long sampled
+    cdef public long long without_severity
+    cdef public dict scopes

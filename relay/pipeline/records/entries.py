@@ -1,0 +1,103 @@
+"""Keep the attributes and plan of a resource or scope, which are found by the bytes of its head.
+
+Compiled with the loop that reads them for every scope of a request
+(:mod:`relay.pipeline.records.appending`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.codec.otlp.record_buffer import RecordGroup
+from relay.codec.otlp.redact import RESOURCE_HEAD, SCOPE_HEAD, Redaction
+from relay.pipeline.routing.match_set import SinkOutputSpec
+from relay.selector.inventory.store import Inventory
+from relay.selector.records.compile import Attributes
+
+if TYPE_CHECKING:
+    from relay.pipeline.records.routing import RecordProject, Take
+
+
+class RecordPlan:
+    """The sources that may take records. Valid while both versions are as they were.
+
+    ``inventory_version`` -1: it does not depend on the inventory. ``targets`` are the outputs of
+    all sources, in their order. ``has_tests``: something is asked of records, or they are redacted.
+    """
+
+    def __init__(
+        self,
+        takes: tuple[Take, ...],
+        project: RecordProject,
+        *,
+        inventory_version: int,
+    ) -> None:
+        self.takes = takes
+        self.project = project
+        self.version = project.version
+        self.inventory_version = inventory_version
+        self.targets: tuple[SinkOutputSpec, ...] = tuple(
+            target for take in takes for target in take.source.targets
+        )
+        self.has_tests = any(
+            take.residual is not None or take.source.redaction is not None for take in takes
+        )
+
+    def is_valid(self, inventory: Inventory) -> bool:
+        """Return whether the plan still holds."""
+        if self.version != self.project.version:
+            return False
+        return self.inventory_version < 0 or self.inventory_version == inventory.changes
+
+    def __repr__(self) -> str:
+        return f"<RecordPlan {len(self.takes)} sources, {len(self.targets)} outputs>"
+
+
+class ScopeEntry:
+    """One scope of one resource: the group of its records, its attributes, and its plan.
+
+    ``redacted`` has the groups with redacted heads, of the sources in the plan.
+    """
+
+    def __init__(self, group: RecordGroup, attributes: Attributes) -> None:
+        self.group = group
+        self.attributes = attributes
+        self.plan: RecordPlan | None = None
+        self.redacted: dict[Redaction, RecordGroup] = {}
+
+    def group_for(self, redaction: Redaction) -> RecordGroup:
+        """Return the group with its heads redacted."""
+        found = self.redacted.get(redaction)
+        if found is None:
+            resource = redaction.apply(self.group.resource, RESOURCE_HEAD)
+            scope = redaction.apply(self.group.scope, SCOPE_HEAD)
+            found = RecordGroup(resource, scope, self.group.shard_key)
+            self.redacted[redaction] = found
+        return found
+
+    def __repr__(self) -> str:
+        return f"<ScopeEntry {self.group!r}>"
+
+
+class ResourceEntry:
+    """One resource: attributes, project ("" without tenancy, None: nobody's), scopes by head.
+
+    ``records`` came since it was read; ``without_severity`` of the ``sampled`` log records have no
+    severity number.
+    """
+
+    def __init__(
+        self, head: bytes, texts: list[tuple[str, str]], project: str | None, shard_key: int
+    ) -> None:
+        self.head = head
+        self.texts = texts
+        self.attributes = Attributes(texts)
+        self.project = project
+        self.shard_key = shard_key
+        self.records = 0
+        self.sampled = 0
+        self.without_severity = 0
+        self.scopes: dict[bytes, ScopeEntry] = {}
+
+    def __repr__(self) -> str:
+        return f"<ResourceEntry {len(self.scopes)} scopes>"

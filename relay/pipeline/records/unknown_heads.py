@@ -1,0 +1,159 @@
+"""Read the unknown resources and scopes of a request, plan them, and look at single records.
+
+The loop over known heads is :mod:`relay.pipeline.records.appending`, which calls this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from relay.codec.otlp.envelope import Envelope
+from relay.codec.otlp.redact import Redaction
+from relay.codec.protobuf import field_bytes
+from relay.pipeline.batching.transaction import BatchTransaction
+from relay.pipeline.records.appending import append_records, append_rewritten
+from relay.pipeline.records.entries import ResourceEntry, ScopeEntry
+from relay.pipeline.records.resource_table import ResourceTable, read_resource
+from relay.pipeline.records.results import RequestCounts, covered_by
+from relay.pipeline.records.routing import RecordRoute, RecordRouter
+from relay.pipeline.records.selecting import Ranges, RecordFields, select
+from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, IngestPath, Tenancy
+from relay.runtime.errors import DecodeError
+
+RECORD_TAG: Final = b"\x12"  # of ScopeLogs and ScopeSpans
+STEP: Final = 32
+"""Redacted records between two pauses."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadReader:
+    """Reads heads for one signal: adds resources to its table, and plans to its scopes."""
+
+    table: ResourceTable
+    router: RecordRouter
+    tenancy: Tenancy
+    tenant_attributes: tuple[str, ...]
+    fields: RecordFields
+
+    def project_of(self, texts: Iterable[tuple[str, str]], origin: IngestPath) -> str | None:
+        """Return the project of a resource; "" without tenancy, None for nobody's."""
+        if not self.tenancy.enabled:
+            return ""
+        values = dict(reversed(list(texts)))
+        named = next((values[name] for name in self.tenant_attributes if values.get(name)), "")
+        labels = {name: values[name] for name in ACCOUNT_LABELS if name in values}
+        if named and self.tenancy.label:
+            labels[self.tenancy.label] = named
+        return self.tenancy.project_of(labels, origin) or None
+
+
+class UnknownHeads:
+    """The unknown part of one request, which is appended to the transaction's batches."""
+
+    __slots__ = ("_counts", "_envelope", "_origin", "_reader", "_transaction")
+
+    def __init__(
+        self,
+        reader: HeadReader,
+        envelope: Envelope,
+        transaction: BatchTransaction,
+        origin: IngestPath,
+        counts: RequestCounts,
+    ) -> None:
+        self._reader = reader
+        self._envelope = envelope
+        self._transaction = transaction
+        self._origin = origin
+        self._counts = counts
+
+    def resource(self, head: bytes) -> ResourceEntry:
+        """Return the resource with this head. Raise DecodeError."""
+        table = self._reader.table
+        known = table.find(self._origin, head)
+        if known is not None:
+            return known
+        try:
+            texts = read_resource(head)
+        except DecodeError as error:
+            raise self._at(head, error) from error
+        return table.add(self._origin, head, texts, self._reader.project_of(texts, self._origin))
+
+    def scope(self, resource: ResourceEntry, head: bytes) -> ScopeEntry:
+        """Return the resource's scope with this head, and a valid plan. Raise DecodeError."""
+        try:
+            scope = self._reader.table.scope(resource, head)
+        except DecodeError as error:
+            raise self._at(head, error) from error
+        assert resource.project is not None
+        scope.redacted.clear()
+        scope.plan = self._reader.router.plan(
+            resource.project, resource.attributes, scope.attributes, self._transaction.pace.pause
+        )
+        return scope
+
+    def note_nobody(self, resource: ResourceEntry, count: int) -> None:
+        """Count records of nobody."""
+        self._counts.nobody += count
+        if not self._counts.example:
+            names = " or ".join(self._reader.tenant_attributes)
+            given = resource.attributes.exact.get("service.name", "")
+            of = f" of service.name {given[:80]!r}" if given else ""
+            self._counts.example = f"the resource{of} names no project: set its attribute {names}"
+
+    def test(self, first: int, stop: int, scope: ScopeEntry) -> int:
+        """Append a scope's records where sources ask something of each; return how many none takes.
+
+        Records are counted here, by source.
+        """
+        assert scope.plan is not None
+        whole: Ranges = [(first, stop)]
+        taken: list[Ranges] = []
+        transaction, envelope = self._transaction, self._envelope
+        pause = transaction.pace.pause
+        for take in scope.plan.takes:
+            ranges = whole
+            if take.residual is not None:
+                pause()
+                ranges = select(take.residual, envelope, whole, self._reader.fields, pause)
+                if not ranges:
+                    continue
+            if take.source.redaction is not None:
+                ranges = self._append_redacted(take.source, take.source.redaction, scope, ranges)
+            else:
+                for target in take.source.targets:
+                    for begin, end in ranges:
+                        append_records(transaction, target, scope.group, envelope, begin, end)
+            taken.append(ranges)
+            count = sum(end - begin for begin, end in ranges)
+            self._counts.sources.append((take.source, count))
+        return stop - first - covered_by(taken, whole)
+
+    def _append_redacted(
+        self, source: RecordRoute, redaction: Redaction, scope: ScopeEntry, ranges: Ranges
+    ) -> Ranges:
+        """Append redacted records; return those that could be read, and so were taken."""
+        transaction, envelope = self._transaction, self._envelope
+        group = scope.group_for(redaction)
+        found: Ranges = []
+        for begin, end in ranges:
+            for number in range(begin, end):
+                if not number % STEP:
+                    transaction.pace.pause()
+                try:
+                    message = redaction.apply(envelope.record(number), self._reader.fields.places)
+                except DecodeError:
+                    continue  # what may hide in it is not known: it must not leave
+                record = field_bytes(RECORD_TAG, message)
+                for target in source.targets:
+                    append_rewritten(transaction, target, group, record)
+                found.append((number, number + 1))
+        return found
+
+    def _at(self, head: bytes, error: DecodeError) -> DecodeError:
+        """Return the error with the place of the head in the request."""
+        return DecodeError(str(error), offset=max(0, self._envelope.body.find(head)))
+
+    def __repr__(self) -> str:
+        return f"<UnknownHeads of {self._envelope!r}>"
