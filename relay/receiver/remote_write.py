@@ -149,6 +149,7 @@ class IngestServer:
             setting="listen",
             tls=server_context(settings.tls) if settings.tls else None,
             on_malformed=self._count_malformed,
+            serves_usual=True,
         )
 
     async def start(self, handler: IngestHandler) -> None:

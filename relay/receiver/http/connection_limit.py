@@ -16,7 +16,7 @@ from __future__ import annotations
 import resource
 from collections import Counter
 from collections.abc import Hashable
-from typing import Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 SHARE: Final = 7
 
@@ -58,6 +58,17 @@ def connections_max(role: ListenerRole) -> int:
 
 
 _Connection = TypeVar("_Connection", bound=Hashable)
+
+
+class ServedConnection(Protocol):
+    """A connection of an HTTP server."""
+
+    def force_close(self) -> None:
+        """Close at once."""
+
+    def __hash__(self) -> int:
+        """By identity."""
+        ...
 
 
 class ConnectionStatistics(NamedTuple):

@@ -21,9 +21,11 @@ from relay.receiver.http.connection_limit import (
     Connections,
     ConnectionStatistics,
     ListenerRole,
+    ServedConnection,
     connections_max,
 )
 from relay.receiver.http.handshakes import TlsServer
+from relay.receiver.http.usual_requests import UsualRequests
 from relay.runtime.errors import ConfigError, Fault
 
 SERVER_HEADER = {"Server": "relay"}
@@ -63,7 +65,8 @@ class Listener:
 
     A service costs less: an application finds a route, and a handler behind it, for each request.
     ``setting`` names the address in faults; ``on_malformed`` is called for every request that is
-    not valid HTTP; ``role`` selects the number of connections.
+    not valid HTTP; ``role`` selects the number of connections. ``serves_usual``: the service gets
+    usual requests as :mod:`relay.receiver.http.usual_requests` reads them.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Listener:
         tls: ssl.SSLContext | None = None,
         on_malformed: Callable[[], None] = lambda: None,
         role: ListenerRole = "ingest",
+        serves_usual: bool = False,
     ) -> None:
         self._setting = setting
         self._wanted = address
@@ -83,7 +87,10 @@ class Listener:
         self._bound: ListenAddress | None = None
         self._service = service
         self._role: ListenerRole = role
-        self._connections: Connections[web.RequestHandler] | None = None
+        self._serves_usual = serves_usual
+        self.usual: UsualRequests | None = None
+        """Connections that aiohttp has not."""
+        self._connections: Connections[ServedConnection] | None = None
         self._tls_server: TlsServer | None = None
         self._log = _ProtocolLog(_log, on_malformed)
         self._runner: web.BaseRunner | None = None
@@ -138,7 +145,7 @@ class Listener:
         assert runner.server is not None
         _watch(runner.server, self._connections)
         try:
-            self._server = await self._listen(runner.server)
+            self._server = await self._listen(self._protocols(runner.server))
         except OSError as error:
             await runner.cleanup()
             where = f"{self._wanted.host}:{self._wanted.port}"
@@ -147,7 +154,16 @@ class Listener:
         host, port = self._server.sockets[0].getsockname()[:2]
         self._bound = ListenAddress(host, port)
 
-    async def _listen(self, server: web.Server) -> asyncio.Server | TlsServer:
+    def _protocols(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
+        """Return what makes the protocol of a new connection."""
+        if not self._serves_usual:
+            return server
+        assert not isinstance(self._service, web.Application)
+        assert self._connections is not None
+        self.usual = UsualRequests(server, self._service, self._connections, idle_s=IDLE_TIMEOUT_S)
+        return self.usual
+
+    async def _listen(self, server: Callable[[], asyncio.Protocol]) -> asyncio.Server | TlsServer:
         host, port = self._wanted.host, self._wanted.port
         if self._tls is not None:
             most = max(HANDSHAKES_LEAST, connections_max(self._role) // HANDSHAKES_PART)
@@ -168,12 +184,16 @@ class Listener:
         if self._server is not None:
             self._server.close()
             self._server = None
+        if self.usual is not None:
+            self.usual.give_up_partial()
 
     async def stop(self) -> None:
         """Stop listening and close every connection, idle ones at once."""
         await self.refuse_connections()
         if self._tls_server is not None:
             await self._tls_server.stop()
+        if self.usual is not None:
+            await self.usual.stop(CUT_AFTER_S)
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -194,7 +214,7 @@ class Listener:
         return f"<Listener {self._setting} {where.host}:{where.port}>"
 
 
-def _watch(server: web.Server, connections: Connections[web.RequestHandler]) -> None:
+def _watch(server: web.Server, connections: Connections[ServedConnection]) -> None:
     """Count every connection of a server, and close some if there are too many."""
     made, lost = server.connection_made, server.connection_lost
 

@@ -1,0 +1,379 @@
+"""Serve the usual requests of senders without aiohttp, and give all others to it.
+
+Rules:
+
+* Usual is a whole, small POST with a Content-Length and nothing that asks for more than HTTP/1.1's
+  defaults. Nearly all requests of agents are; aiohttp spends more on one than the relay does.
+* At the first other request, or malformed one, and at a body that does not arrive at once, the
+  connection becomes aiohttp's for good, which gets every byte from that request's first on. So
+  slow, large and strange requests have the limits, times and answers that they have there.
+* Senders repeat their heads: all but the length is recognised by its bytes, and parsed once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from typing import Final, NamedTuple, cast
+
+from aiohttp import ClientConnectionResetError, HttpVersion11, web
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from relay.receiver.http.connection_limit import Connections, ServedConnection
+from relay.receiver.http.no_content import NoContent
+
+BODY_BYTES_MAX: Final = 128 * 1024
+"""Largest usual body, bytes: of a larger one aiohttp's part of the cost is small."""
+HEAD_BYTES_MAX: Final = 4096
+HEADS_MAX: Final = 1_000
+"""Heads that are recognised; then they are forgotten."""
+ARRIVAL_S: Final = 0.05
+"""Time for the rest of a body, s: agents write head and body at once."""
+
+_END: Final = b"\r\n\r\n"
+_REQUEST_LINE: Final = re.compile(rb"POST (/[A-Za-z0-9_:.\-/]*) HTTP/1\.1")
+_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([ -~\t]*?)[ \t]*")
+_USUAL_VALUES: Final = {"connection": "keep-alive"} | dict.fromkeys(
+    ("transfer-encoding", "expect", "upgrade", "trailer", "te", "content-length")
+)
+"""The only value that a usual field may have; None: it is not usual at all."""
+_log = logging.getLogger("relay.receiver")
+
+Service = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class UsualHead(NamedTuple):
+    """A head without its length."""
+
+    path: str
+    headers: CIMultiDictProxy[str]
+
+
+class WholeRequest:
+    """A usual request: the part of :class:`aiohttp.web.BaseRequest` that its service reads.
+
+    It is its own content, which has arrived.
+    """
+
+    __slots__ = ("_body", "content_length", "headers", "path", "remote", "transport")
+
+    method: Final = "POST"
+    query_string: Final = ""
+    version: Final = HttpVersion11
+    keep_alive: Final = True
+
+    def __init__(
+        self, head: UsualHead, body: bytes, remote: str, transport: asyncio.Transport
+    ) -> None:
+        self.path, self.headers = head
+        self.content_length = len(body)
+        self.remote = remote
+        self.transport = transport
+        self._body = body
+
+    @property
+    def content(self) -> WholeRequest:
+        """Its body's reader."""
+        return self
+
+    def is_eof(self) -> bool:
+        """Return True: nothing more will come."""
+        return True
+
+    def read_nowait(self) -> bytes:
+        """Return the body, once."""
+        body, self._body = self._body, b""
+        return body
+
+    def __repr__(self) -> str:
+        return f"<WholeRequest {self.path} of {self.content_length} bytes>"
+
+
+class UsualRequests:
+    """The connections of a listener that have had usual requests only; makes a new one when called.
+
+    ``server`` makes aiohttp's; ``idle_s`` is how long a connection may be without a request.
+    """
+
+    def __init__(
+        self,
+        server: Callable[[], asyncio.Protocol],
+        service: Service,
+        connections: Connections[ServedConnection],
+        *,
+        idle_s: float,
+    ) -> None:
+        self.server = server
+        self.service = service
+        self.connections = connections
+        self.idle_s = idle_s
+        self.loop = asyncio.get_running_loop()
+        self.open: set[UsualConnection] = set()
+        self._heads: dict[bytes, UsualHead] = {}
+
+    def __call__(self) -> UsualConnection:
+        """Return the protocol of a new connection."""
+        return UsualConnection(self)
+
+    def head_of(self, text: bytes) -> UsualHead | None:
+        """Return a head, of which the length is cut out; None if it is not usual."""
+        head = self._heads.get(text)
+        if head is None:
+            head = parse_head(text)
+            if head is not None:
+                if len(self._heads) >= HEADS_MAX:
+                    self._heads.clear()
+                self._heads[text] = head
+        return head
+
+    def give_up_partial(self) -> None:
+        """Give connections in the middle of a request to aiohttp."""
+        for connection in [*self.open]:
+            connection.give_up_partial()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Close idle connections, and the others after their answer or ``timeout_s``."""
+        tasks = [connection.task for connection in self.open if connection.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+        for connection in [*self.open]:
+            connection.force_close()
+
+    def __repr__(self) -> str:
+        return f"<UsualRequests {len(self.open)} connections, {len(self._heads)} heads>"
+
+
+class UsualConnection(asyncio.Protocol):
+    """One connection, while its requests are usual; one request at a time."""
+
+    __slots__ = (
+        "_arrival_timer",
+        "_body_at",
+        "_buffer",
+        "_head",
+        "_idle_since",
+        "_idle_timer",
+        "_is_writable",
+        "_owner",
+        "_remote",
+        "_size",
+        "_transport",
+        "task",
+    )
+
+    def __init__(self, owner: UsualRequests) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._remote = ""
+        self._buffer = b""
+        self._head: UsualHead | None = None
+        self._body_at = self._size = 0
+        self._arrival_timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_since = 0.0
+        self._is_writable = True
+        self.task: asyncio.Task[None] | None = None
+        """Of the request that is being served."""
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection, or another one out for it."""
+        owner = self._owner
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        name = transport.get_extra_info("peername")
+        self._remote = name[0] if isinstance(name, tuple) else ""
+        owner.open.add(self)
+        self._idle_since = owner.loop.time()
+        self._idle_timer = owner.loop.call_later(owner.idle_s, self._look_idle)
+        victim = owner.connections.opened(self, self._remote)
+        if victim is self:
+            self._transport.abort()
+        elif victim is not None:
+            victim.force_close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection; a request that is being served is finished all the same."""
+        self._owner.connections.closed(self)
+        self._end()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has arrived."""
+        self._buffer = self._buffer + data if self._buffer else data
+        if self.task is None and self._is_writable:
+            self._next()
+        elif len(self._buffer) > BODY_BYTES_MAX and self._transport is not None:
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """Serve nothing more until the sender reads its answers."""
+        self._is_writable = False
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._is_writable = True
+        self._continue()
+
+    # For its owner.
+
+    def force_close(self) -> None:
+        """Close at once, and end the request that is being served."""
+        if self.task is not None:
+            self.task.cancel()
+        if self._transport is not None:
+            self._transport.close()
+
+    def give_up_partial(self) -> None:
+        """Give the connection to aiohttp if a part of a request has arrived."""
+        if self._buffer and self.task is None:
+            self._give_up()
+
+    def _next(self) -> None:
+        """Serve the next request if it is there."""
+        buffer = self._buffer
+        if self._head is None:
+            head_end = buffer.find(_END)
+            if not 0 <= head_end <= HEAD_BYTES_MAX:
+                self._give_up()
+                return
+            at = buffer.find(b"ontent-Length: ", 0, head_end)
+            if at < 0:
+                at = buffer.find(b"ontent-length: ", 0, head_end)
+            digits = buffer[at + 15 : buffer.find(b"\r", at)]
+            head = None
+            if at >= 0 and digits.isdigit() and len(digits) < 7:
+                head = self._owner.head_of(
+                    buffer[: at + 15] + buffer[at + 15 + len(digits) : head_end]
+                )
+                self._size = int(digits)
+            if head is None or self._size > BODY_BYTES_MAX:
+                self._give_up()
+                return
+            self._head = head
+            self._body_at = head_end + len(_END)
+        body_end = self._body_at + self._size
+        if len(buffer) < body_end:
+            if self._arrival_timer is None:
+                self._arrival_timer = self._owner.loop.call_later(ARRIVAL_S, self._give_up)
+            return
+        if self._arrival_timer is not None:
+            self._arrival_timer.cancel()
+            self._arrival_timer = None
+        assert self._transport is not None
+        request = WholeRequest(
+            self._head, buffer[self._body_at : body_end], self._remote, self._transport
+        )
+        self._head = None
+        self._buffer = buffer[body_end:]
+        self._owner.connections.begin(self)
+        self.task = self._owner.loop.create_task(self._serve(request))
+
+    async def _serve(self, request: WholeRequest) -> None:
+        """Serve and answer a request."""
+        owner = self._owner
+        try:
+            # It has all that a service of the ingest listener asks of a request.
+            whole = cast("web.BaseRequest", request)
+            response = await owner.service(whole)
+            if isinstance(response, NoContent):
+                await response.prepare(whole)
+            elif not request.transport.is_closing():
+                request.transport.write(encode_response(response))
+        except ClientConnectionResetError:
+            pass  # nobody reads the answer
+        except Exception:
+            _log.exception("a request was not answered because of an unexpected error")
+            request.transport.abort()
+        finally:
+            self.task = None
+            owner.connections.end(self)
+        self._idle_since = owner.loop.time()
+        self._continue()
+
+    def _continue(self) -> None:
+        """Go on with what has arrived meanwhile."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self.task is not None:
+            return
+        if not transport.is_reading():
+            transport.resume_reading()
+        if self._buffer and self._is_writable:
+            self._next()
+
+    def _give_up(self) -> None:
+        """Give the connection to aiohttp, from the first byte of the present request on."""
+        transport, owner, buffer = self._transport, self._owner, self._buffer
+        if transport is None or transport.is_closing():
+            return
+        self._end()
+        owner.connections.closed(self)
+        handler = owner.server()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        if not self._is_writable:
+            handler.pause_writing()
+        handler.data_received(buffer)
+
+    def _look_idle(self) -> None:
+        """Close the connection where it was idle for long."""
+        owner = self._owner
+        left_s = self._idle_since + owner.idle_s - owner.loop.time()
+        if self.task is None and left_s <= 0:
+            self.force_close()
+        else:
+            self._idle_timer = owner.loop.call_later(max(left_s, 1.0), self._look_idle)
+
+    def _end(self) -> None:
+        """Let go of everything."""
+        self._owner.open.discard(self)
+        self._transport = None
+        self._buffer = b""
+        for timer in (self._arrival_timer, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
+        self._arrival_timer = self._idle_timer = None
+
+    def __repr__(self) -> str:
+        return f"<UsualConnection of {self._remote}, {len(self._buffer)} bytes>"
+
+
+def parse_head(text: bytes) -> UsualHead | None:
+    """Return a usual head, of which the digits of the length are cut out; None if it is another."""
+    first, *lines = text.split(b"\r\n")
+    target = _REQUEST_LINE.fullmatch(first)
+    if target is None or b"//" in target[1] or b"/." in target[1]:
+        return None
+    headers: CIMultiDict[str] = CIMultiDict()
+    lengths = 0
+    for line in lines:
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            return None
+        name, value = field[1].decode("ascii"), field[2].decode("ascii")
+        lower = name.lower()
+        if lower == "content-length" and not value:
+            lengths += 1
+        elif name in headers or value.lower() != _USUAL_VALUES.get(lower, value.lower()):
+            return None
+        else:
+            headers[name] = value
+    return UsualHead(target[1].decode("ascii"), CIMultiDictProxy(headers)) if lengths == 1 else None
+
+
+def encode_response(response: web.StreamResponse) -> bytes:
+    """Encode an answer with its body, as aiohttp does."""
+    assert isinstance(response, web.Response)
+    body = response.body or b""
+    assert isinstance(body, bytes)
+    headers = dict(response.headers)
+    if response.status != 204:
+        headers.setdefault("Content-Type", "application/octet-stream")
+        headers["Content-Length"] = str(len(body))
+    headers["Date"] = formatdate(time.time(), usegmt=True)
+    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + _END + body

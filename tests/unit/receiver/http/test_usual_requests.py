@@ -1,0 +1,204 @@
+"""Usual requests are served without aiohttp; every other one is, with its connection, aiohttp's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from relay.config.settings.settings import ListenAddress
+from relay.receiver.http.listener import Listener
+from relay.receiver.http.usual_requests import (
+    BODY_BYTES_MAX,
+    HEADS_MAX,
+    UsualRequests,
+    WholeRequest,
+    parse_head,
+)
+
+POST = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\n%b\r\n\r\n"
+HEAD = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: %d\r\n\r\n"
+
+
+def usual(body: bytes) -> bytes:
+    return HEAD % len(body) + body
+
+
+class Requests:
+    """A service that says how a request came."""
+
+    def __init__(self) -> None:
+        self.whole: list[bool] = []
+        self.begun = asyncio.Event()
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.whole.append(isinstance(request, WholeRequest))
+        self.begun.set()
+        content: Any = request.content
+        body = content.read_nowait() if content.is_eof() else await content.read()
+        await self.hold.wait()
+        return web.Response(text=f"{request.path} {len(body)}", headers={"Server": "relay"})
+
+
+@asynccontextmanager
+async def served(
+    service: Requests,
+) -> AsyncIterator[tuple[Listener, asyncio.StreamReader, asyncio.StreamWriter]]:
+    listener = Listener(service, ListenAddress("127.0.0.1", 0), setting="x", serves_usual=True)
+    await listener.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.address.port)
+    try:
+        yield listener, reader, writer
+    finally:
+        writer.close()
+        service.hold.set()
+        await listener.stop()
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    (size,) = (int(line[15:]) for line in lines if line.startswith(b"content-length:"))
+    return head.split(b"\r\n")[0], await reader.readexactly(size)
+
+
+async def test_usual_requests_are_served_in_order_however_they_arrive() -> None:
+    service = Requests()
+    async with served(service) as (_, reader, writer):
+        writer.write(usual(b"abc") + usual(b"") + HEAD % 4)
+        for size in (3, 0):
+            assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs %d" % size)
+        writer.write(b"wxyz")
+        assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 4")
+    assert service.whole == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "size"),
+    [
+        (POST % b"Transfer-Encoding: chunked" + b"1\r\nx\r\n0\r\n\r\n", 1),
+        (POST % b"Connection: close\r\nContent-Length: 1" + b"x", 1),
+        (POST.replace(b"logs", b"l%%6Fgs") % b"Content-Length: 1" + b"x", 1),
+        (POST.replace(b"logs", b"logs?x") % b"Content-Length: 1" + b"x", 1),
+        (b"GET /v1/logs HTTP/1.1\r\nHost: r\r\n\r\n", 0),
+        (usual(bytes(BODY_BYTES_MAX + 1)), BODY_BYTES_MAX + 1),
+    ],
+)
+async def test_an_unusual_request_makes_the_connection_aiohttps(
+    request_bytes: bytes, size: int
+) -> None:
+    service = Requests()
+    async with served(service) as (listener, reader, writer):
+        writer.write(usual(b"abc") + request_bytes)
+        assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 3")
+        assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs %d" % size)
+        assert listener.statistics().connections.open <= 1
+    assert service.whole == [True, False]
+
+
+@pytest.mark.parametrize("cut", [10, len(HEAD % 3) + 1])
+async def test_a_request_in_late_pieces_is_aiohttps(cut: int) -> None:
+    service = Requests()
+    async with served(service) as (_, reader, writer):
+        request = usual(b"abc")
+        writer.write(request[:cut])
+        await asyncio.sleep(0.1)
+        writer.write(request[cut:] + usual(b"x"))
+        assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 3")
+        assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 1")
+    assert service.whole == [False, False]
+
+
+async def test_stopping_waits_for_an_answer_and_closes_the_idle() -> None:
+    service = Requests()
+    async with served(service) as (listener, reader, writer):
+        service.hold.clear()
+        writer.write(usual(b"abc"))
+        await service.begun.wait()
+        asyncio.get_running_loop().call_later(0.02, service.hold.set)
+        await listener.stop()
+        assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 3")
+        assert not await reader.read()
+        assert listener.statistics().connections.open == 0
+
+
+async def test_a_sender_that_reads_no_answer_is_served_no_more() -> None:
+    service = Requests()
+    async with served(service) as (listener, reader, writer):
+        writer.write(usual(b"abc"))
+        assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 3")
+        assert listener.usual is not None
+        (connection,) = listener.usual.open
+        connection.pause_writing()
+        writer.write(usual(b"x") * 3)
+        await asyncio.sleep(0.02)
+        assert len(service.whole) == 1
+        connection.resume_writing()
+        for _ in range(3):
+            assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 1")
+
+
+async def test_a_connection_without_requests_is_closed_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("relay.receiver.http.listener.IDLE_TIMEOUT_S", 0.02)
+    async with served(Requests()) as (listener, reader, _):
+        async with asyncio.timeout(5):
+            assert not await reader.read()
+        assert listener.statistics().connections.open == 0
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"Content-Length: ",
+        b"content-length: 1",
+        b"Transfer-Encoding: chunked",
+        b"Expect: 100-continue",
+        b"Connection: Upgrade",
+        b"Upgrade: h2c",
+        b"Host: again",
+        b"No colon",
+        b"Space : x",
+        b" folded",
+        b"Control: \x01",
+        b"Latin: \xe9",
+        b"",
+    ],
+)
+def test_heads_with_a_field_that_is_not_usual(field: bytes) -> None:
+    plain = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: "
+    assert parse_head(plain) is not None
+    assert parse_head(plain + b"\r\n" + field) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"PUT /v1/logs HTTP/1.1",
+        b"POST /v1/logs HTTP/1.0",
+        b"POST //host/v1/logs HTTP/1.1",
+        b"POST /v1/../logs HTTP/1.1",
+        b"POST http://relay/v1/logs HTTP/1.1",
+        b"POST /v1/logs  HTTP/1.1",
+        b"",
+    ],
+)
+def test_request_lines_that_are_not_usual(line: bytes) -> None:
+    assert parse_head(line + b"\r\nContent-Length: ") is None
+
+
+async def test_a_bounded_number_of_heads_is_remembered() -> None:
+    requests = UsualRequests(asyncio.Protocol, Requests(), None, idle_s=1)  # type: ignore[arg-type]
+    for number in range(HEADS_MAX + 1):
+        head = requests.head_of(b"POST /v1/logs HTTP/1.1\r\nX: %d\r\nContent-Length: " % number)
+        assert head is not None
+        assert head.headers == {"X": str(number)}
+    assert requests.head_of(b"GET / HTTP/1.1") is None
+    assert repr(requests) == "<UsualRequests 0 connections, 1 heads>"
