@@ -60,7 +60,7 @@ from relay.sink.worker import SinkWorker
 from relay.storage.log.filesystem import Disk
 from relay.telemetry.loop_lag import LoopLag
 from relay.telemetry.registry import Snapshot, Telemetry
-from relay.ui.compose import make_served_api
+from relay.ui.on_demand import served_api
 
 _log = logging.getLogger("relay.app")
 
@@ -105,7 +105,7 @@ class Relay:
         self._reconciler: SinkReconciler | None = None
         access = ToolAccess(self._running, self._secrets_of, self._worker)
         tools = make_tools(settings, self._signals, self._turns, access)
-        self.own_api = make_served_api(settings, tools, self.look)
+        self.own_api = served_api(settings, tools, self.look)
         self._sources = make_sources(settings, self.own_api.source if self.own_api else None)
         self._reloader: Reloader | None = None
         self._statuses: Statuses | None = None

@@ -1,6 +1,9 @@
 """Parse the command line: ``relay COMMAND``.
 
 Exit status: 0 success, 1 faults found or points lost, 2 wrong usage.
+
+The modules of a command are imported for that command alone: those of all others take 15 MiB, which
+a relay would keep for as long as it runs.
 """
 
 from __future__ import annotations
@@ -12,39 +15,20 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from relay import __version__
-from relay.app import Relay
-from relay.cli.backup import (
-    add_backup_arguments,
-    add_restore_arguments,
-    run_backup,
-    run_restore,
-)
-from relay.cli.check import check, check_objects
-from relay.cli.demo.command import add_demo_arguments, run_demo
-from relay.cli.explain import add_explain_arguments, run_explain
-from relay.cli.import_vector.command import add_import_arguments, run_import_vector
-from relay.cli.kubeconfig import add_kubeconfig_arguments, run_kubeconfig
-from relay.cli.live.kubernetes import (
-    access_of,
-    add_kubernetes_arguments,
-    fetch_all,
-    wants_kubernetes,
-)
-from relay.cli.live.preview import add_preview_arguments, run_preview
-from relay.cli.live.tap import add_tap_arguments, run_tap
-from relay.cli.live.test import add_test_arguments, run_test
-from relay.cli.live.top import add_top_arguments, run_top
 from relay.cli.usage import UsageError
 from relay.config.settings.settings import Settings, is_of_flag, load_settings
 from relay.runtime import log_setup
 from relay.runtime.errors import ConfigError
 from relay.runtime.event_loop import run_on_uvloop
 from relay.runtime.excerpt import printable
+
+if TYPE_CHECKING:
+    from relay.app import Relay
 
 EXIT_GOOD, EXIT_FAULTY, EXIT_USAGE = 0, 1, 2
 
@@ -56,7 +40,8 @@ _log = logging.getLogger("relay.cli")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status; argparse exits with 2 on wrong usage."""
-    arguments = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = _parser(given[0] if given else "").parse_args(given)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         return command(arguments)
@@ -72,19 +57,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
 
 
-def _parser() -> argparse.ArgumentParser:
+class _Command(NamedTuple):
+    """A command: what it does in a line, its arguments, and further texts of its help."""
+
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    description: str | None = None
+    epilog: str | None = None
+
+
+def _parser(wanted: str) -> argparse.ArgumentParser:
+    """Return the parser; of its commands only the wanted one has arguments."""
     parser = argparse.ArgumentParser(
         prog="relay", description="Remote-write in, customers' OTLP endpoints out."
     )
     parser.add_argument("--version", action="version", version=f"relay {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, one in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=one.summary, description=one.description, epilog=one.epilog
+        )
+        if name == wanted:
+            one.add_arguments(command)
+    return parser
 
-    run = commands.add_parser(
-        "run",
-        help="run the relay until SIGTERM or SIGINT",
-        epilog="Every flag replaces its setting. Changed manifests are taken over by themselves, "
-        "or at once on SIGHUP; changed settings need a restart.",
-    )
+
+def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--config", type=Path, metavar="FILE", help="settings (relay.yaml)")
     run.add_argument("--listen", metavar="HOST:PORT", help="remote write in")
     run.add_argument("--admin-listen", metavar="HOST:PORT", help="metrics, health and status")
@@ -101,7 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=_run)
 
-    checker = commands.add_parser("check", help="check settings and Exporter manifests")
+
+def _add_check(checker: argparse.ArgumentParser) -> None:
+    from relay.cli.live.kubernetes import add_kubernetes_arguments
+
     checker.add_argument(
         "paths",
         type=Path,
@@ -117,62 +118,45 @@ def _parser() -> argparse.ArgumentParser:
     )
     checker.set_defaults(command=_check)
 
-    explainer = commands.add_parser(
-        "explain", help="explain which exporters export a series, why, and as what"
-    )
+
+def _add_explain(explainer: argparse.ArgumentParser) -> None:
+    from relay.cli.explain import add_explain_arguments, run_explain
+
     add_explain_arguments(explainer)
     explainer.set_defaults(command=run_explain)
 
-    _add_live(commands)
-    _add_import(commands)
-    _add_backup(commands)
-    _add_kubeconfig(commands)
 
-    demo = commands.add_parser("demo", help="see the whole relay at work, with nothing else needed")
-    add_demo_arguments(demo)
-    demo.set_defaults(command=run_demo)
+def _add_preview(preview: argparse.ArgumentParser) -> None:
+    from relay.cli.live.preview import add_preview_arguments, run_preview
 
-    version = commands.add_parser("version", help="print version, build and Python")
-    version.set_defaults(command=_version)
-    return parser
-
-
-def _add_live(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    preview = commands.add_parser(
-        "preview",
-        help="count the series of a running relay that an exporter takes now",
-        description="Of a manifest that is not saved yet, the differences to the running version "
-        "of the same name are shown as well. Nothing is changed.",
-    )
     add_preview_arguments(preview)
     preview.set_defaults(command=run_preview)
-    test = commands.add_parser(
-        "test",
-        help="send one synthetic point to a sink and tell each step",
-        description="Exit status 0: the endpoint took the point; 1: it did not.",
-    )
+
+
+def _add_test(test: argparse.ArgumentParser) -> None:
+    from relay.cli.live.test import add_test_arguments, run_test
+
     add_test_arguments(test)
     test.set_defaults(command=run_test)
-    tap = commands.add_parser(
-        "tap",
-        help="show sampled points as a running relay hands them to a sink",
-        description="The operator must allow it by admin.tap. Nothing is delayed or changed.",
-    )
+
+
+def _add_tap(tap: argparse.ArgumentParser) -> None:
+    from relay.cli.live.tap import add_tap_arguments, run_tap
+
     add_tap_arguments(tap)
     tap.set_defaults(command=run_tap)
-    top = commands.add_parser(
-        "top",
-        help="show exporters and sinks of a running relay, the worst first",
-        description="Refreshed on a terminal until Ctrl-C; printed once elsewhere.",
-    )
+
+
+def _add_top(top: argparse.ArgumentParser) -> None:
+    from relay.cli.live.top import add_top_arguments, run_top
+
     add_top_arguments(top)
     top.set_defaults(command=run_top)
 
 
-def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    importer = commands.add_parser(
-        "import", help="turn another program's configuration into manifests"
-    )
+def _add_import(importer: argparse.ArgumentParser) -> None:
+    from relay.cli.import_vector.command import add_import_arguments, run_import_vector
+
     formats = importer.add_subparsers(required=True, metavar="FORMAT")
     vector = formats.add_parser(
         "vector",
@@ -185,34 +169,91 @@ def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     vector.set_defaults(command=run_import_vector)
 
 
-def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    backup = commands.add_parser(
-        "backup",
-        help="copy the data directory, also while a relay runs on it",
-        description="Copy what a relay keeps on disk to a new archive or directory. Nothing that "
-        "was acknowledged before is missing from it; what is delivered meanwhile may be in it.",
-    )
+def _add_backup(backup: argparse.ArgumentParser) -> None:
+    from relay.cli.backup import add_backup_arguments, run_backup
+
     add_backup_arguments(backup)
     backup.set_defaults(command=run_backup)
-    restore = commands.add_parser(
-        "restore",
-        help="restore a backup into an empty data directory",
-        description="Restore a backup and verify its checksums. A directory that is not empty or "
-        "in use is refused and not touched.",
-    )
+
+
+def _add_restore(restore: argparse.ArgumentParser) -> None:
+    from relay.cli.backup import add_restore_arguments, run_restore
+
     add_restore_arguments(restore)
     restore.set_defaults(command=run_restore)
 
 
-def _add_kubeconfig(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    kubeconfig = commands.add_parser(
-        "kubeconfig",
-        help="print a kubeconfig for the relay's own API",
-        description="The certificate of the relay's authority is in it, which the relay makes when "
-        "it starts with api in its settings.",
-    )
+def _add_kubeconfig(kubeconfig: argparse.ArgumentParser) -> None:
+    from relay.cli.kubeconfig import add_kubeconfig_arguments, run_kubeconfig
+
     add_kubeconfig_arguments(kubeconfig)
     kubeconfig.set_defaults(command=run_kubeconfig)
+
+
+def _add_demo(demo: argparse.ArgumentParser) -> None:
+    from relay.cli.demo.command import add_demo_arguments, run_demo
+
+    add_demo_arguments(demo)
+    demo.set_defaults(command=run_demo)
+
+
+def _add_version(version: argparse.ArgumentParser) -> None:
+    version.set_defaults(command=_version)
+
+
+COMMANDS: Final[Mapping[str, _Command]] = {
+    "run": _Command(
+        "run the relay until SIGTERM or SIGINT",
+        _add_run,
+        epilog="Every flag replaces its setting. Changed manifests are taken over by "
+        "themselves, or at once on SIGHUP; changed settings need a restart.",
+    ),
+    "check": _Command("check settings and Exporter manifests", _add_check),
+    "explain": _Command("explain which exporters export a series, why, and as what", _add_explain),
+    "preview": _Command(
+        "count the series of a running relay that an exporter takes now",
+        _add_preview,
+        description="Of a manifest that is not saved yet, the differences to the running "
+        "version of the same name are shown as well. Nothing is changed.",
+    ),
+    "test": _Command(
+        "send one synthetic point to a sink and tell each step",
+        _add_test,
+        description="Exit status 0: the endpoint took the point; 1: it did not.",
+    ),
+    "tap": _Command(
+        "show sampled points as a running relay hands them to a sink",
+        _add_tap,
+        description="The operator must allow it by admin.tap. Nothing is delayed or changed.",
+    ),
+    "top": _Command(
+        "show exporters and sinks of a running relay, the worst first",
+        _add_top,
+        description="Refreshed on a terminal until Ctrl-C; printed once elsewhere.",
+    ),
+    "import": _Command("turn another program's configuration into manifests", _add_import),
+    "backup": _Command(
+        "copy the data directory, also while a relay runs on it",
+        _add_backup,
+        description="Copy what a relay keeps on disk to a new archive or directory. Nothing "
+        "that was acknowledged before is missing from it; what is delivered meanwhile may be "
+        "in it.",
+    ),
+    "restore": _Command(
+        "restore a backup into an empty data directory",
+        _add_restore,
+        description="Restore a backup and verify its checksums. A directory that is not "
+        "empty or in use is refused and not touched.",
+    ),
+    "kubeconfig": _Command(
+        "print a kubeconfig for the relay's own API",
+        _add_kubeconfig,
+        description="The certificate of the relay's authority is in it, which the relay "
+        "makes when it starts with api in its settings.",
+    ),
+    "demo": _Command("see the whole relay at work, with nothing else needed", _add_demo),
+    "version": _Command("print version, build and Python", _add_version),
+}
 
 
 def _run(arguments: argparse.Namespace) -> NoReturn:
@@ -253,6 +294,8 @@ async def serve(settings: Settings) -> int:
 
     Return the number of accepted points that were lost because the disk did not take them.
     """
+    from relay.app import Relay
+
     relay = Relay(settings)
     stop = asyncio.Event()
     reload = asyncio.Event()
@@ -304,6 +347,9 @@ def _leave(status: int) -> NoReturn:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from relay.cli.check import check, check_objects
+    from relay.cli.live.kubernetes import access_of, fetch_all, wants_kubernetes
+
     if bool(arguments.paths) == wants_kubernetes(arguments):
         raise UsageError("PATH", "or --kubernetes is required, one of them")
     if wants_kubernetes(arguments):
