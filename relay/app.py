@@ -413,6 +413,7 @@ class Relay:
             self._engine,
             reconciler,
             self._settings.limits,
+            records=tuple(self._signals.records),
             store=self._storage.store if self._storage else None,
             directory=self._storage.path if self._storage else None,
             reserve_s=self._settings.ingest.series_idle_timeout_s,

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.api.sink_document import sink_document
+from relay.api.usage_status import figures_document
 from relay.config.exporter.records.outputs import record_outputs
 from relay.config.exporter.types import Exporter, RecordSource
 from relay.control.reconcile.sink_report import SinkReport
+from relay.control.status.object_status import UsageFigures
 from relay.pipeline.records.pipeline import (
     NO_TENANT,
     TOO_LARGE,
@@ -70,15 +72,16 @@ def records_document(view: RecordsView) -> dict[str, Any]:
 
 
 def record_sources_document(
-    exporter: Exporter, views: Iterable[RecordsView]
+    exporter: Exporter, views: Iterable[RecordsView], usage: Mapping[str, UsageFigures]
 ) -> list[dict[str, Any]]:
-    """Return the sources of logs and traces of an exporter."""
+    """Return the sources of logs and traces of an exporter; ``usage`` is theirs by name."""
     matched = {view.signal: view.matched for view in views}
     return [
         {
             "name": source.name,
             source.signal: _selected(source),
             "matchedRecords": matched.get(source.signal, {}).get((exporter.id, source.name), 0),
+            "usage": figures_document(usage.get(source.name)),
         }
         for source in exporter.record_sources
     ]
@@ -94,6 +97,7 @@ def outputs_document(
             "endpoint": output.endpoint.url,
             "sources": list(output.sources),
             **sink_document(reports[exporter.id, output.name], now),
+            "refusedRecords": reports[exporter.id, output.name].refused_samples,
         }
         for output in record_outputs(exporter)
         if output.name.rpartition("/")[0] == sink

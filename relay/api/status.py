@@ -418,7 +418,7 @@ def _exporter(
             }
             for source in exporter.sources
         ]
-        + record_sources_document(exporter, facts.records),
+        + record_sources_document(exporter, facts.records, usage.sources),
         "sinks": [
             {
                 "name": sink.name,

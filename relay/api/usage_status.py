@@ -52,7 +52,9 @@ def project_figures(
                 project,
                 *count,
                 *series,
-                *total,
+                *total[:4],
+                records=total.records,
+                refused_records=total.refused_records,
                 queue_bytes=queues.get(project, 0),
                 limits=limit_values(usage.limits(project)),
             )
@@ -77,6 +79,7 @@ def project_documents(
             "usage": figures_document(sum_usage(by_project[one.project], one.series)),
             "refusedSeries": one.refused_series,
             "refusedSamples": one.refused_samples,
+            "refusedRecords": one.refused_records,
             "queueBytes": one.queue_bytes,
             "limits": dict(one.limits),
         }

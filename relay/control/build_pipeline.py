@@ -43,6 +43,7 @@ def _make_records(
         tenancy=tenancy.renamed(TENANT) if tenancy.enabled else tenancy,
         compiler=Compiler(settings.resources),
         inventory=metrics.inventory,
+        drops=metrics.drops,
         options=RecordOptions(
             tenant_attributes=otlp.tenant_attributes,
             category_attribute=otlp.category_attribute,

@@ -63,7 +63,7 @@ REASONS: Final[dict[str, str]] = {
     "delta_stale": "a stale marker, which deltas cannot express",
     "delta_not_finite": "NaN or infinite, of which no difference is defined",
     "delta_layout": "buckets that cannot be compared with those before",
-    "project_limit": "the series is above what the operator allows the project: limits.perProject",
+    "project_limit": "above what the operator allows the project, see limits.perProject",
     # Single samples.
     "timestamp": "a time that OTLP cannot express",
     "duplicate_timestamp": "a second sample of its series for one time in one request",

@@ -54,6 +54,18 @@ PROJECTS: tuple[MetricSpec, ...] = (
         lambda p: p.refused_samples,
     ),
     _spec(
+        "relay_project_records_total",
+        "counter",
+        "Log records and spans that sinks of a project took, once for each sink.",
+        lambda p: p.records,
+    ),
+    _spec(
+        "relay_project_refused_records_total",
+        "counter",
+        "Log records and spans dropped because of a project's limits, once for each sink.",
+        lambda p: p.refused_records,
+    ),
+    _spec(
         "relay_project_sent_bytes_total",
         "counter",
         "Bytes of request bodies that sinks of a project sent, retries included.",

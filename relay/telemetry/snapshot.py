@@ -139,6 +139,8 @@ class ProjectFigures(msgspec.Struct, frozen=True):
     resent_points: int = 0
     queue_bytes: int = 0
     limits: Mapping[str, int] = {}
+    records: int = 0
+    refused_records: int = 0
 
 
 class PolicyFigures(msgspec.Struct, frozen=True):

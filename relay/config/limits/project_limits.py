@@ -15,6 +15,7 @@ _COUNTS: Final = {
     "maxPairs": "pairs_max",
     "maxSeries": "series_max",
     "maxSamplesPerMinute": "samples_per_minute_max",
+    "maxRecordsPerMinute": "records_per_minute_max",
 }
 
 
@@ -23,8 +24,8 @@ class ProjectLimits:
     """Limits of one project; None: no limit.
 
     A *pair* is a source and a sink that it feeds. ``series_max`` counts the series that any sink
-    takes, ``samples_per_minute_max`` the samples of all sinks, ``queue_bytes_max`` the undelivered
-    bytes of all sinks together.
+    takes, ``samples_per_minute_max`` the samples of all sinks, ``records_per_minute_max`` their log
+    records and spans, ``queue_bytes_max`` the undelivered bytes of all sinks together.
     """
 
     exporters_max: int | None = None
@@ -32,6 +33,7 @@ class ProjectLimits:
     pairs_max: int | None = None
     series_max: int | None = None
     samples_per_minute_max: int | None = None
+    records_per_minute_max: int | None = None
     queue_bytes_max: int | None = None
 
     @property

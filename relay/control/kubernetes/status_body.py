@@ -199,6 +199,7 @@ def usage_document(usage: UsageFigures) -> dict[str, int]:
         "samplesPerMinute": usage.samples_per_minute,
         "bytesPerMinute": usage.bytes_per_minute,
         "resentPerMinute": usage.resent_per_minute,
+        "recordsPerMinute": usage.records_per_minute,
     }
 
 

@@ -4,7 +4,8 @@
   oldest data, like queues that share the disk (:mod:`relay.sink.queue.fair_share`).
 * Samples are counted over a minute. Where there were too many, the project's sinks take a share of
   its series, whole ones; where there were far fewer, the share grows again, up to all. The share is
-  taken by a checksum of the labels, so that the same series are taken after a restart.
+  taken by a checksum of the labels, so that the same series are taken after a restart. Log records
+  and spans likewise, by a checksum of the record or its trace's id.
 * A limit is enforced on the sinks of its project alone.
 """
 
@@ -61,25 +62,30 @@ def cut_queues(
                 worker.evict(size, "project_queue_full")
 
 
-class SampleLimiter:
-    """Sets the share of series that each project's sinks take.
+class RateLimiter:
+    """Sets the share of ``parts``, such as series, that each project's sinks take.
 
-    ``set_share`` applies one. Times are on any monotonic clock, s.
+    ``limit`` returns a project's limit a minute, of which ``setting`` is the name. ``set_share``
+    applies a share. Times are on any monotonic clock, s.
     """
 
     def __init__(
         self,
-        limits: Callable[[str], ProjectLimits],
+        setting: str,
+        parts: str,
+        limit: Callable[[str], int | None],
         set_share: Callable[[str, int], None],
     ) -> None:
-        self._limits = limits
+        self._setting = setting
+        self._parts = parts
+        self._limit = limit
         self._set_share = set_share
         self._shares: dict[str, int] = {}
         self._before: dict[str, tuple[float, int]] = {}
 
     def observe(self, project: str, samples: int, now: float) -> None:
-        """Note how many samples the project's sinks have taken since the start, once a minute."""
-        limit = self._limits(project).samples_per_minute_max
+        """Note how much the project's sinks have taken since the start, once a minute."""
+        limit = self._limit(project)
         if limit is None:
             return
         since, before = self._before.get(project, (now, samples))
@@ -96,23 +102,23 @@ class SampleLimiter:
         if SHARE_ALL in {old, new}:
             _log.log(
                 logging.WARNING if new < old else logging.INFO,
-                "project is above maxSamplesPerMinute: its sinks take a share of its series"
+                f"project is above {self._setting}: its sinks take a share of its {self._parts}"
                 if new < old
-                else "project is within maxSamplesPerMinute again",
+                else f"project is within {self._setting} again",
                 extra={
                     "project": project,
-                    "samplesPerMinute": round(per_minute),
+                    "perMinute": round(per_minute),
                     "share": round(new / SHARE_ALL, 4),
                 },
             )
 
     @property
     def shares(self) -> Mapping[str, int]:
-        """The share of each project that had too many samples, of :data:`SHARE_ALL`."""
+        """The share of each project that had too much, of :data:`SHARE_ALL`."""
         return self._shares
 
     def share(self, project: str) -> float:
-        """Return the share of a project's series that is taken, 0 to 1."""
+        """Return the share that a project's sinks take, 0 to 1."""
         return self._shares.get(project, SHARE_ALL) / SHARE_ALL
 
     def forget(self, project: str) -> None:
@@ -121,4 +127,4 @@ class SampleLimiter:
         self._before.pop(project, None)
 
     def __repr__(self) -> str:
-        return f"<SampleLimiter {len(self._shares)} projects>"
+        return f"<RateLimiter {self._setting}, {len(self._shares)} projects>"

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from relay.config.exporter.records.outputs import carries_records
 from relay.control.reconcile.sink_report import SinkReport
 
 
 class ProjectTotals(NamedTuple):
-    """Samples that sinks took, and that limits refused for sinks; bytes sent; points sent again."""
+    """Totals of sinks: samples that they took, and that limits refused for them; bytes; resends.
+
+    ``records`` and ``refused_records`` are log records and spans, which are no samples.
+    """
 
     samples: int = 0
     refused: int = 0
     bytes_sent: int = 0
     points_resent: int = 0
+    records: int = 0
+    refused_records: int = 0
 
     def plus(self, report: SinkReport) -> ProjectTotals:
         """Return the sum with a sink's."""
-        return ProjectTotals(
-            self.samples + report.matched_samples - report.refused_samples,
-            self.refused + report.refused_samples,
-            self.bytes_sent + report.worker.bytes_sent,
-            self.points_resent + report.worker.points_resent,
+        refused = report.refused_samples
+        taken = report.matched_samples - refused
+        both = self._replace(
+            bytes_sent=self.bytes_sent + report.worker.bytes_sent,
+            points_resent=self.points_resent + report.worker.points_resent,
         )
+        if carries_records(report.sink):
+            return both._replace(
+                records=self.records + taken, refused_records=self.refused_records + refused
+            )
+        return both._replace(samples=self.samples + taken, refused=self.refused + refused)
 
 
 class RemovedTotals:

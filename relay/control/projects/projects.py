@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 from relay.config.exporter.load_result import ObjectResult
+from relay.config.exporter.records.outputs import carries_records
 from relay.config.limits.limit_checks import LIMIT_EXCEEDED
 from relay.config.limits.project_limits import LimitSettings
-from relay.control.projects.limiter import SampleLimiter, cut_queues
+from relay.control.projects.limiter import RateLimiter, cut_queues
 from relay.control.projects.taken_series_file import load_taken, save_taken
 from relay.control.projects.usage_facts import UsageFacts
 from relay.control.reconcile.reconciler import SinkReconciler
@@ -32,6 +33,7 @@ from relay.control.status.usage_watch import UsageWatch
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.forget_project import ProjectForgetting
 from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.runtime.event_loop import run_in_thread
 from relay.sink.spill.store import QueueStore
 
@@ -54,12 +56,13 @@ class Projects:
     restart.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a composition point: every collaborator is named once, here
         self,
         engine: MetricsPipeline,
         reconciler: SinkReconciler,
         limits: LimitSettings,
         *,
+        records: Sequence[RecordsPipeline] = (),
         store: QueueStore | None = None,
         directory: Path | None = None,
         reserve_s: float = 3600.0,
@@ -73,7 +76,19 @@ class Projects:
         self._store = store
         self._settled = settled
         self._tick = tick
-        self._limiter = SampleLimiter(self._limits, self._set_share)
+        self._records = records
+        self._limiter = RateLimiter(
+            "maxSamplesPerMinute",
+            "series",
+            lambda project: self._limits(project).samples_per_minute_max,
+            self._set_share,
+        )
+        self._record_limiter = RateLimiter(
+            "maxRecordsPerMinute",
+            "traces and log records",
+            lambda project: self._limits(project).records_per_minute_max,
+            self._set_record_share,
+        )
         self._known: set[str] = set()
         self._looked_at = -1  # version of the exporters when all projects were last found
         self._refusing: set[str] = set()
@@ -85,7 +100,9 @@ class Projects:
         self._tasks: list[asyncio.Task[None]] = []
         self._saving: asyncio.Task[None] | None = None
         self.watch = UsageWatch(
-            UsageMeter(UsageReader(engine.router, reconciler.running)),
+            UsageMeter(
+                UsageReader(engine.router, reconciler.running, tuple(one.router for one in records))
+            ),
             lambda: reconciler.exporters,
             settled=settled,
             tick=tick,
@@ -143,6 +160,13 @@ class Projects:
             return (
                 f"the project has more than {limits.samples_per_minute_max} samples a minute: only "
                 f"{share:.1%} of its series are taken; select less, or ask the operator for more"
+            )
+        share = self._record_limiter.share(project)
+        if share < 1.0:
+            return (
+                f"the project has more than {limits.records_per_minute_max} log records and spans "
+                f"a minute: only {share:.1%} of them are taken; select less, or ask the operator "
+                "for more"
             )
         if project in self._refusing:
             return (
@@ -214,22 +238,31 @@ class Projects:
             await self._settled()
             for entry in entries[start : start + FOLDED_AT_ONCE]:
                 self._engine.router.fold_exporter(entry.counter.exporter)
-        taken: dict[str, int] = {}
+        samples: dict[str, int] = {}
+        records: dict[str, int] = {}
         for entry in entries:
             counter = entry.counter
-            samples = counter.samples - counter.refused
-            taken[counter.group] = taken.get(counter.group, 0) + samples
-        now = self._tick()
-        for project, samples in taken.items():
-            total = samples + self._reconciler.removed_totals.of(project).samples
-            self._limiter.observe(project, total, now)
+            taken = records if carries_records(counter.sink) else samples
+            count = counter.samples - counter.refused
+            taken[counter.group] = taken.get(counter.group, 0) + count
+        now, removed = self._tick(), self._reconciler.removed_totals.of
+        for project, count in samples.items():
+            self._limiter.observe(project, count + removed(project).samples, now)
+        for project, count in records.items():
+            self._record_limiter.observe(project, count + removed(project).records, now)
 
     def _hold_to_shares(self) -> None:
         """Apply shares and kept places again where a project's last exporter was replaced."""
         for project, share in self._limiter.shares.items():
             self._set_share(project, share)
+        for project, share in self._record_limiter.shares.items():
+            self._set_record_share(project, share)
         for project, crcs in self._reserved.items():
             self._engine.router.reserve(project, crcs)
+
+    def _set_record_share(self, project: str, share: int) -> None:
+        for pipeline in self._records:
+            pipeline.router.set_share(project, share)
 
     def _set_share(self, project: str, share: int) -> None:
         if self._engine.router.set_share(project, share):
@@ -275,6 +308,7 @@ class Projects:
                 continue  # it has come back
             self._reconciler.removed_totals.forget(project)
             self._limiter.forget(project)
+            self._record_limiter.forget(project)
             self._known.discard(project)
             self._forgotten += 1
             extra = {"project": project, **forgetting.dropped}

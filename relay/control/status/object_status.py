@@ -30,6 +30,7 @@ class UsageFigures:
     samples_per_minute: int = 0
     bytes_per_minute: int = 0
     resent_per_minute: int = 0
+    records_per_minute: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Rules:
   at least over a minute: what comes once shows, and does not look like a flood.
 * A meter holds counters of earlier moments only. They are taken by :meth:`UsageMeter.mark`, about
   once a minute; figures compare them with the present counters.
+* Log records and spans are *records*, and no samples.
 * Samples of an exporter and of a project are those of all their sinks: a sample that goes to two
   sinks counts twice. Series count once.
 * Bytes are sent by sinks: a source has none.
@@ -29,22 +30,31 @@ KEPT_S: Final = 5.0
 """Time for which figures are given again as they were computed, s."""
 _MARKS: Final = round(WINDOW_S / MARK_S)
 _NOTHING: Final = UsageFigures()
+_COUNTERS: Final = {"source": 1, "sink": 4}
 
 
 class SourceReading(NamedTuple):
-    """Series that match a source now, and samples that have matched it since the start."""
+    """Series that match a source now, and samples that have matched it since the start.
+
+    Of a source of logs or traces, ``samples`` are records.
+    """
 
     series: int
     samples: int
+    has_records: bool = False
 
 
 class SinkReading(NamedTuple):
-    """Series that a sink takes now; since the start: samples for it, bytes sent, points resent."""
+    """Series that a sink takes now; since the start: samples for it, bytes sent, points resent.
 
-    series: int
-    samples: int
-    bytes: int
-    resent: int
+    ``records`` are log records and spans for it. Bytes and resent points are of all signals.
+    """
+
+    series: int = 0
+    samples: int = 0
+    bytes: int = 0
+    resent: int = 0
+    records: int = 0
 
 
 class UsageReading(NamedTuple):
@@ -70,7 +80,7 @@ NO_USAGE: Final = ExporterUsage()
 class _Window:
     """Counters of one exporter at earlier moments, the oldest first.
 
-    ``names`` tell which counters they are: ``("source", name)`` has one, ``("sink", name)`` three.
+    ``names`` tell which counters they are: ``("source", name)`` has one, ``("sink", name)`` four.
     """
 
     __slots__ = ("kept", "kept_until", "marks", "names")
@@ -105,7 +115,7 @@ class _Window:
         places: dict[tuple[str, str], tuple[int, int]] = {}
         start = 0
         for name in self.names:
-            size = 1 if name[0] == "source" else 3
+            size = _COUNTERS[name[0]]
             places[name] = (start, start + size)
             start += size
         renamed: list[tuple[float, array[int]]] = []
@@ -113,7 +123,7 @@ class _Window:
             new = array("q")
             for name in names:
                 first, end = places.get(name, (0, 0))
-                new.extend(old[first:end] or [0] * (1 if name[0] == "source" else 3))
+                new.extend(old[first:end] or [0] * _COUNTERS[name[0]])
             renamed.append((time, new))
         self.names = names
         self.marks = deque(renamed, maxlen=_MARKS)
@@ -166,9 +176,14 @@ def _figures(reading: UsageReading, window: _Window, now: float) -> ExporterUsag
     began, before = window.marks[0]
     factor = 60.0 / max(now - began, MARK_S)
     rates = iter([round((a - b) * factor) for a, b in zip(counters, before, strict=True)])
-    sources = {name: UsageFigures(one.series, next(rates)) for name, one in reading.sources.items()}
+    sources = {
+        name: UsageFigures(records_per_minute=next(rates))
+        if one.has_records
+        else UsageFigures(one.series, next(rates))
+        for name, one in reading.sources.items()
+    }
     sinks = {
-        name: UsageFigures(one.series, next(rates), next(rates), next(rates))
+        name: UsageFigures(one.series, next(rates), next(rates), next(rates), next(rates))
         for name, one in reading.sinks.items()
     }
     return ExporterUsage(sum_usage(sinks.values(), reading.series), sources, sinks)
@@ -176,9 +191,10 @@ def _figures(reading: UsageReading, window: _Window, now: float) -> ExporterUsag
 
 def sum_usage(parts: Iterable[UsageFigures], series: int) -> UsageFigures:
     """Return the sum of exporters that take so many different series together."""
-    samples = sent = resent = 0
+    samples = sent = resent = records = 0
     for one in parts:
         samples += one.samples_per_minute
         sent += one.bytes_per_minute
         resent += one.resent_per_minute
-    return UsageFigures(series, samples, sent, resent)
+        records += one.records_per_minute
+    return UsageFigures(series, samples, sent, resent, records)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from relay.config.exporter.records.outputs import carries_records
 from relay.control.reconcile.sink_entry import RunningExporter
 from relay.control.status.usage import SinkReading, SourceReading, UsageReading
+from relay.pipeline.records.routing import RecordRouter
 from relay.pipeline.routing.router import Router
 
 
 class UsageReader:
     """Reads the counters of one exporter at a time; lives on the event loop.
 
-    ``running`` returns what runs of an exporter by its id, None if nothing does.
+    ``running`` returns what runs of an exporter by its id, None if nothing does. ``records`` are
+    the routers of logs and traces.
     """
 
-    def __init__(self, router: Router, running: Callable[[str], RunningExporter | None]) -> None:
+    def __init__(
+        self,
+        router: Router,
+        running: Callable[[str], RunningExporter | None],
+        records: Sequence[RecordRouter] = (),
+    ) -> None:
         self._router = router
         self._running = running
+        self._records = records
 
     def __call__(self, exporter: str) -> UsageReading | None:
         """Return the counters of an exporter by its id, None if it does not run."""
@@ -39,7 +48,32 @@ class UsageReader:
                 counter = entry.counter
                 taken = counter.samples - counter.refused
                 sinks[name] = SinkReading(count, taken, *entry.worker.traffic)
+        self._add_records(exporter, running, sources, sinks)
         return UsageReading(series.total, sources, sinks)
+
+    def _add_records(
+        self,
+        exporter: str,
+        running: RunningExporter,
+        sources: dict[str, SourceReading],
+        sinks: dict[str, SinkReading],
+    ) -> None:
+        """Add the sources of logs and traces, and what sinks send of these."""
+        names = {source.name for source in running.exporter.record_sources}
+        for router in self._records:
+            for name, source in router.counters_of(exporter).items():
+                if name in names:
+                    sources[name] = SourceReading(0, source.samples, has_records=True)
+        for name, entry in running.entries.items():
+            if carries_records(name):
+                sink = name.rpartition("/")[0]
+                before = sinks.get(sink, SinkReading())
+                sent, resent = entry.worker.traffic
+                sinks[sink] = before._replace(
+                    bytes=before.bytes + sent,
+                    resent=before.resent + resent,
+                    records=before.records + entry.counter.samples - entry.counter.refused,
+                )
 
     def __repr__(self) -> str:
         return f"<UsageReader of {self._router!r}>"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from relay.codec.otlp.record_buffer import RecordGroup
 from relay.codec.otlp.redact import RESOURCE_HEAD, SCOPE_HEAD, Redaction
 from relay.pipeline.routing.match_set import SinkOutputSpec
+from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.selector.inventory.store import Inventory
 from relay.selector.records.compile import Attributes
 
@@ -22,7 +23,8 @@ class RecordPlan:
     """The sources that may take records. Valid while both versions are as they were.
 
     ``inventory_version`` -1: it does not depend on the inventory. ``targets`` are the outputs of
-    all sources, in their order. ``has_tests``: something is asked of records, or they are redacted.
+    all sources, in their order. ``has_tests``: something is asked of records, only a share of them
+    is taken, or they are redacted.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class RecordPlan:
         self.targets: tuple[SinkOutputSpec, ...] = tuple(
             target for take in takes for target in take.source.targets
         )
-        self.has_tests = any(
+        self.has_tests = project.share_max < SHARE_ALL or any(
             take.residual is not None or take.source.redaction is not None for take in takes
         )
 

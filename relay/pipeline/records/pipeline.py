@@ -21,6 +21,7 @@ from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
+from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
 from relay.pipeline.records.appending import append_envelope
 from relay.pipeline.records.resource_table import ResourceTable
@@ -36,6 +37,7 @@ from relay.pipeline.records.results import (
 from relay.pipeline.records.routing import RecordRouter
 from relay.pipeline.records.selecting import LOG_RECORD, SPAN, RecordFields
 from relay.pipeline.records.unknown_heads import HeadReader, UnknownHeads
+from relay.pipeline.routing.match_set import PROJECT_LIMIT
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
 from relay.pipeline.signal import Sealed
 from relay.selector.inventory.store import Inventory
@@ -86,6 +88,7 @@ class RecordsPipeline:
         compiler: Compiler | None = None,
         inventory: Inventory | None = None,
         options: RecordOptions | None = None,
+        drops: DropTable | None = None,
     ) -> None:
         self.signal: Final = signal
         self.protocol: Final = PROTOCOLS[signal]
@@ -102,6 +105,7 @@ class RecordsPipeline:
         self._reader = HeadReader(
             self.table, self.router, self.tenancy, self.options.tenant_attributes, FIELDS[signal]
         )
+        self.drops = drops if drops is not None else DropTable()
         self.schedule = FlushSchedule()
         self.grown = 0
         """Bytes by which requests made open batches larger, since the start."""
@@ -246,6 +250,7 @@ class RecordsPipeline:
             has_effect = transaction.has_effect
             withheld = self._withhold(transaction)
             transaction.commit(self.offsets, self.schedule, tick)
+            self.drops.now = now
             self._count(counts, pace)
             self.grown += transaction.batch_growth_bytes
             self.offsets.release(position)
@@ -289,10 +294,13 @@ class RecordsPipeline:
                 pace.pause()
             for take in plan.takes:
                 count_taken(take.source, count)
-        for at, (source, count) in enumerate(counts.sources):
+        for at, (source, count, refused) in enumerate(counts.sources):
             if not at % ENTRIES:
                 pace.pause()
-            count_taken(source, count)
+            count_taken(source, count, refused)
+            if refused:
+                sinks = [target.counter for target in source.targets]
+                self.drops.count("", PROJECT_LIMIT, refused, sinks)
 
     def _append(
         self,

@@ -67,16 +67,18 @@ class RequestCounts:
     oversized: int = 0
     unmatched: int = 0
     plans: list[tuple[RecordPlan, int]] = field(default_factory=list)
-    sources: list[tuple[RecordRoute, int]] = field(default_factory=list)
+    sources: list[tuple[RecordRoute, int, int]] = field(default_factory=list)
+    """With the records that were taken, and those beyond the project's share."""
     example: str = ""
 
 
-def count_taken(source: RecordRoute, count: int) -> None:
-    """Count records for a source and the sinks that it feeds."""
-    source.counter.samples += count
+def count_taken(source: RecordRoute, count: int, refused: int = 0) -> None:
+    """Count records for a source and the sinks that it feeds; ``refused``: those beyond a share."""
+    source.counter.samples += count + refused
     for target in source.targets:
         counter = target.counter
-        counter.samples += count
+        counter.samples += count + refused
+        counter.refused += refused
         counter.exported += count
         counter.points += count
 

@@ -15,6 +15,7 @@ from relay.codec.otlp.redact import Redaction
 from relay.codec.remote_write.v1 import no_pause
 from relay.pipeline.records.entries import RecordPlan
 from relay.pipeline.routing.match_set import SinkOutputSpec, SourceCounter
+from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.selector.inventory.store import Inventory
 from relay.selector.records.compile import Attributes, CompiledRecords, Residual
 from relay.selector.records.selection import RecordSelection
@@ -51,13 +52,18 @@ class Take:
 
 
 class RecordProject:
-    """The sources of one project. ``version`` changes with every change of them."""
+    """The sources of one project. ``version`` changes with every change of them.
 
-    __slots__ = ("_plans", "exporters", "version")
+    ``share_max`` is below :data:`SHARE_ALL` while only a share of records is taken
+    (:func:`~relay.pipeline.records.selecting.split_by_share`).
+    """
+
+    __slots__ = ("_plans", "exporters", "share_max", "version")
 
     def __init__(self) -> None:
         self.exporters: dict[str, tuple[RecordRoute, ...]] = {}
         self.version = 0
+        self.share_max = SHARE_ALL
         self._plans: dict[tuple[RecordRoute, ...], RecordPlan] = {}
         """The plans without tests, by their sources: one for many resources."""
 
@@ -152,6 +158,13 @@ class RecordRouter:
     def forget_counters(self, exporter: str) -> None:
         """Drop the counts of an exporter that was removed for good."""
         self._counters.pop(exporter, None)
+
+    def set_share(self, project: str, share_max: int) -> None:
+        """Take only a share of a project's records, of :data:`SHARE_ALL`."""
+        at = self._projects.get(project)
+        if at is not None and at.share_max != share_max:
+            at.share_max = share_max
+            at.change()
 
     def counters_of(self, exporter: str) -> Mapping[str, SourceCounter]:
         """Return the counters of an exporter's sources, by name."""

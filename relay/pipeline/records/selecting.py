@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
+from zlib import crc32
 
 from relay.codec.otlp import redact
 from relay.codec.otlp.any_value import text_of
@@ -32,15 +33,19 @@ RECORD_COST: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class RecordFields:
-    """Numbers of a record's fields; ``body`` 0: it has none. ``places`` are for redaction."""
+    """Numbers of a record's fields; ``body`` and ``trace``, the id of its trace: 0 if it has none.
+
+    ``places`` are for redaction.
+    """
 
     attributes: int
     places: Places
     body: int = 0
+    trace: int = 0
 
 
 LOG_RECORD: Final = RecordFields(6, redact.LOG_RECORD, body=5)  # logs/v1/logs.proto
-SPAN: Final = RecordFields(9, redact.SPAN)  # trace/v1/trace.proto
+SPAN: Final = RecordFields(9, redact.SPAN, trace=1)  # trace/v1/trace.proto
 
 
 def select(
@@ -75,6 +80,37 @@ def select(
         if begin >= 0:
             found.append((begin, stop))
     return found
+
+
+def split_by_share(
+    share_max: int,
+    envelope: Envelope,
+    ranges: Ranges,
+    fields: RecordFields,
+    pause: Callable[[], None],
+) -> tuple[Ranges, Ranges]:
+    """Return the records that belong to a share of all, and the others, in rows.
+
+    The CRC of a span's trace id decides, and that of a log record's bytes: the same traces, whole
+    ones, and the same records after a restart and at another relay.
+    """
+    split: tuple[Ranges, Ranges] = [], []
+    cost = 0
+    for first, stop in ranges:
+        begin, side = first, 0
+        for number in range(first, stop):
+            cost += RECORD_COST + envelope.record_bytes(number, number + 1)
+            if cost > STEP_BYTES:
+                cost = 0
+                pause()
+            trace = field_of(envelope, number, fields.trace) if fields.trace else None
+            other = int(crc32(trace or envelope.record(number)) >= share_max)
+            if other != side:
+                if number > begin:
+                    split[side].append((begin, number))
+                begin, side = number, other
+        split[side].append((begin, stop))
+    return split
 
 
 def _meets(residual: Residual, envelope: Envelope, number: int, fields: RecordFields) -> bool:

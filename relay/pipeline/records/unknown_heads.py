@@ -18,7 +18,8 @@ from relay.pipeline.records.entries import ResourceEntry, ScopeEntry
 from relay.pipeline.records.resource_table import ResourceTable, read_resource
 from relay.pipeline.records.results import RequestCounts, covered_by
 from relay.pipeline.records.routing import RecordRoute, RecordRouter
-from relay.pipeline.records.selecting import Ranges, RecordFields, select
+from relay.pipeline.records.selecting import Ranges, RecordFields, select, split_by_share
+from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, IngestPath, Tenancy
 from relay.runtime.errors import DecodeError
 
@@ -111,7 +112,7 @@ class UnknownHeads:
         whole: Ranges = [(first, stop)]
         taken: list[Ranges] = []
         transaction, envelope = self._transaction, self._envelope
-        pause = transaction.pace.pause
+        pause, share_max = transaction.pace.pause, scope.plan.project.share_max
         for take in scope.plan.takes:
             ranges = whole
             if take.residual is not None:
@@ -119,15 +120,19 @@ class UnknownHeads:
                 ranges = select(take.residual, envelope, whole, self._reader.fields, pause)
                 if not ranges:
                     continue
+            refused: Ranges = []
+            if share_max < SHARE_ALL:
+                ranges, refused = split_by_share(
+                    share_max, envelope, ranges, self._reader.fields, pause
+                )
             if take.source.redaction is not None:
                 ranges = self._append_redacted(take.source, take.source.redaction, scope, ranges)
             else:
                 for target in take.source.targets:
                     for begin, end in ranges:
                         append_records(transaction, target, scope.group, envelope, begin, end)
-            taken.append(ranges)
-            count = sum(end - begin for begin, end in ranges)
-            self._counts.sources.append((take.source, count))
+            taken.append([*ranges, *refused] if refused else ranges)
+            self._counts.sources.append((take.source, _sum(ranges), _sum(refused)))
         return stop - first - covered_by(taken, whole)
 
     def _append_redacted(
@@ -157,3 +162,7 @@ class UnknownHeads:
 
     def __repr__(self) -> str:
         return f"<UnknownHeads of {self._envelope!r}>"
+
+
+def _sum(ranges: Ranges) -> int:
+    return sum(end - begin for begin, end in ranges)

@@ -62,7 +62,7 @@ SNAPSHOT = Snapshot(
     received_samples={"remote_write_1": 50},
     dropped_samples={"invalid_utf8": 4},
     unmatched_samples=6,
-    projects=(ProjectFigures("acme", *range(1, 11), limits={"maxSeries": 100}),),
+    projects=(ProjectFigures("acme", *range(1, 11), {"maxSeries": 100}, 11, 12),),
     projects_forgotten=11,
     sources=(SourceFigures("a/web", "all", 40),),
     sinks=(
@@ -263,6 +263,8 @@ relay_project_series{project="acme"} 4
 relay_project_refused_series{project="acme"} 5
 relay_project_samples_total{project="acme"} 6
 relay_project_refused_samples_total{project="acme"} 7
+relay_project_records_total{project="acme"} 11
+relay_project_refused_records_total{project="acme"} 12
 relay_project_sent_bytes_total{project="acme"} 8
 relay_project_resent_points_total{project="acme"} 9
 relay_project_queue_bytes{project="acme"} 10

@@ -60,6 +60,11 @@ def output_name(sink: str, signal: SignalName) -> str:
     return sink if signal == "metrics" else f"{sink}/{signal}"
 
 
+def carries_records(output: str) -> bool:
+    """Return whether an output of this name sends logs or traces."""
+    return "/" in output
+
+
 def _output(sink: Sink, endpoint: OtlpHttp, signal: SignalName, sources: tuple[str, ...]) -> Sink:
     url = f"{endpoint.url.removesuffix(METRICS_PATH)}/v1/{signal}"
     own = replace(endpoint, url=url, signal=signal)

@@ -22,7 +22,7 @@ from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkS
 
 CONDITION = StatusCondition("Delivering", "False", "Failing", "503", 3, 1_700_000_000.0)
 SINK = SinkStatus("otlp", (CONDITION,), 1_700_000_001.5, 1_700_000_002.0, "503", LedgerCounts(5))
-STATUS = ObjectStatus((CONDITION,), (SINK,), UsageFigures(1, 2, 3, 4), relays="2 of 3")
+STATUS = ObjectStatus((CONDITION,), (SINK,), UsageFigures(1, 2, 3, 4, 5), relays="2 of 3")
 EXPORTERS = ApiResource("telemetry.datumapis.com", "v1alpha1", "exporters", "Exporter")
 
 
@@ -41,6 +41,7 @@ def test_the_document_has_the_names_of_the_interface() -> None:
         "samplesPerMinute": 2,
         "bytesPerMinute": 3,
         "resentPerMinute": 4,
+        "recordsPerMinute": 5,
     }
     counts = ("delivered", "rejected", "expired", "dropped", "queued")
     assert document == {

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.config.limits.project_limits import NO_LIMITS, ProjectLimits
-from relay.control.projects.limiter import SHARE_MIN, SampleLimiter, next_share
+from relay.control.projects.limiter import SHARE_MIN, RateLimiter, next_share
 from relay.pipeline.routing.series_tally import SHARE_ALL
 
 LIMIT = 6_000
@@ -17,9 +16,11 @@ class Applied:
 
     def __init__(self) -> None:
         self.shares: list[int] = []
-        limits = {"acme": ProjectLimits(samples_per_minute_max=LIMIT)}
-        self.limiter = SampleLimiter(
-            lambda project: limits.get(project, NO_LIMITS),
+        limits = {"acme": LIMIT}
+        self.limiter = RateLimiter(
+            "maxSamplesPerMinute",
+            "series",
+            limits.get,
             lambda _, share: self.shares.append(share),
         )
 

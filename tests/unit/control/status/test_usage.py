@@ -48,6 +48,21 @@ def test_rates_are_those_of_the_last_five_minutes() -> None:
     assert usage.total == UsageFigures(7, 1200, 6000, 60)
 
 
+def test_log_records_and_spans_are_no_samples() -> None:
+    counters, meter = metered()
+    for now in (0, 60):
+        sinks = {"s": SinkReading(6, 20 * now, 100 * now, now, 30 * now)}
+        sources = {"all": SourceReading(5, 10 * now), "logs": SourceReading(0, 30 * now, True)}
+        counters.set("a", sinks, sources)
+        meter.mark("a", float(now))
+    usage = meter.usage("a", 60.0)
+    assert usage.sources == {
+        "all": UsageFigures(5, 600),
+        "logs": UsageFigures(records_per_minute=1800),
+    }
+    assert usage.total == UsageFigures(7, 1200, 6000, 60, 1800)
+
+
 def test_what_has_stopped_is_gone_after_the_window() -> None:
     counters, meter = metered()
     counters.steady(600)
