@@ -49,7 +49,10 @@ class Signals:
     @property
     def grown(self) -> int:
         """Bytes by which requests made open batches larger, since the start."""
-        return sum(one.grown for one in self._all)
+        grown = 0
+        for one in self._all:
+            grown += one.grown
+        return grown
 
     @property
     def offsets(self) -> OffsetTracker:
@@ -136,8 +139,12 @@ class Signals:
 
     def next_due(self) -> float | None:
         """Return the tick at which :meth:`flush_due` has something to do, or None."""
-        moments = [one.next_due() for one in self._all]
-        return min((moment for moment in moments if moment is not None), default=None)
+        due: float | None = None
+        for one in self._all:
+            moment = one.next_due()
+            if moment is not None and (due is None or moment < due):
+                due = moment
+        return due
 
     def flush_due(self, tick: float, *, most: int | None = None) -> Sealed:
         """Seal the batches that are due, up to ``most``, and end waits."""

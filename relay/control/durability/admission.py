@@ -135,10 +135,13 @@ class Admission:
 
     def memory(self) -> MemoryStatistics:
         """Return the memory that accepted data takes."""
+        return self._memory(self._grown)
+
+    def _memory(self, grown: int) -> MemoryStatistics:
         return MemoryStatistics(
             self._memory_bytes_max,
             self._queued.used,
-            self._open_bytes + self._grown,
+            self._open_bytes + grown,
             self._journal.pending_bytes if self._journal is not None else 0,
         )
 
@@ -166,20 +169,23 @@ class Admission:
         """Raise OverloadedError where there is no room for ``size`` bytes more."""
         if self.stopping:
             raise OverloadedError("shutting down", retry_after_s=BLOCKED_RETRY_AFTER_S)
-        if any(worker.full for worker in self._reconciler.blocking):
-            raise OverloadedError(
-                "the queue of a sink that must not lose data is full",
-                retry_after_s=BLOCKED_RETRY_AFTER_S,
-            )
+        for worker in self._reconciler.blocking:
+            if worker.full:
+                raise OverloadedError(
+                    "the queue of a sink that must not lose data is full",
+                    retry_after_s=BLOCKED_RETRY_AFTER_S,
+                )
         self._unsampled_bytes += size
         part = self._memory_bytes_max // MEASURE_EVERY_FRACTION
-        if self._grown > part:
+        grown = self._grown
+        if grown > part:
             self.measure()
+            grown = self._grown
         if self._unsampled_bytes > part:
             self._unsampled_bytes = 0
             # The reconciler does so once a second; a fast sender fills any memory in that time.
             self._reconciler.relieve_memory()
-        if self.memory().used_bytes + size > self._memory_bytes_max:
+        if self._memory(grown).used_bytes + size > self._memory_bytes_max:
             raise OverloadedError(
                 "too much data is on its way already", retry_after_s=MEMORY_RETRY_AFTER_S
             )
