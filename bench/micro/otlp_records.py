@@ -1,10 +1,12 @@
 """Measure the CPU time of a log record or span through the relay, beside the Collector.
 
-``python -m bench.micro.otlp_records [--signal traces] [--records 500] [--seconds 5]``. The sender
-is this process, one request after the other; the receiver another one that only counts. Both
-forwarders get the same requests, gzip in and gzip out, in one run, one after the other. The relay
-is measured with all forwarded and with one service of 25, in memory and with a journal; the
-Collector, which keeps nothing on disk, with all forwarded, with and without its batch processor.
+``python -m bench.micro.otlp_records [--signal traces] [--records 500] [--turns 12]``. The sender is
+this process, one request after the other; the receiver another one that only counts. All forwarders
+run at once and get the same requests in turns, gzip in and gzip out, so that a busy machine is as
+busy for each; of the turns' CPU times the lower quartile counts. The relay is measured with all
+forwarded and with one service of 25, in memory and with a journal; the Collector, which keeps
+nothing on disk, with all forwarded, with its batch processor and without. The last line is the
+memory of a Python with nothing but uvloop and aiohttp's server.
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ import gzip
 import http.client
 import random
 import socket
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,8 +38,13 @@ from bench.process import BenchError, Process
 
 SERVICES = 25
 BODIES = 20
+TURN_RECORDS, TURN_REQUESTS_MAX = 60_000, 500
+"""Of one turn."""
+FLUSH_S = 0.06
+"""At the end of a turn, for what is still on its way; s."""
 SETTLE_S = 2.0
-"""For what is still in batches and queues, s."""
+"""After the start and the first requests, s."""
+FLOOR = "import sys, uvloop, aiohttp.web; print(flush=True); sys.stdin.read()"
 
 EXPORTER = """
 apiVersion: telemetry.datumapis.com/v1alpha1
@@ -115,20 +124,36 @@ def _span(scope: Any, rng: random.Random) -> Any:
     )
 
 
-def send(port: int, path: str, bodies: Sequence[bytes], seconds: float) -> int:
-    """Send requests for so long; return how many."""
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
-    count, end = 0, time.monotonic() + seconds
-    while time.monotonic() < end:
-        connection.request("POST", path, bodies[count % len(bodies)], headers)
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 200:
-            raise BenchError(f"answered {answer.status}")
-        count += 1
-    connection.close()
-    return count
+class Forwarder:
+    """One process, its connection, and the CPU time of a request in each turn, s."""
+
+    def __init__(self, process: Process, port: int, path: str) -> None:
+        self.process = process
+        self.costs_s: list[float] = []
+        self.rest_bytes = 0
+        self._path = path
+        wait_for(port, process)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port)
+
+    def send(self, bodies: Sequence[bytes], count: int) -> None:
+        """Send so many requests, and note what they cost."""
+        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+        before_s = self.process.cpu_s()
+        for number in range(count):
+            self._connection.request("POST", self._path, bodies[number % len(bodies)], headers)
+            answer = self._connection.getresponse()
+            answer.read()
+            if answer.status != 200:
+                raise BenchError(f"{self.process.name} answered {answer.status}")
+        time.sleep(FLUSH_S)
+        self.costs_s.append((self.process.cpu_s() - before_s) / count)
+
+    def cost_s(self) -> float:
+        """Return the lower quartile of all turns."""
+        return statistics.quantiles(self.costs_s, n=4)[0]
+
+    def __repr__(self) -> str:
+        return f"<Forwarder {self.process.name}>"
 
 
 async def receive() -> None:
@@ -153,24 +178,6 @@ def wait_for(port: int, process: Process) -> None:
     raise BenchError(f"{process.name} does not listen")
 
 
-def measure(
-    name: str, process: Process, port: int, arguments: argparse.Namespace, bodies: list[bytes]
-) -> float:
-    """Print and return the CPU time of a record in µs."""
-    path = f"/v1/{arguments.signal}"
-    wait_for(port, process)
-    send(port, path, bodies, 1.5)
-    time.sleep(SETTLE_S)
-    before = process.usage()
-    records = send(port, path, bodies, arguments.seconds) * arguments.records
-    time.sleep(SETTLE_S)
-    after = process.usage()
-    cost_us: float = (after.cpu_s - before.cpu_s) / records * 1e6
-    rss = after.rss_peak_bytes >> 20
-    print(f"{name:28s} {records:12,d} records {cost_us:8.3f} us each {rss:6d} MiB", flush=True)
-    return cost_us
-
-
 def relay(
     directory: Path, listen: int, *, signal: str, selector: str, port: int, size: int
 ) -> Path:
@@ -187,12 +194,64 @@ def relay(
     return path
 
 
+def commands(
+    arguments: argparse.Namespace, directory: Path, port: int
+) -> Iterator[tuple[str, list[str], int]]:
+    """Yield name, command and port of every forwarder; the receiver listens at ``port``."""
+    for name, processors in (("collector", ""), ("collector-batch", "processors: [batch],")):
+        listen = free_port()
+        config = directory / f"{name}.yaml"
+        config.write_text(COLLECTOR.format(listen=listen, port=port, processors=processors))
+        yield name, [str(newest.binary("otelcol")), "--config", str(config)], listen
+    for what, selector in (("all", "{}"), ("one-of-25", '{service_name="svc-3"}')):
+        for store in ("memory", "journal"):
+            name, listen = f"relay-{what}-{store}", free_port()
+            own = directory / name
+            own.mkdir()
+            settings = relay(
+                own,
+                listen,
+                signal=arguments.signal,
+                selector=selector,
+                port=port,
+                size=arguments.batch,
+            )
+            command = [sys.executable, "-m", "relay", "run", "--config", str(settings)]
+            stored = ["--data", str(own / "data")] if store == "journal" else []
+            yield name, command + stored, listen
+
+
+def report(forwarders: Sequence[Forwarder], records: int) -> None:
+    """Print what a record costs each forwarder, beside the cheaper Collector."""
+    best_s = min(one.cost_s() for one in forwarders if one.process.name.startswith("collector"))
+    print(f"{'':26} us a record  records a CPU-second  MiB at rest  at the peak")
+    for one in forwarders:
+        cost_s = one.cost_s()
+        rest, peak = one.rest_bytes >> 20, one.process.rss_bytes()[1] >> 20
+        print(
+            f"{one.process.name:26} {cost_s / records * 1e6:11.3f} {best_s / cost_s:19.1f} x"
+            f" {rest:12d} {peak:12d}"
+        )
+
+
+def floor_bytes() -> int:
+    """Return the memory of a Python with what serves HTTP, and nothing else."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FLOOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as bare:
+        assert bare.stdout is not None
+        bare.stdout.readline()
+        status = Path(f"/proc/{bare.pid}/status").read_text(encoding="utf-8")
+        bare.communicate(b"")
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
 def main() -> None:
     """Measure everything and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--signal", choices=["logs", "traces"], default="logs")
     parser.add_argument("--records", type=int, default=500, help="records of a request")
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--turns", type=int, default=12, help="of each forwarder")
     parser.add_argument("--batch", type=int, default=500, help="records of the relay's batches")
     parser.add_argument("--receiver", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -205,42 +264,33 @@ def main() -> None:
     each = arguments.records * BODIES
     sizes = sum(map(len, plain)) / each, sum(map(len, bodies)) / each
     print(f"{arguments.signal}: {sizes[0]:.0f} bytes a record, {sizes[1]:.0f} gzipped")
+    count = max(4, min(TURN_REQUESTS_MAX, TURN_RECORDS // arguments.records))
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         receiver = [sys.executable, "-m", "bench.micro.otlp_records", "--receiver"]
         sink = stack.enter_context(
             Process("receiver", receiver, directory=directory, pipe_stdout=True)
         )
-        port = int(sink.read_line())
-        costs: dict[str, float] = {}
-        for name, processors in (("collector", ""), ("collector, batch", "processors: [batch],")):
-            listen = free_port()
-            config = directory / "collector.yaml"
-            text = COLLECTOR.format(listen=listen, port=port, processors=processors)
-            config.write_text(text)
-            command = [str(newest.binary("otelcol")), "--config", str(config)]
-            with Process(name.replace(", ", "-"), command, directory=directory) as process:
-                costs[name] = measure(name, process, listen, arguments, bodies)
-        for what, selector in (("all", "{}"), ("one of 25", '{service_name="svc-3"}')):
-            for stored in (False, True):
-                listen = free_port()
-                settings = relay(
-                    directory,
-                    listen,
-                    signal=arguments.signal,
-                    selector=selector,
-                    port=port,
-                    size=arguments.batch,
-                )
-                command = [sys.executable, "-m", "relay", "run", "--config", str(settings)]
-                if stored:
-                    command += ["--data", str(directory / f"data-{what[:3]}")]
-                name = f"relay, {what}, {'journal' if stored else 'memory'}"
-                with Process("relay", command, directory=directory) as process:
-                    costs[name] = measure(name, process, listen, arguments, bodies)
-    best = min(costs["collector"], costs["collector, batch"])
-    for name, cost in costs.items():
-        print(f"{name:28s} {best / cost:6.1f} times the records a CPU-second")
+        forwarders = [
+            Forwarder(
+                stack.enter_context(Process(name, command, directory=directory)),
+                listen,
+                f"/v1/{arguments.signal}",
+            )
+            for name, command, listen in commands(arguments, directory, int(sink.read_line()))
+        ]
+        time.sleep(SETTLE_S)
+        for one in forwarders:
+            one.rest_bytes = one.process.rss_bytes()[0]
+            one.send(bodies, count)
+        time.sleep(SETTLE_S)
+        for one in forwarders:
+            one.costs_s.clear()
+        for _ in range(arguments.turns):
+            for one in forwarders:
+                one.send(bodies, count)
+        report(forwarders, arguments.records)
+        print(f"{'python, uvloop, aiohttp':60} {floor_bytes() >> 20:12d}")
 
 
 if __name__ == "__main__":
