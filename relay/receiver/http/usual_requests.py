@@ -159,6 +159,7 @@ class UsualConnection(asyncio.Protocol):
         "_idle_timer",
         "_is_writable",
         "_owner",
+        "_partial_since",
         "_remote",
         "_size",
         "_transport",
@@ -172,6 +173,8 @@ class UsualConnection(asyncio.Protocol):
         self._buffer = b""
         self._head: UsualHead | None = None
         self._body_at = self._size = 0
+        self._partial_since = 0.0
+        """The loop's clock when a part of a body had arrived, s; 0: none is missing."""
         self._arrival_timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
@@ -257,12 +260,12 @@ class UsualConnection(asyncio.Protocol):
             self._body_at = head_end + len(_END)
         body_end = self._body_at + self._size
         if len(buffer) < body_end:
-            if self._arrival_timer is None:
-                self._arrival_timer = self._owner.loop.call_later(ARRIVAL_S, self._give_up)
+            if not self._partial_since:
+                self._partial_since = self._owner.loop.time()
+                if self._arrival_timer is None:  # else it is that of an earlier request
+                    self._await_arrival(ARRIVAL_S)
             return
-        if self._arrival_timer is not None:
-            self._arrival_timer.cancel()
-            self._arrival_timer = None
+        self._partial_since = 0.0
         assert self._transport is not None
         request = WholeRequest(
             self._head, buffer[self._body_at : body_end], self._remote, self._transport
@@ -317,6 +320,20 @@ class UsualConnection(asyncio.Protocol):
         if not self._is_writable:
             handler.pause_writing()
         handler.data_received(buffer)
+
+    def _await_arrival(self, left_s: float) -> None:
+        self._arrival_timer = self._owner.loop.call_later(left_s, self._look_arrival)
+
+    def _look_arrival(self) -> None:
+        """Give the connection up where a body is late."""
+        self._arrival_timer = None
+        if not self._partial_since:
+            return
+        left_s = self._partial_since + ARRIVAL_S - self._owner.loop.time()
+        if left_s > 0:
+            self._await_arrival(left_s)
+        else:
+            self._give_up()
 
     def _look_idle(self) -> None:
         """Close the connection where it was idle for long."""
