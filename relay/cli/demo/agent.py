@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -44,6 +44,46 @@ class AgentStatistics:
     samples: int
     refused_samples: int
     last_refusal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One request; ``data`` is encoded as ``headers`` say."""
+
+    url: str
+    data: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PostResult:
+    """The final answer to a request: ``refusal`` is "" where it was accepted."""
+
+    body: bytes = b""
+    refusal: str = ""
+
+
+async def post(
+    session: aiohttp.ClientSession, posting: Posting, stop: asyncio.Event
+) -> PostResult | None:
+    """Send until accepted or refused for good; None if ``stop`` ends a retry wait."""
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+    while True:
+        try:
+            async with session.post(
+                posting.url, data=posting.data, headers=posting.headers, timeout=timeout
+            ) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            # It is unknown whether the relay has the data; the ledger will show it.
+            return PostResult(refusal=f"no answer: {type(error).__name__} {error}".rstrip())
+        if response.ok:
+            return PostResult(body)
+        if response.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            return PostResult(refusal=f"HTTP {response.status}: {body.decode(errors='replace')}")
+        await wait_for(stop, _retry_after_s(response))
+        if stop.is_set():
+            return None
 
 
 class Agent:
@@ -94,40 +134,22 @@ class Agent:
 
     async def _send(self, body: bytes, samples: int, stop: asyncio.Event) -> None:
         """Send one body until it is accepted, refused for good, or ``stop`` ends a retry wait."""
-        data = _compress(body, self._encoding)
         headers = {
             "Content-Type": "application/x-protobuf",
             "Content-Encoding": self._encoding,
             "User-Agent": "relay-demo",
             **_HEADERS[self._encoding],
         }
-        while True:
-            try:
-                async with self._session.post(
-                    self._url,
-                    data=data,
-                    headers=headers,
-                    timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
-                ) as response:
-                    text = await response.text()
-            except (aiohttp.ClientError, TimeoutError) as error:
-                # It is unknown whether the relay has the samples; the ledger will show it.
-                self._refuse(samples, f"no answer: {type(error).__name__} {error}".rstrip())
-                return
-            if response.ok:
-                self._requests += 1
-                self._samples += samples
-                return
-            if response.status != HTTPStatus.SERVICE_UNAVAILABLE:
-                self._refuse(samples, f"HTTP {response.status}: {text}")
-                return
-            await wait_for(stop, _retry_after_s(response))
-            if stop.is_set():
-                return
-
-    def _refuse(self, samples: int, why: str) -> None:
-        self._refused_samples += samples
-        self._last_refusal = why
+        posting = Posting(self._url, _compress(body, self._encoding), headers)
+        answer = await post(self._session, posting, stop)
+        if answer is None:
+            return
+        if answer.refusal:
+            self._refused_samples += samples
+            self._last_refusal = answer.refusal
+            return
+        self._requests += 1
+        self._samples += samples
 
     def __repr__(self) -> str:
         return f"<Agent {self._encoding} sent {self._samples} samples>"

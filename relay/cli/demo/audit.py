@@ -5,16 +5,24 @@ Each of the three counts for itself; every check compares two of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Final
 
+from relay.api.records_status import RecordsView
 from relay.api.status import StatusSource
 from relay.cli.demo.agent import AgentStatistics
 from relay.cli.demo.receiver import ReceiverStatistics
+from relay.cli.demo.records.agent import RecordAgentStatistics
+from relay.cli.demo.records.platform import expected_outputs
+from relay.cli.demo.records.tally import Tally
 from relay.control.reconcile.sink_entry import SinkKey
 from relay.control.reconcile.sink_report import SinkReport
 from relay.sink.reporting.ledger import EMPTY_LEDGER
+
+UNITS: Final = {"logs": "log records", "traces": "spans"}
+"""Words for the records of each signal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +44,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class SinkAudit:
-    """One sink's points by outcome, as the relay counts them, and the checks on them.
+    """Points or records of one output of a sink by outcome, as the relay counts them.
 
-    ``own`` compares the relay with itself, ``across`` with the endpoint. ``endpoint`` is None for a
-    sink that cannot be compared with one of the demo's.
+    The checks of ``own`` compare the relay with itself, those of ``across`` with the endpoint,
+    those of ``intended`` what the platform meant to arrive with what did. ``endpoint`` is None for
+    a sink that cannot be compared with one of the demo's.
     """
 
     exporter: str
@@ -53,6 +62,7 @@ class SinkAudit:
     endpoint: ReceiverStatistics | None
     own: tuple[Check, ...]
     across: tuple[Check, ...]
+    intended: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +77,7 @@ class Audit:
         """Return all checks that do not balance."""
         checks = [*self.checks]
         for sink in self.sinks:
-            checks += (*sink.own, *sink.across)
+            checks += (*sink.own, *sink.across, *sink.intended)
         return [check for check in checks if not check.balanced]
 
 
@@ -77,12 +87,14 @@ def audit(
     endpoints: Mapping[SinkKey, ReceiverStatistics],
     *,
     by_api: AbstractSet[SinkKey] = frozenset(),
+    records: Sequence[RecordAgentStatistics] = (),
 ) -> Audit:
     """Compare all counts. ``facts`` must be taken after the relay has drained and stopped.
 
-    ``by_api`` are the keys of endpoints whose sink comes by the API, if at all. Sinks that come by
-    it may be faulty, and what they cannot deliver stays queued. The endpoint is compared only where
-    one sink came by the API, and stayed: an endpoint does not know which of several has sent.
+    ``endpoints`` are by output, ``records`` of the agents of logs and traces. ``by_api`` are the
+    keys of endpoints whose sink comes by the API, if at all. Sinks that come by it may be faulty,
+    and what they cannot deliver stays queued. The endpoint is compared only where one sink came by
+    the API, and stayed: an endpoint does not know which of several has sent.
     """
     sent = sum(agent.samples for agent in agents)
     refused = sum(agent.refused_samples for agent in agents)
@@ -91,22 +103,47 @@ def audit(
     packaged = endpoints.keys() - by_api
     written = {(sink.exporter, sink.sink) for sink in facts.sinks} - packaged
     stayed = len(written) == 1 and facts.removed_ledger == EMPTY_LEDGER
+    expected = expected_outputs({agent.signal: agent.expected for agent in records})
     compared = packaged | (written & by_api if stayed else set())
     return Audit(
         checks=(
             Check("sent by the platform, received by the relay", sent, engine.received_samples),
             Check("refused by the relay or dropped as faulty, none", refused + faulty, 0),
+            *(check for view in facts.records for check in _audit_records(view, records)),
         ),
         sinks=tuple(
-            _audit_sink(sink, endpoints.get(key) if key in compared else None, key in packaged)
+            _audit_sink(
+                sink,
+                endpoints.get(key) if key in compared else None,
+                key in packaged,
+                expected.get(key),
+            )
             for sink in facts.sinks
             for key in ((sink.exporter, sink.sink),)
         ),
     )
 
 
+def _audit_records(view: RecordsView, agents: Sequence[RecordAgentStatistics]) -> Iterator[Check]:
+    """Compare one signal's agents with the relay."""
+    signal, statistics = view.signal, view.statistics
+    own = [agent for agent in agents if agent.signal == signal]
+    unit = UNITS[signal]
+    sent = sum(agent.records for agent in own)
+    yield Check(f"{unit} sent, received by the relay", sent, statistics.received)
+    refused = sum(agent.refused for agent in own) + statistics.oversized
+    yield Check(f"{unit} refused by the relay or too large, none", refused, 0)
+    nobody = sum(agent.nobody for agent in own)
+    yield Check(f"{unit} of no project, counted by the relay", nobody, statistics.nobody)
+    told = sum(agent.rejected for agent in own)
+    yield Check(f"{unit} of no project, told to the sender", nobody, told)
+
+
 def _audit_sink(
-    report: SinkReport, endpoint: ReceiverStatistics | None, packaged: bool
+    report: SinkReport,
+    endpoint: ReceiverStatistics | None,
+    packaged: bool,
+    expected: Tally | None,
 ) -> SinkAudit:
     ledger = report.ledger
     rejected, dropped = sum(ledger.rejected.values()), sum(ledger.dropped.values())
@@ -136,5 +173,11 @@ def _audit_sink(
         else (
             check("delivered, kept by the endpoint", ledger.delivered, endpoint.kept),
             check("rejected, refused by the endpoint", rejected, endpoint.rejected),
+        ),
+        intended=()
+        if endpoint is None or expected is None
+        else (
+            check("meant to arrive, kept by the endpoint", expected.records, endpoint.kept),
+            check("checksums of both", expected.checksum, endpoint.content.checksum),
         ),
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from relay.cli.demo.agent import AgentStatistics
-from relay.cli.demo.audit import Audit, Check, SinkAudit
+from relay.cli.demo.audit import UNITS, Audit, Check, SinkAudit
+from relay.cli.demo.records.agent import RecordAgentStatistics
 from relay.cli.live.sink_table import (
     NAME_COLUMNS,
     SinkRow,
@@ -19,6 +20,7 @@ from relay.cli.live.sink_table import (
 )
 from relay.control.reconcile.sink_entry import SinkKey
 from relay.control.reconcile.sink_report import SinkReport
+from relay.pipeline.records.results import RecordStatistics
 
 _LEDGER_HEAD = (
     f"  {'exporter / sink':<{NAME_COLUMNS + 2}}"
@@ -66,7 +68,10 @@ class DemoPace:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Contents of the table. ``seconds`` is the demo's duration, None if unlimited."""
+    """Contents of the table. ``seconds`` is the demo's duration, None if unlimited.
+
+    ``records`` are the agents of logs and traces, each with what the relay has counted.
+    """
 
     elapsed_s: float
     seconds: float | None
@@ -75,6 +80,7 @@ class View:
     unmatched: int
     series: int
     sinks: tuple[SinkRow, ...]
+    records: tuple[tuple[RecordAgentStatistics, RecordStatistics], ...] = ()
 
 
 def render(view: View) -> list[str]:
@@ -87,21 +93,29 @@ def render(view: View) -> list[str]:
         f"  platform sent      {sent:>11,} samples in {requests} requests",
         f"  relay received     {view.received:>11,} samples of {view.series:,} series",
         f"  selected by none   {view.unmatched:>11,} of them",
+        *(_records_line(agent, counted) for agent, counted in view.records),
         "",
         *sink_table(view.sinks, rate="rate/s"),
     ]
     return [fit(line) for line in lines]
 
 
+def _records_line(agent: RecordAgentStatistics, counted: RecordStatistics) -> str:
+    return (
+        f"  {UNITS[agent.signal]:<18} {agent.records:>11,} sent, {counted.received:,} received, "
+        f"{counted.unmatched:,} selected by none"
+    )
+
+
 def render_ledger(audit: Audit) -> list[str]:
     """Render the final ledger: every check, with its verdict in the margin."""
-    lines = [rule("ledger"), "  samples"]
+    lines = [rule("ledger"), "  samples, log records and spans"]
     for check in audit.checks:
         counts = f"{check.left:,}" if check.balanced else f"{check.left:,} != {check.right:,}"
         lines.append(f"{_verdict([check])}{check.what}: {counts}")
     lines += [
         "",
-        "  points: matched = delivered + rejected + expired + dropped + queued",
+        "  points or records: matched = delivered + rejected + expired + dropped + queued",
         _LEDGER_HEAD,
     ]
     for exporter, sinks in groupby(audit.sinks, key=lambda sink: sink.exporter):
@@ -136,6 +150,11 @@ def _ledger_lines(sink: SinkAudit) -> Iterator[str]:
         f"{_verdict(sink.across)}{'  its endpoint says':<{NAME_COLUMNS}}"
         f"{'':>10}{number(endpoint.kept):>10}{number(endpoint.rejected):>10}"
     )
+    if sink.intended:
+        yield (
+            f"{_verdict(sink.intended)}{'  meant to arrive':<{NAME_COLUMNS}}"
+            f"{'':>10}{number(sink.intended[0].left):>10}"
+        )
 
 
 def _verdict(checks: Sequence[Check]) -> str:

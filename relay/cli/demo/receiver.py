@@ -1,4 +1,4 @@
-"""An OTLP/HTTP endpoint that decodes with the official classes and counts points.
+"""An OTLP/HTTP endpoint that decodes with the official classes, and counts points and records.
 
 It uses none of the relay's own decoding, so that its counts are independent.
 """
@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
 import zstandard
 from aiohttp import web
 from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from relay.cli.demo.behaviour import Behaviour, Reply
+from relay.cli.demo.records.tally import NO_RECORDS, Tally
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
 """Most bytes of a request, compressed or not: far more than the demo's batches."""
@@ -31,22 +35,30 @@ _UNDECODABLE = (DecodeError, EOFError, OSError, ValueError, zlib.error, zstandar
 
 @dataclass(frozen=True, slots=True)
 class ReceiverStatistics:
-    """Points ``kept`` and ``rejected`` (by partial success), and requests by outcome."""
+    """Points ``kept`` and ``rejected`` (by partial success), and requests by outcome.
+
+    Of logs and traces these are records, and ``content`` is the tally of the kept ones.
+    """
 
     kept: int
     rejected: int
     taken_requests: int
     refused_requests: int
+    content: Tally = NO_RECORDS
+
+
+NOTHING_RECEIVED: Final = ReceiverStatistics(0, 0, 0, 0)
 
 
 class Receiver:
     """One endpoint on a free loopback port, from :meth:`start` to :meth:`stop`.
 
     ``credentials`` are the headers that a request must have; ``elapsed`` returns the seconds since
-    the demo began. ``path`` is the pattern of its URL.
+    the demo began. ``path`` is the pattern of its URL. The behaviour is that towards metrics; logs
+    and traces are all kept.
     """
 
-    path = "/{base:.*}v1/metrics"
+    path = "/{base:.*}v1/{signal:metrics|logs|traces}"
 
     def __init__(
         self, behaviour: Behaviour, credentials: Mapping[str, str], elapsed: Callable[[], float]
@@ -55,10 +67,7 @@ class Receiver:
         self._credentials = dict(credentials)
         self._elapsed = elapsed
         self._port = 0
-        self._kept = 0
-        self._rejected = 0
-        self._taken_requests = 0
-        self._refused_requests = 0
+        self._counts: dict[str, ReceiverStatistics] = {}
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         app.router.add_post(self.path, self._handle)
         self._runner = web.AppRunner(
@@ -81,21 +90,26 @@ class Receiver:
         assert self._port
         return f"http://127.0.0.1:{self._port}"
 
-    def statistics(self) -> ReceiverStatistics:
-        """Return a snapshot."""
-        return ReceiverStatistics(
-            self._kept, self._rejected, self._taken_requests, self._refused_requests
-        )
+    def statistics(self, signal: str = "metrics") -> ReceiverStatistics:
+        """Return the counts of a signal."""
+        return self._counts.get(signal, NOTHING_RECEIVED)
 
     async def _handle(self, request: web.Request) -> web.Response:
+        signal = request.match_info.get("signal", "metrics")
         if any(request.headers.get(name) != value for name, value in self._credentials.items()):
-            return self._respond(Reply(status=401, message="wrong credentials"))
+            return self._respond(signal, Reply(status=401, message="wrong credentials"))
         body = await request.read()
+        encoding = request.headers.get("Content-Encoding", "")
+        content = NO_RECORDS
         try:
-            reply = self.read(body, request.headers.get("Content-Encoding", ""))
+            if signal == "metrics":
+                reply = self.read(body, encoding)
+            else:
+                content = NO_RECORDS.with_records(_RECORDS[signal](_decompress(body, encoding)))
+                reply = Reply(kept=content.records)
         except _UNDECODABLE as error:
-            return self._respond(Reply(status=400, message=f"cannot be decoded: {error}"))
-        return self._respond(reply)
+            return self._respond(signal, Reply(status=400, message=f"cannot be decoded: {error}"))
+        return self._respond(signal, reply, content)
 
     def read(self, body: bytes, encoding: str) -> Reply:
         """Decode a body and decide. Raises the libraries' exceptions."""
@@ -108,16 +122,22 @@ class Receiver:
         ]
         return self._behaviour(metrics, self._elapsed())
 
-    def _respond(self, reply: Reply) -> web.Response:
+    def _respond(self, signal: str, reply: Reply, content: Tally = NO_RECORDS) -> web.Response:
         """Count and answer, without a suspension point between the two."""
+        counts = self.statistics(signal)
         if reply.status != 200:
-            self._refused_requests += 1
+            refused = counts.refused_requests + 1
+            self._counts[signal] = replace(counts, refused_requests=refused)
             retry_after = reply.retry_after_s
             headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
             return web.Response(status=reply.status, text=reply.message, headers=headers)
-        self._taken_requests += 1
-        self._kept += reply.kept
-        self._rejected += reply.rejected
+        self._counts[signal] = replace(
+            counts,
+            kept=counts.kept + reply.kept,
+            rejected=counts.rejected + reply.rejected,
+            taken_requests=counts.taken_requests + 1,
+            content=counts.content + content,
+        )
         return self.success(reply)
 
     def success(self, reply: Reply) -> web.Response:
@@ -131,7 +151,25 @@ class Receiver:
         )
 
     def __repr__(self) -> str:
-        return f"<Receiver port {self._port} kept {self._kept} points>"
+        return f"<Receiver port {self._port} kept {self.statistics().kept} points>"
+
+
+def _log_records(body: bytes) -> Iterator[bytes]:
+    for resource in ExportLogsServiceRequest.FromString(body).resource_logs:
+        for scope in resource.scope_logs:
+            yield from (one.SerializeToString() for one in scope.log_records)
+
+
+def _spans(body: bytes) -> Iterator[bytes]:
+    for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+        for scope in resource.scope_spans:
+            yield from (one.SerializeToString() for one in scope.spans)
+
+
+_RECORDS: Final[dict[str, Callable[[bytes], Iterator[bytes]]]] = {
+    "logs": _log_records,
+    "traces": _spans,
+}
 
 
 def _decompress(body: bytes, encoding: str) -> bytes:

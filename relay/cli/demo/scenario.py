@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from relay.cli.demo.access import users_document, write_private
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.exporter.records.outputs import outputs_by_signal
 from relay.config.exporter.types import Exporter, Sink, kind_and_version
 from relay.config.settings.settings import ExporterPath, Settings, load_settings
 from relay.control.reconcile.sink_entry import SinkKey
@@ -33,11 +34,12 @@ GUEST = "hooli"
 class DemoPart:
     """One sink's endpoint in the manifests. ``credentials`` are the headers it expects.
 
-    ``kind`` is the field of the sink that it stands in; ``by_api`` says that its Exporter is not
-    there until somebody writes it.
+    ``outputs`` are the keys of what the sink sends, by signal. ``kind`` is the field of the sink
+    that it stands in; ``by_api`` says that its Exporter is not there until somebody writes it.
     """
 
     key: SinkKey
+    outputs: Mapping[str, SinkKey]
     origin: str
     credentials: Mapping[str, str]
     kind: str
@@ -100,4 +102,7 @@ def _part(loaded: LoadResult, exporter: Exporter, sink: Sink, *, by_api: bool) -
     credentials = credential_headers(sink.endpoint.authentication, secrets)
     kind, _ = kind_and_version(sink.endpoint)
     origin = f"{url.scheme}://{url.netloc}"
-    return DemoPart((exporter.id, sink.name), origin, credentials, kind, by_api)
+    outputs = {
+        signal: (exporter.id, name) for signal, name in outputs_by_signal(exporter, sink).items()
+    }
+    return DemoPart((exporter.id, sink.name), outputs, origin, credentials, kind, by_api)

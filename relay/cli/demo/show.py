@@ -32,6 +32,8 @@ from relay.cli.demo.audit import Audit, audit
 from relay.cli.demo.behaviour import Behaviour, Outage, reject_summaries, take_all
 from relay.cli.demo.platform import CUSTOMERS, Platform
 from relay.cli.demo.receiver import Receiver
+from relay.cli.demo.records.agent import RecordAgent
+from relay.cli.demo.records.platform import LogCollector, TraceCollector
 from relay.cli.demo.scenario import GUEST, cast, stage
 from relay.cli.demo.write_receiver import WriteReceiver
 from relay.cli.live.screen import Screen
@@ -47,6 +49,9 @@ DRAW_LIVE_S, DRAW_BLOCK_S = 1.0, 5.0
 
 _FAULT_OF_API = "faulty: api: "
 """Begins lines of the log about faults of objects that came by the API: its writer's, no bug."""
+
+RECORDS_S = 0.2
+"""Seconds between two requests of logs, and of traces."""
 
 ERRORS_MAX = 20
 """Most log lines of level ERROR shown at the end: each is a bug."""
@@ -109,6 +114,7 @@ class Demo:
         self._behaviours = {**behaviours(cycle_s), **(misbehave or {})}
         self._stop = asyncio.Event()
         self._agents: tuple[Agent, ...] = ()
+        self._record_agents: tuple[RecordAgent, ...] = ()
         self._pace = display.DemoPace()
 
     async def run(self) -> Outcome:
@@ -146,8 +152,13 @@ class Demo:
             result = audit(
                 [agent.statistics() for agent in self._agents],
                 relay.facts(),
-                {key: receiver.statistics() for key, receiver in receivers.items()},
+                {
+                    key: receivers[part.key].statistics(signal)
+                    for part in parts
+                    for signal, key in part.outputs.items()
+                },
                 by_api=by_api,
+                records=[agent.statistics() for agent in self._record_agents],
             )
         self._screen.print(display.render_ledger(result))
         packaged = {part.key[0] for part in parts if not part.by_api}
@@ -159,7 +170,7 @@ class Demo:
         platform = Platform(
             series=options.series, scrapers=len(SENDER_ENCODINGS), seed=options.seed
         )
-        ingest = f"http://{relay.ingest_address}/api/v1/write"
+        ingest = f"http://{relay.ingest_address}"
         self._screen.print(
             story.introduction(
                 platform.series, options.rate, ingest, f"http://{relay.admin_address}"
@@ -172,14 +183,25 @@ class Demo:
                 Agent(
                     scraper,
                     session,
-                    ingest,
+                    f"{ingest}/api/v1/write",
                     encoding,
                     interval_s=len(SENDER_ENCODINGS) / options.rate,
                 )
                 for scraper, encoding in zip(platform.scrapers, SENDER_ENCODINGS, strict=True)
             )
+            self._record_agents = tuple(
+                RecordAgent(
+                    collector,
+                    session,
+                    f"{ingest}/v1/{collector.signal}",
+                    interval_s=RECORDS_S,
+                )
+                for collector in (LogCollector(options.seed), TraceCollector(options.seed))
+            )
             for agent in self._agents:
                 group.create_task(agent.run(self._stop))
+            for record_agent in self._record_agents:
+                group.create_task(record_agent.run(self._stop))
             await self._watch(relay)
             self._stop.set()
         for behaviour in self._behaviours.values():
@@ -214,6 +236,12 @@ class Demo:
             unmatched=facts.engine.router.unmatched_samples,
             series=facts.engine.table.active,
             sinks=self._pace.rows(facts.sinks, elapsed_s=elapsed_s, now=facts.now),
+            records=tuple(
+                (statistics, view.statistics)
+                for statistics in (agent.statistics() for agent in self._record_agents)
+                for view in facts.records
+                if view.signal == statistics.signal
+            ),
         )
 
     def _elapsed_s(self) -> float:

@@ -21,8 +21,10 @@ A relay at work, with all that it needs in this one process:
   platform   {series:,} series of {customers} customers. Two agents send remote write, one
              as Prometheus does (snappy) and one as vmagent does (zstd):
              {requests_per_s:g} requests/s to {ingest_url}
-  relay      selects series by the customers' Exporters, and delivers them as
-             OTLP or remote write, at each endpoint's pace. Seen from outside:
+             A third sends logs and traces, as a collector does:
+             OTLP to {otlp_url}
+  relay      selects by the customers' Exporters, and delivers as OTLP or remote
+             write, at each endpoint's pace. Seen from outside:
              {admin_url}/status and {admin_url}/metrics
   endpoints  receivers that decode with the official classes and count
 
@@ -31,7 +33,8 @@ What to look for:
   acme     the proposal's own Exporter: gateways' network_bytes_.*, nothing else
   globex   all of its metrics, to two collectors. collector-us is down at times:
            its own queue grows, collector-eu never notices, nothing is lost;
-           and every sample as it came, to a Prometheus
+           and every sample as it came, to a Prometheus. collector-eu gets the
+           warnings of its gateways and half of its traces, too
   initech  its workloads, to a vendor that rejects some of the points: they are
            counted, not sent again; and its HTTP errors, to another sink
   hooli    has no Exporter: none of its samples is exported, until you write one
@@ -99,12 +102,16 @@ Try next:
 
 
 def introduction(series: int, requests_per_s: float, ingest_url: str, admin_url: str) -> list[str]:
-    """Return the introduction: what is running, and what to watch."""
+    """Return the introduction: what is running, and what to watch.
+
+    ``ingest_url`` is the base of the addresses that senders use.
+    """
     return _INTRODUCTION.format(
         series=series,
         customers=len(CUSTOMERS),
         requests_per_s=requests_per_s,
-        ingest_url=ingest_url,
+        ingest_url=f"{ingest_url}/api/v1/write",
+        otlp_url=f"{ingest_url}/v1/{{logs,traces}}",
         admin_url=admin_url,
     ).splitlines()
 

@@ -69,7 +69,7 @@ def run_in_process(
 
 def ledger_rows(out: str) -> dict[str, list[int]]:
     """The numbers of each sink's line in the final ledger."""
-    rows = re.findall(r"^ (?:ok|!!) ([a-z-]+) +([\d, ]+)$", out, re.MULTILINE)
+    rows = re.findall(r"^ (?:ok|!!) ([a-z/-]+) +([\d, ]+)$", out, re.MULTILINE)
     return {name: [int(n.replace(",", "")) for n in numbers.split()] for name, numbers in rows}
 
 
@@ -89,6 +89,8 @@ async def test_two_seconds_of_it_balance() -> None:
         "own-prometheus",
         "metrics-vendor",
         "error-watch",
+        "collector-eu/logs",
+        "collector-eu/traces",
     }
     for matched, delivered, rejected, expired, dropped, queued in rows.values():
         assert 0 < matched == delivered + rejected
@@ -100,6 +102,9 @@ async def test_two_seconds_of_it_balance() -> None:
     assert rows["own-prometheus"][0] > rows["collector-eu"][0]
     assert rows["metrics-vendor"][2] * 5 == rows["metrics-vendor"][0]
     assert "HTTP 503" in out
+    assert out.count("  meant to arrive") == 2
+    for unit in ("log records", "spans"):
+        assert re.search(rf" ok {unit} of no project, told to the sender: [1-9]", out)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,13 @@ from relay.cli.demo.behaviour import Outage
 from relay.cli.demo.display import View, cut, render, render_ledger
 from relay.cli.demo.platform import CUSTOMERS
 from relay.cli.demo.receiver import ReceiverStatistics
+from relay.cli.demo.records.agent import RecordAgentStatistics
 from relay.cli.demo.story import farewell, introduction, invitation
 from relay.cli.live.screen import Screen
 from relay.cli.live.sink_table import COLUMNS, SinkRow, number
 from relay.config.settings.addresses import ListenAddress
+from relay.pipeline.records.resource_table import ResourceTableStatistics
+from relay.pipeline.records.results import RecordStatistics
 
 
 def row(**changes: object) -> SinkRow:
@@ -55,6 +59,15 @@ def test_the_table_says_everything_about_a_sink() -> None:
         "    collector-eu              12,345    10,000       45   2,300     999 failing",
         "    3 s ago: HTTP 503: closed",
     ]
+
+
+def test_records_have_lines_of_their_own() -> None:
+    sent = RecordAgentStatistics("logs", 3, records=1_200)
+    counted = RecordStatistics("logs", 1_199, 8, 0, 1_000, ResourceTableStatistics(1, 1))
+    lines = render(replace(view(row()), records=((sent, counted),)))
+    assert (
+        lines[4] == "  log records              1,200 sent, 1,199 received, 1,000 selected by none"
+    )
 
 
 def test_without_an_end_it_says_how_to_end_it() -> None:
@@ -100,13 +113,15 @@ def test_the_ledger_marks_what_does_not_balance() -> None:
         endpoint=ReceiverStatistics(6, 3, 1, 0),
         own=(Check("own", 10, 10),),
         across=(Check("delivered", 7, 6), Check("rejected", 3, 3)),
+        intended=(Check("meant", 6, 6), Check("checksums", 5, 5)),
     )
     audit = Audit((Check("sent, received", 20, 20), Check("refused, none", 1, 0)), (sink,))
     lines = render_ledger(audit)
     assert " ok sent, received: 20" in lines
     assert " !! refused, none: 1 != 0" in lines
-    assert lines[-2].split() == ["ok", "s", "10", "7", "3", "0", "0", "0"]
-    assert lines[-1].split() == ["!!", "its", "endpoint", "says", "6", "3"]
+    assert lines[-1].split() == ["ok", "meant", "to", "arrive", "6"]
+    assert lines[-3].split() == ["ok", "s", "10", "7", "3", "0", "0", "0"]
+    assert lines[-2].split() == ["!!", "its", "endpoint", "says", "6", "3"]
     assert [str(fault) for fault in audit.faults()] == [
         "refused, none: 1 != 0",
         "delivered: 7 != 6",
@@ -116,7 +131,7 @@ def test_the_ledger_marks_what_does_not_balance() -> None:
 
 def test_what_is_said_around_the_table_fits_too() -> None:
     url = "http://127.0.0.1:65535"
-    lines = introduction(200_000, 1000.0, f"{url}/api/v1/write", url)
+    lines = introduction(200_000, 1000.0, url, url)
     assert max(map(len, lines)) <= COLUMNS
     address = ListenAddress("127.0.0.1", 65535)
     access = ApiAccess(address, address, make_tokens(CUSTOMERS), Path("build/demo"))
