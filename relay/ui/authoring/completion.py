@@ -1,8 +1,8 @@
 """Complete a selector while it is written: which word, and what may stand there. Pure.
 
-Candidates come from previews: each names some series of the customer, and their labels are read.
-For values more previews follow that exclude those known, so that one frequent value does not hide
-the others.
+Candidates come from previews: each names some series of the customer, and their labels are read; of
+logs and traces it names resources, and their attributes are read. For values more previews follow
+that exclude those known, so that one frequent value does not hide the others.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from relay.control.explain import parse_series
+from relay.control.explain_records import parse_attributes
 from relay.runtime.errors import SelectorError
 from relay.selector.matchers import NAME
 from relay.selector.quoting import quote_string
+from relay.selector.records.selection import plain_name
 
 Expecting = Literal["name", "label", "value"]
 ROUNDS_MAX: Final = 3
@@ -132,6 +134,27 @@ def options_of(
     return fitting[:OPTIONS_MAX]
 
 
+def attribute_options(place: CompletionPlace, resources: Iterable[str]) -> list[str]:
+    """Return what may stand at a place, by the resources of a preview, in order."""
+    found: dict[str, None] = {}
+    for text in resources:
+        try:
+            attributes = parse_attributes(text)
+        except SelectorError:
+            continue  # shown cut off
+        if place.expecting == "label":
+            found.update(dict.fromkeys(name for name, _ in attributes))
+        else:
+            own = plain_name(place.label)
+            found.update(
+                dict.fromkeys(text for name, text in attributes if plain_name(name) == own)
+            )
+    word = _unescaped(place.word).lower()
+    fitting = [one for one in found if one and plain_name(word) in plain_name(one.lower())]
+    fitting.sort(key=lambda one: (not one.lower().startswith(word), one))
+    return fitting[:OPTIONS_MAX]
+
+
 def inserted(place: CompletionPlace, option: str) -> str:
     """Return the text that an option puts in the place of the word.
 
@@ -141,4 +164,6 @@ def inserted(place: CompletionPlace, option: str) -> str:
     if place.expecting == "value":
         end = '"}' if place.is_end and place.operator in ("=", "!=") else ""
         return f"{quote_string(option)[1:-1]}{end}"
-    return f'{option}="' if place.expecting == "label" and place.is_end else option
+    is_quoted = place.expecting == "label" and not _WORD.fullmatch(option)
+    name = quote_string(option) if is_quoted else option
+    return f'{name}="' if place.expecting == "label" and place.is_end else name

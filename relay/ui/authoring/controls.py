@@ -12,32 +12,13 @@ from functools import cache
 from typing import Any, Final, Literal
 
 from relay.apiserver.objects.kinds import ResourceKind, served_kinds
-from relay.ui.authoring.signals import SIGNALS, SignalRow
-
-ControlKind = Literal["text", "long", "select", "number", "lines"]
-"""One line, several, a choice, a whole number, or ``name: value`` a line."""
+from relay.ui.authoring.signals import SIGNALS, Control, SignalRow
 
 
 @cache
 def exporter_kind() -> ResourceKind:
     """Return the kind that the form writes."""
     return next(kind for kind in served_kinds() if kind.kind == "Exporter")
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """One control; ``path`` is below its source or sink, ``hint`` a value as it may look.
-
-    ``is_wide``: it has a line of its own. ``help`` is said before the schema's description.
-    """
-
-    path: str
-    label: str
-    kind: ControlKind = "text"
-    hint: str = ""
-    is_rare: bool = False
-    is_wide: bool = False
-    help: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,19 +161,21 @@ def is_by_resources(source: Mapping[str, Any]) -> bool:
     """Return True for a source that selects by resources, which is written as YAML."""
     signal = signal_of(source)
     body = source.get(signal.field)
-    return isinstance(body, dict) and bool(body) and signal.selector not in body
+    if not isinstance(body, dict) or signal.selector in body:
+        return False
+    return bool(body) if signal.field == "metrics" else "resourceSelectors" in body
 
 
 def source_controls(source: Mapping[str, Any]) -> tuple[Control, ...]:
-    """Return the controls of a source; of one by resources only its name."""
+    """Return the controls of a source; one by resources has none for its selector."""
     signal = signal_of(source)
     if is_by_resources(source):
-        return (NAME,)
+        return (NAME, *signal.controls)
     path = f"{signal.field}.{signal.selector}"
     selector = Control(
         path, signal.selector_label, "long", signal.placeholder, help=signal.selector_help
     )
-    return (NAME, selector)
+    return (NAME, selector, *signal.controls)
 
 
 def sink_controls(sink: Mapping[str, Any]) -> tuple[Control, ...]:

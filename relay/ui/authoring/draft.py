@@ -21,11 +21,12 @@ import msgspec
 from relay.apiserver.objects.field_checks import OBJECT_VALUES_MAX, read_json, shape_of
 from relay.ui.api_calls import FieldProblem
 from relay.ui.authoring.controls import (
-    Control,
     all_controls,
     credential_row,
     exporter_kind,
+    is_by_resources,
     list_of,
+    signal_of,
     sink_kind,
     sink_kind_of,
 )
@@ -36,10 +37,13 @@ from relay.ui.authoring.manifest_text import (
     read_manifest_text,
     short_manifest,
 )
+from relay.ui.authoring.signals import Control, signal_row
 
 Step = str | int
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _CREDENTIAL: Final = re.compile(r"credential\[(\d+)\]\.([A-Za-z]+)")
+_DECIMAL: Final = re.compile(r"(0|[1-9]\d{0,8})(\.\d{1,12})?")
+_COMMAS: Final = re.compile(r"[,\n]")
 _LINE_ENDS: Final = re.compile(r"\r\n?")
 ITEMS_MAX: Final = 20
 
@@ -84,9 +88,12 @@ class Draft:
 
     @property
     def shape(self) -> list[tuple[str, object]]:
-        """The kind and the authentication of each sink: they decide which controls it has."""
+        """Signals of sources, kinds and logins of sinks: they decide which controls there are."""
         kinds = [(sink, sink_kind_of(sink).field) for sink in self.sinks]
-        return [(kind, get(sink, f"{kind}.authentication.type")) for sink, kind in kinds]
+        return [
+            *((signal_of(source).field, is_by_resources(source)) for source in self.sources),
+            *((kind, get(sink, f"{kind}.authentication.type")) for sink, kind in kinds),
+        ]
 
     @property
     def name(self) -> str:
@@ -208,6 +215,8 @@ def read_draft(fields: Mapping[str, str]) -> Draft:
 def _with_form(value: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     """Return the object with the form's values in it."""
     made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(value))
+    for index, source in enumerate(list_of(made, "sources")):
+        _set_signal(source, fields.get(f"signal[{index}]", ""))
     for index, sink in enumerate(list_of(made, "sinks")):
         _set_kind(sink, fields.get(f"kind[{index}]", ""))
     for path, control in list(all_controls(made)):
@@ -221,6 +230,20 @@ def _with_form(value: dict[str, Any], fields: Mapping[str, str]) -> dict[str, An
         _set_authentication(made, sink, index, fields)
         _set_sources(made, sink, index, fields)
     return made
+
+
+def _set_signal(source: dict[str, Any], wanted: str) -> None:
+    """Let a source be of another signal; what both signals have is kept."""
+    row, before = signal_row(wanted), signal_of(source)
+    if row is None or row is before:
+        return
+    old = _mapping(source.pop(before.field, {}))
+    names = {"resourceSelectors"}
+    if "metrics" not in (row.field, before.field):
+        names |= {"selector", "redact"}
+    kept = {name: own for name, own in old.items() if name in names}
+    by_resources = "resourceSelectors" in kept
+    source[row.field] = kept if by_resources else {row.selector: "", **kept}
 
 
 def _set_kind(sink: dict[str, Any], wanted: str) -> None:
@@ -280,9 +303,23 @@ def _read(control: Control, text: str) -> Any:
         return None
     if control.kind == "number":
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+    if control.kind == "decimal":
+        return msgspec.json.decode(text) if _DECIMAL.fullmatch(text) else text
+    if control.kind == "words":
+        return [word for word in map(str.strip, _COMMAS.split(text)) if word]
     if control.kind == "lines":
         pairs = (line.partition(":") for line in text.splitlines() if line.strip())
         return {name.strip(): own.strip() for name, _, own in pairs}
+    if control.kind == "actions":
+        # The action comes last: names of attributes may have colons.
+        turned = (line.rpartition(":") for line in text.splitlines() if line.strip())
+        return [
+            {
+                "attribute": (name if colon else action).strip(),
+                "action": action.strip() * bool(colon),
+            }
+            for name, colon, action in turned
+        ]
     return text
 
 
@@ -293,6 +330,10 @@ def shown_value(value: Any, path: str, control: Control) -> str:
         return ""
     if control.kind == "lines":
         return "\n".join(f"{name}: {own}" for name, own in _mapping(found).items())
+    if control.kind == "words" and _are_texts(found):
+        return ", ".join(found)
+    if control.kind == "actions" and _are_actions(found):
+        return "\n".join(f"{one['attribute']}: {one['action']}" for one in found)
     return found if isinstance(found, str) else msgspec.json.encode(found).decode()
 
 
@@ -347,9 +388,23 @@ def _set(value: Any, path: str, own: Any) -> None:
     parents[-1].pop(last, None)
     for parent, step in zip(reversed(parents[:-1]), reversed(before), strict=True):
         is_empty = isinstance(parent, dict) and parent.get(step) == {}
-        if not is_empty or step in ("metadata", "spec", "metrics"):
+        if not is_empty or step in ("metadata", "spec", "metrics", "logs", "traces"):
             return
         parent.pop(step)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _are_actions(value: object) -> bool:
+    """Return True for a list of attributes and their actions, and nothing else."""
+    return isinstance(value, list) and all(
+        isinstance(one, dict)
+        and one.keys() == {"attribute", "action"}
+        and _are_texts(list(one.values()))
+        for one in value
+    )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Answer what may stand at a place of a selector, from the customer's own series."""
+"""Answer what may stand at a place of a selector, from the customer's own series and records."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from relay.ui.api_calls import ApiProblemError
 from relay.ui.authoring.completion import (
     ROUNDS_MAX,
     CompletionPlace,
+    attribute_options,
     inserted,
     options_of,
     place_of,
@@ -30,8 +31,10 @@ async def complete(visit: Visit) -> web.StreamResponse:
     text, at = fields.get("text", "")[:_TEXT_CHARS_MAX], fields.get("at", "")
     place = place_of(text, int(at) if at.isascii() and at.isdigit() and len(at) < 7 else len(text))
     answer: dict[str, Any] = {"from": 0, "to": 0, "options": []}
-    if place is not None:
-        options = await _options(visit, place)
+    signal = visit.text("signal", 20)
+    of_records = signal in ("logs", "traces")
+    if place is not None and not (of_records and place.expecting == "name"):
+        options = await _options(visit, place, signal if of_records else "metrics")
         answer = {
             "from": place.start,
             "to": place.end,
@@ -43,20 +46,24 @@ async def complete(visit: Visit) -> web.StreamResponse:
     )
 
 
-async def _options(visit: Visit, place: CompletionPlace) -> list[str]:
+async def _options(visit: Visit, place: CompletionPlace, signal: str) -> list[str]:
     """Return the options of a place; fewer where previews are refused, which others wait for."""
     found: list[str] = []
     rounds = ROUNDS_MAX if place.expecting == "value" else 1
     for _ in range(rounds):
-        exporter = everything(selector_for(place, found))
+        exporter = everything(selector_for(place, found), signal)
         try:
             spec = {"exporter": exporter, "measureSeconds": 0}
             status = await act(visit, "exporterpreviews", "ExporterPreview", "default", spec)
         except ApiProblemError:
             break
-        total = preview_view(status).total
-        metrics = [one.name for one in total.top_metrics]
-        more = [one for one in options_of(place, total.first_series, metrics) if one not in found]
+        view = preview_view(status)
+        if signal == "metrics":
+            metrics = [one.name for one in view.total.top_metrics]
+            fitting = options_of(place, view.total.first_series, metrics)
+        else:
+            fitting = attribute_options(place, view.records[0].first_resources)
+        more = [one for one in fitting if one not in found]
         found += more
         if not more:
             break

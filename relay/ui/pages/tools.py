@@ -15,6 +15,7 @@ from relay.ui.authoring.checking import plain, sendable
 from relay.ui.authoring.controls import exporter_kind, signal_of, sink_kind_of
 from relay.ui.authoring.draft import Draft, get
 from relay.ui.authoring.narrowing import Narrowing, narrowed
+from relay.ui.authoring.signals import SIGNALS, signal_row
 from relay.ui.pages.credentials import store_credentials
 from relay.ui.pages.exporter import find_sink
 from relay.ui.pages.write import sent_draft
@@ -174,13 +175,14 @@ def few_of_each(series: Iterable[str]) -> list[str]:
     return found
 
 
-def everything(selector: str = "{}") -> dict[str, Any]:
-    """Return an Exporter for a preview of what a selector matches."""
+def everything(selector: str = "{}", signal: str = "metrics") -> dict[str, Any]:
+    """Return an Exporter for a preview of what a selector of a signal matches."""
+    row = signal_row(signal) or SIGNALS[0]
     return {
         "apiVersion": exporter_kind().api_version,
         "kind": "Exporter",
         "metadata": {"name": "draft"},
-        "spec": {"sources": [{"name": "all", "metrics": {"metricsql": selector}}], "sinks": []},
+        "spec": {"sources": [{"name": "all", row.field: {row.selector: selector}}], "sinks": []},
     }
 
 

@@ -25,6 +25,7 @@ from relay.ui.authoring.controls import (
     exporter_kind,
     help_of,
     is_by_resources,
+    signal_of,
     sink_controls,
     sink_kind_of,
     source_controls,
@@ -41,6 +42,7 @@ from relay.ui.authoring.draft import (
     text_digest,
 )
 from relay.ui.authoring.manifest_text import is_large
+from relay.ui.authoring.signals import SIGNALS
 from relay.ui.authoring.unfinished import (
     authentication_of,
     credential_path,
@@ -344,6 +346,7 @@ def _values(visit: Visit, draft: Draft, checked: Checked) -> dict[str, Any]:
         "labels": _labels(draft),
         "cards": [one for one in BACKENDS if one.is_card],
         "sink_kinds": SINK_KINDS,
+        "signals": SIGNALS,
         "ways": CREDENTIALS,
         "command": kubectl_command("apply", "-f", "exporter.yaml"),
         "cancel": visit.url("exporters") if is_new else visit.url(*_place(visit)),
@@ -379,6 +382,7 @@ def _source_view(draft: Draft, index: int) -> dict[str, Any]:
     return {
         "index": index,
         "name": str(source.get("name", "")),
+        "signal": signal_of(source).field,
         "is_by_resources": is_by_resources(source),
         "controls": [
             _control_view(draft, base, "sources", control) for control in source_controls(source)

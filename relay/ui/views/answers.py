@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from relay.ui.authoring.signals import signal_row
+
 _LEAST_S: Final = 0.0001
 """Steps are told in tenths of milliseconds; none takes no time."""
 STEP_WORDS: Final = {
@@ -58,6 +60,36 @@ class SelectedView(msgspec.Struct, frozen=True, rename="camel"):
         return self.samples_per_minute / self.series
 
 
+class SelectedRecordsView(msgspec.Struct, frozen=True, rename="camel"):
+    """Records of the resources that a source of logs or traces takes."""
+
+    name: str = ""
+    signal: str = ""
+    of_resources: int = 0
+    resources: int = 0
+    records: int = 0
+    asks: str = ""
+    sampled_records: int = 0
+    without_severity: int = 0
+    first_resources: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """The word for many of its records."""
+        row = signal_row(self.signal)
+        return row.unit if row is not None else "records"
+
+    @property
+    def asks_severity(self) -> bool:
+        """True if records without a severity do not pass."""
+        return "severity number" in self.asks
+
+    @property
+    def severity_share(self) -> tuple[float, float]:
+        """Records without a severity, and those that were looked at for one."""
+        return float(self.without_severity), float(self.sampled_records)
+
+
 class PreviewView(msgspec.Struct, frozen=True, rename="camel"):
     """The answer of a preview; ``added`` and ``removed`` are None without a stored version."""
 
@@ -67,6 +99,12 @@ class PreviewView(msgspec.Struct, frozen=True, rename="camel"):
     added: SelectedView | None = None
     removed: SelectedView | None = None
     measured_seconds: float = 0.0
+    records: tuple[SelectedRecordsView, ...] = ()
+
+    @property
+    def has_metrics(self) -> bool:
+        """True if there is a source of metrics, or nothing else."""
+        return bool(self.sources) or not self.records
 
     @property
     def share(self) -> tuple[float, float]:
