@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
 
 from relay.api.records_status import RecordsView
 from relay.api.status import StatusSource
@@ -17,12 +16,10 @@ from relay.cli.demo.receiver import ReceiverStatistics
 from relay.cli.demo.records.agent import RecordAgentStatistics
 from relay.cli.demo.records.platform import expected_outputs
 from relay.cli.demo.records.tally import Tally
+from relay.config.exporter.records.outputs import RECORD_UNITS
 from relay.control.reconcile.sink_entry import SinkKey
 from relay.control.reconcile.sink_report import SinkReport
 from relay.sink.reporting.ledger import EMPTY_LEDGER
-
-UNITS: Final = {"logs": "log records", "traces": "spans"}
-"""Words for the records of each signal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +125,7 @@ def _audit_records(view: RecordsView, agents: Sequence[RecordAgentStatistics]) -
     """Compare one signal's agents with the relay."""
     signal, statistics = view.signal, view.statistics
     own = [agent for agent in agents if agent.signal == signal]
-    unit = UNITS[signal]
+    unit = RECORD_UNITS[signal]
     sent = sum(agent.records for agent in own)
     yield Check(f"{unit} sent, received by the relay", sent, statistics.received)
     refused = sum(agent.refused for agent in own) + statistics.oversized

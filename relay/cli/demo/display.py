@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from relay.cli.demo.agent import AgentStatistics
-from relay.cli.demo.audit import UNITS, Audit, Check, SinkAudit
+from relay.cli.demo.audit import Audit, Check, SinkAudit
 from relay.cli.demo.records.agent import RecordAgentStatistics
 from relay.cli.live.sink_table import (
     NAME_COLUMNS,
@@ -18,6 +18,7 @@ from relay.cli.live.sink_table import (
     short_name,
     sink_table,
 )
+from relay.config.exporter.records.outputs import RECORD_UNITS
 from relay.control.reconcile.sink_entry import SinkKey
 from relay.control.reconcile.sink_report import SinkReport
 from relay.pipeline.records.results import RecordStatistics
@@ -101,8 +102,9 @@ def render(view: View) -> list[str]:
 
 
 def _records_line(agent: RecordAgentStatistics, counted: RecordStatistics) -> str:
+    unit = RECORD_UNITS[agent.signal]
     return (
-        f"  {UNITS[agent.signal]:<18} {agent.records:>11,} sent, {counted.received:,} received, "
+        f"  {unit:<18} {agent.records:>11,} sent, {counted.received:,} received, "
         f"{counted.unmatched:,} selected by none"
     )
 

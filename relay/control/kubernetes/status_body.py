@@ -24,7 +24,12 @@ import msgspec
 
 from relay.control.kubernetes.objects import UNREADABLE, ApiObject, ApiResource
 from relay.control.status.conditions import OWN_TYPES, ConditionStatus, StatusCondition, clipped
-from relay.control.status.object_status import ObjectStatus, SinkStatus, UsageFigures
+from relay.control.status.object_status import (
+    ObjectStatus,
+    SignalStatus,
+    SinkStatus,
+    UsageFigures,
+)
 
 FIELD_MANAGER: Final = "telemetry-relay"
 _OTHER_PARTS: Final = ("usage", "sources", "relays")
@@ -169,16 +174,26 @@ def condition_document(one: StatusCondition) -> dict[str, Any]:
 
 
 def _sink(sink: SinkStatus) -> dict[str, Any]:
-    document: dict[str, Any] = {"name": sink.name}
-    if sink.last_success is not None:
-        document["lastSuccess"] = written_time(sink.last_success)
-    if sink.last_error_at is not None:
+    document: dict[str, Any] = {"name": sink.name, **_outcomes(sink)}
+    if sink.signals:
+        document["signals"] = [{"signal": one.signal, **_outcomes(one)} for one in sink.signals]
+    if sink.usage is not None:
+        document["usage"] = usage_document(sink.usage)
+    return document
+
+
+def _outcomes(one: SinkStatus | SignalStatus) -> dict[str, Any]:
+    """Return the last success, the last failure and the ledger, as far as there are any."""
+    document: dict[str, Any] = {}
+    if one.last_success is not None:
+        document["lastSuccess"] = written_time(one.last_success)
+    if one.last_error_at is not None:
         document["lastError"] = {
-            "time": written_time(sink.last_error_at),
-            "message": clipped(sink.last_error),
+            "time": written_time(one.last_error_at),
+            "message": clipped(one.last_error),
         }
-    if sink.ledger is not None:
-        ledger = sink.ledger
+    if one.ledger is not None:
+        ledger = one.ledger
         document["ledger"] = {
             "matched": ledger.matched,
             "delivered": ledger.delivered,
@@ -187,8 +202,6 @@ def _sink(sink: SinkStatus) -> dict[str, Any]:
             "dropped": ledger.dropped,
             "queued": ledger.queued,
         }
-    if sink.usage is not None:
-        document["usage"] = usage_document(sink.usage)
     return document
 
 

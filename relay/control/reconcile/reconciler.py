@@ -19,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from relay.codec.otlp.batch import OpenBatch, memory_bytes_of
-from relay.config.exporter.records.outputs import main_output, outputs_of
+from relay.config.exporter.records.outputs import outputs_of, signals_of
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.reconcile.diff import Changes, Differences, compare
 from relay.control.reconcile.draining import DrainingSinks
@@ -214,18 +214,18 @@ class SinkReconciler:
         return self._running.get(exporter)
 
     def reports_of(self, exporter: str) -> dict[str, SinkReport]:
-        """Return the reports of the sinks of one exporter, by its id, by name.
+        """Return the reports of the outputs of one exporter that have sources, by name.
 
-        Of a sink without metrics it is that of the first output that it has.
+        The exporter is named by its id.
         """
         self._engine.router.fold_exporter(exporter)
         running = self._exporters.get(exporter)
         if running is None:
             return {}
-        outputs = {sink.name: main_output(running, sink) for sink in running.sinks}
         return {
-            name: self._entries[exporter, output].report(removed=False)
-            for name, output in outputs.items()
+            output: self._entries[exporter, output].report(removed=False)
+            for outputs in signals_of(running).values()
+            for output in outputs.values()
         }
 
     def worker(self, exporter: str, sink: str) -> SinkWorker | None:

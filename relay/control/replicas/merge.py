@@ -16,7 +16,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final, TypeVar
 
@@ -32,6 +32,7 @@ from relay.control.status.conditions import (
 from relay.control.status.object_status import (
     LedgerCounts,
     ObjectStatus,
+    SignalStatus,
     SinkStatus,
     UsageFigures,
 )
@@ -149,26 +150,44 @@ def _sinks(
             old.conditions if old is not None else (),
             this,
         )
-        failed = max(
-            (sink for sink in of.values() if sink.last_error_at is not None),
-            key=lambda sink: (sink.last_error_at or 0.0, sink.last_error),
-            default=None,
-        )
         found.append(
             SinkStatus(
                 name,
                 conditions,
-                max(
-                    (at for sink in of.values() if (at := sink.last_success) is not None),
-                    default=None,
-                ),
-                failed.last_error_at if failed is not None else None,
-                failed.last_error if failed is not None else "",
+                *_outcomes(of.values()),
                 _sum(LedgerCounts, (sink.ledger for sink in of.values())),
                 _sum(UsageFigures, (sink.usage for sink in of.values())),
+                _signals(of.values()),
             )
         )
     return tuple(found)
+
+
+def _signals(sinks: Iterable[SinkStatus]) -> tuple[SignalStatus, ...]:
+    """Return the sums of each signal, in the order of their first appearance."""
+    by_signal: dict[str, list[SignalStatus]] = {}
+    for sink in sinks:
+        for one in sink.signals:
+            by_signal.setdefault(one.signal, []).append(one)
+    return tuple(
+        SignalStatus(name, *_outcomes(of), _sum(LedgerCounts, (one.ledger for one in of)))
+        for name, of in by_signal.items()
+    )
+
+
+def _outcomes(
+    of: Collection[SinkStatus | SignalStatus],
+) -> tuple[float | None, float | None, str]:
+    """Return the latest success, and the time and words of the latest failure."""
+    failed = max(
+        (one for one in of if one.last_error_at is not None),
+        key=lambda one: (one.last_error_at or 0.0, one.last_error),
+        default=None,
+    )
+    succeeded = max((at for one in of if (at := one.last_success) is not None), default=None)
+    if failed is None:
+        return succeeded, None, ""
+    return succeeded, failed.last_error_at, failed.last_error
 
 
 def _conditions(

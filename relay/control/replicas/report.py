@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from relay.config.exporter.load_result import ObjectKey
+from relay.config.exporter.records.outputs import SIGNALS
 from relay.control.kubernetes.objects import UNREADABLE
 from relay.control.status.conditions import StatusCondition
 from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus, UsageFigures
@@ -150,7 +151,12 @@ def _can_be_written(status: ObjectStatus) -> bool:
         and all(0 <= at <= TIME_S_MAX for at in _times(status.sinks, conditions))
         and all(0 < len(name) <= _NAME_CHARS_MAX for name in (*names, *status.source_usage))
         and len(set(names)) == len(names)
+        and all(_are_signals([one.signal for one in sink.signals]) for sink in status.sinks)
     )
+
+
+def _are_signals(names: list[str]) -> bool:
+    return len(set(names)) == len(names) and set(names) <= set(SIGNALS)
 
 
 def _numbers(status: ObjectStatus, conditions: Iterable[StatusCondition]) -> Iterator[int]:
@@ -158,8 +164,9 @@ def _numbers(status: ObjectStatus, conditions: Iterable[StatusCondition]) -> Ite
     usages: list[UsageFigures | None] = [status.usage, *status.source_usage.values()]
     for sink in status.sinks:
         usages.append(sink.usage)
-        if sink.ledger is not None:
-            yield from _COUNTS_OF(sink.ledger)
+        for ledger in (sink.ledger, *(one.ledger for one in sink.signals)):
+            if ledger is not None:
+                yield from _COUNTS_OF(ledger)
     for usage in usages:
         if usage is not None:
             yield from _FIGURES_OF(usage)
@@ -168,4 +175,6 @@ def _numbers(status: ObjectStatus, conditions: Iterable[StatusCondition]) -> Ite
 def _times(sinks: Iterable[SinkStatus], conditions: Iterable[StatusCondition]) -> Iterator[float]:
     yield from (one.since for one in conditions)
     for sink in sinks:
-        yield from (at for at in (sink.last_success, sink.last_error_at) if at is not None)
+        outcomes = [(sink.last_success, sink.last_error_at)]
+        outcomes += [(one.last_success, one.last_error_at) for one in sink.signals]
+        yield from (at for times in outcomes for at in times if at is not None)

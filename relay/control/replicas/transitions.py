@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from relay.config.exporter.records.outputs import RECORD_UNITS
 from relay.control.status.conditions import StatusCondition
-from relay.control.status.object_status import ObjectStatus, SinkStatus
+from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus
 
 EventType = Literal["Normal", "Warning"]
 
 _LOSSES: Final = (
-    ("rejected", "PointsRejected", "refused by the endpoint for good"),
-    ("expired", "PointsExpired", "too old before they could be delivered"),
-    ("dropped", "PointsDropped", "dropped: see limits and the queue of the sink"),
+    ("rejected", "Rejected", "refused by the endpoint for good"),
+    ("expired", "Expired", "too old before they could be delivered"),
+    ("dropped", "Dropped", "dropped: see limits and the queue of the sink"),
 )
 
 
@@ -115,10 +116,21 @@ def _was_failing(before: SinkStatus, old: StatusCondition) -> bool:
 
 
 def _losses(before: SinkStatus, after: SinkStatus) -> Iterator[Happening]:
-    if after.ledger is None:
+    yield from _lost(before.ledger, after.ledger, after.name, "Points", "points")
+    known = {one.signal: one.ledger for one in before.signals}
+    for one in after.signals:
+        unit = RECORD_UNITS.get(one.signal)  # the losses of metrics are told above
+        if unit is not None:
+            yield from _lost(known.get(one.signal), one.ledger, after.name, "Records", unit)
+
+
+def _lost(
+    before: LedgerCounts | None, after: LedgerCounts | None, sink: str, reason: str, unit: str
+) -> Iterator[Happening]:
+    if after is None:
         return
-    for field, reason, words in _LOSSES:
-        was = getattr(before.ledger, field) if before.ledger is not None else 0
-        now = getattr(after.ledger, field)
+    for field, how, words in _LOSSES:
+        was = getattr(before, field) if before is not None else 0
+        now = getattr(after, field)
         if now > was:
-            yield Happening("Warning", reason, f"{after.name}: {now} points {words}", after.name)
+            yield Happening("Warning", f"{reason}{how}", f"{sink}: {now} {unit} {words}", sink)

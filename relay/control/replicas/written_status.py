@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from relay.config.exporter.records.outputs import SIGNALS
 from relay.control.kubernetes.status_body import read_conditions, read_time
-from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus
+from relay.control.status.object_status import LedgerCounts, ObjectStatus, SignalStatus, SinkStatus
 
 
 def read_object_status(document: Mapping[str, Any]) -> ObjectStatus:
@@ -28,19 +29,29 @@ def read_object_status(document: Mapping[str, Any]) -> ObjectStatus:
 
 
 def _sink(document: Mapping[str, Any]) -> SinkStatus:
+    signals = document.get("signals")
+    return SinkStatus(
+        document["name"],
+        read_conditions(document),
+        *_outcomes(document),
+        _ledger(document.get("ledger")),
+        signals=tuple(
+            SignalStatus(one["signal"], *_outcomes(one), _ledger(one.get("ledger")))
+            for one in (signals if isinstance(signals, list) else ())
+            if isinstance(one, Mapping) and one.get("signal") in SIGNALS
+        ),
+    )
+
+
+def _outcomes(document: Mapping[str, Any]) -> tuple[float | None, float | None, str]:
+    """Return the times of the last success and the last failure, and its words."""
     error = document.get("lastError")
     failed_at, message = None, ""
     if isinstance(error, Mapping):
         failed_at = read_time(error.get("time"))
         message = str(error.get("message", ""))
-    return SinkStatus(
-        document["name"],
-        read_conditions(document),
-        read_time(document.get("lastSuccess")),
-        failed_at,
-        message if failed_at is not None else "",
-        _ledger(document.get("ledger")),
-    )
+    succeeded_at = read_time(document.get("lastSuccess"))
+    return succeeded_at, failed_at, message if failed_at is not None else ""
 
 
 def _ledger(document: object) -> LedgerCounts | None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from relay.config.exporter.load_result import LoadResult, ObjectKey, ObjectResult
+from relay.config.exporter.records.outputs import signals_of
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Exporter
 from relay.control.reconcile.sink_entry import RunningExporter
@@ -73,7 +74,7 @@ class RunningSinks(Protocol):
         """Return what runs of an exporter, by its id."""
 
     def reports_of(self, exporter: str) -> dict[str, SinkReport]:
-        """Return the reports of its sinks by name."""
+        """Return the reports of its outputs by name."""
 
     def take_reread(self) -> set[str]:
         """Return the ids of exporters whose secrets were read again since the last call."""
@@ -456,9 +457,17 @@ class StatusBoard:
         exporter, runs = one.id, one.running is not None
         reports = self._sinks.reports_of(exporter) if runs else {}
         usage = self._usage(exporter) if runs else None
+        signals = signals_of(one.running.exporter) if one.running is not None else {}
         sinks = [
             sink_status(
-                name, conditions, reports.get(name), usage.sinks.get(name) if usage else None
+                name,
+                conditions,
+                {
+                    signal: reports[output]
+                    for signal, output in signals.get(name, {}).items()
+                    if output in reports
+                },
+                usage.sinks.get(name) if usage else None,
             )
             for name, conditions in one.history.sinks.items()
         ]

@@ -12,7 +12,7 @@ from relay.control.status.conditions import StatusCondition
 
 @dataclass(frozen=True, slots=True)
 class LedgerCounts:
-    """Points of a sink by their fate."""
+    """Points of a sink, or records of a signal, by their fate."""
 
     matched: int = 0
     delivered: int = 0
@@ -34,8 +34,23 @@ class UsageFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class SignalStatus:
+    """One signal that a sink sends. Times are wall clock, s; None: never."""
+
+    signal: str
+    last_success: float | None = None
+    last_error_at: float | None = None
+    last_error: str = ""
+    ledger: LedgerCounts | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SinkStatus:
-    """The status of one sink. Times are wall clock, s; None: never. ``usage`` None: unknown."""
+    """The status of one sink. Times are wall clock, s; None: never. ``usage`` None: unknown.
+
+    ``ledger`` is of metrics, None where it sends none. Times and error are those of all signals;
+    ``signals`` has each of them, () where it sends metrics alone.
+    """
 
     name: str
     conditions: tuple[StatusCondition, ...]
@@ -44,6 +59,7 @@ class SinkStatus:
     last_error: str = ""
     ledger: LedgerCounts | None = None
     usage: UsageFigures | None = None
+    signals: tuple[SignalStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +86,37 @@ class ObjectStatus:
 def sink_status(
     name: str,
     conditions: tuple[StatusCondition, ...],
-    report: SinkReport | None,
+    reports: Mapping[str, SinkReport],
     usage: UsageFigures | None,
 ) -> SinkStatus:
-    """Return the status of a sink; without a report it does not run, or nobody can tell."""
-    if report is None:
-        return SinkStatus(name, conditions)
-    worker, ledger = report.worker, report.ledger
-    error = worker.last_error
+    """Return the status of a sink by the reports of its signals.
+
+    Without any it does not run, or nobody can tell.
+    """
+    signals = tuple(_signal_status(signal, report) for signal, report in reports.items())
+    failed = max(
+        (one for one in signals if one.last_error_at is not None),
+        key=lambda one: one.last_error_at or 0.0,
+        default=None,
+    )
+    successes = [one.last_success for one in signals if one.last_success is not None]
     return SinkStatus(
         name,
         conditions,
+        last_success=max(successes, default=None),
+        last_error_at=failed.last_error_at if failed else None,
+        last_error=failed.last_error if failed else "",
+        ledger=next((one.ledger for one in signals if one.signal == "metrics"), None),
+        usage=usage,
+        signals=() if reports.keys() <= {"metrics"} else signals,
+    )
+
+
+def _signal_status(signal: str, report: SinkReport) -> SignalStatus:
+    worker, ledger = report.worker, report.ledger
+    error = worker.last_error
+    return SignalStatus(
+        signal,
         last_success=worker.last_success_at,
         last_error_at=error.at if error else None,
         last_error=error.text if error else "",
@@ -92,5 +128,4 @@ def sink_status(
             dropped=sum(ledger.dropped.values()),
             queued=ledger.queued + report.open,
         ),
-        usage=usage,
     )

@@ -9,6 +9,7 @@ from relay.control.status.conditions import TYPES, ConditionStatus, StatusCondit
 from relay.control.status.object_status import (
     LedgerCounts,
     ObjectStatus,
+    SignalStatus,
     SinkStatus,
     UsageFigures,
 )
@@ -70,6 +71,7 @@ def object_status(
 
 LEDGERS = st.integers(0, 1000).map(lambda one: LedgerCounts(3 * one, one, one, 7, one // 2, 9))
 USAGES = st.integers(0, 1000).map(lambda one: UsageFigures(one, 2 * one, 3 * one, one // 2))
+SIGNALS: tuple[tuple[str, ...], ...] = ((), ("logs",), ("metrics", "traces"))
 TIMES = st.integers(0, 100).map(float)
 
 
@@ -105,6 +107,10 @@ def object_statuses(draw: st.DrawFn, *, generations: int = 2) -> ObjectStatus:
                 "503" if failed_at is not None else "",
                 draw(st.none() | LEDGERS),
                 draw(st.none() | USAGES),
+                tuple(
+                    SignalStatus(signal, draw(st.none() | TIMES), ledger=draw(LEDGERS))
+                    for signal in draw(st.sampled_from(SIGNALS))
+                ),
             )
         )
     return ObjectStatus(

@@ -15,6 +15,9 @@ from relay.config.exporter.endpoints import METRICS_PATH
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, SignalName, Sink
 
 RECORD_SIGNALS: Final[tuple[SignalName, ...]] = ("logs", "traces")
+SIGNALS: Final[tuple[SignalName, ...]] = ("metrics", *RECORD_SIGNALS)
+RECORD_UNITS: Final = {"logs": "log records", "traces": "spans"}
+"""Words for the records of each signal."""
 
 
 def outputs_of(exporter: Exporter) -> tuple[Sink, ...]:
@@ -43,6 +46,13 @@ def outputs_by_signal(exporter: Exporter, sink: Sink) -> dict[str, str]:
     if not found or any(name in metrics for name in sink.sources):
         return {"metrics": sink.name, **found}
     return found
+
+
+def signals_of(exporter: Exporter) -> dict[str, dict[str, str]]:
+    """Return the names of the outputs of each sink that have sources, by sink and signal."""
+    if not exporter.record_sources:
+        return {sink.name: {"metrics": sink.name} for sink in exporter.sinks}
+    return {sink.name: outputs_by_signal(exporter, sink) for sink in exporter.sinks}
 
 
 def main_output(exporter: Exporter, sink: Sink) -> str:

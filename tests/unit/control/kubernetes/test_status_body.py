@@ -18,7 +18,13 @@ from relay.control.kubernetes.status_body import (
     written_time,
 )
 from relay.control.status.conditions import StatusCondition
-from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus, UsageFigures
+from relay.control.status.object_status import (
+    LedgerCounts,
+    ObjectStatus,
+    SignalStatus,
+    SinkStatus,
+    UsageFigures,
+)
 
 CONDITION = StatusCondition("Delivering", "False", "Failing", "503", 3, 1_700_000_000.0)
 SINK = SinkStatus("otlp", (CONDITION,), 1_700_000_001.5, 1_700_000_002.0, "503", LedgerCounts(5))
@@ -27,7 +33,9 @@ EXPORTERS = ApiResource("telemetry.datumapis.com", "v1alpha1", "exporters", "Exp
 
 
 def test_the_document_has_the_names_of_the_interface() -> None:
-    document = status_document(replace(STATUS, source_usage={"s": UsageFigures(9)}))
+    logs = SignalStatus("logs", 1_700_000_001.0, ledger=LedgerCounts(6))
+    told = replace(STATUS, sinks=(replace(SINK, signals=(logs,)),))
+    document = status_document(replace(told, source_usage={"s": UsageFigures(9)}))
     condition = {
         "type": "Delivering",
         "status": "False",
@@ -53,6 +61,13 @@ def test_the_document_has_the_names_of_the_interface() -> None:
                 "lastSuccess": "2023-11-14T22:13:21Z",
                 "lastError": {"time": "2023-11-14T22:13:22Z", "message": "503"},
                 "ledger": {"matched": 5, **dict.fromkeys(counts, 0)},
+                "signals": [
+                    {
+                        "signal": "logs",
+                        "lastSuccess": "2023-11-14T22:13:21Z",
+                        "ledger": {"matched": 6, **dict.fromkeys(counts, 0)},
+                    }
+                ],
             }
         ],
         "usage": usage,

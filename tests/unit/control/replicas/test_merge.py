@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from relay.control.replicas.merge import RelayReading, merged
 from relay.control.status.conditions import StatusCondition
-from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus
+from relay.control.status.object_status import LedgerCounts, ObjectStatus, SignalStatus, SinkStatus
 from tests.kit.kubernetes.statuses import condition, conditions, object_status
 
 OK = object_status()
@@ -139,6 +139,17 @@ def test_ledgers_are_added_and_times_are_the_latest() -> None:
     (sink,) = found.sinks
     assert sink.ledger == LedgerCounts(15, 12, 1, 0, 0, 2)
     assert (sink.last_success, sink.last_error_at, sink.last_error) == (60.0, 40.0, "503")
+
+
+def test_signals_are_added_each_by_itself() -> None:
+    first, second = object_status(last_success=50.0), object_status()
+    logs = SignalStatus("logs", 40.0, 30.0, "503", LedgerCounts(4, 4))
+    traces = SignalStatus("traces", ledger=LedgerCounts(1, 1))
+    first = replace(first, sinks=(replace(first.sinks[0], signals=(logs,)),))
+    second = replace(second, sinks=(replace(second.sinks[0], signals=(logs, traces)),))
+    found = merged([RelayReading("r0", first), RelayReading("r1", second)], None, at=9, waits=True)
+    (sink,) = found.sinks
+    assert sink.signals == (replace(logs, ledger=LedgerCounts(8, 8)), traces)
 
 
 def test_a_condition_that_only_one_relay_has_is_kept() -> None:

@@ -10,7 +10,7 @@ from relay.control.kubernetes.status_body import status_document
 from relay.control.replicas.transitions import Happening, happenings
 from relay.control.replicas.written_status import read_object_status
 from relay.control.status.conditions import StatusCondition
-from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus
+from relay.control.status.object_status import LedgerCounts, ObjectStatus, SignalStatus, SinkStatus
 from tests.kit.kubernetes.statuses import condition, object_status
 
 NO_DATA = object_status("Unknown", "NoData", "nothing matches")
@@ -138,6 +138,15 @@ def test_losses_are_told_with_their_number() -> None:
         ),
     ]
     assert told(after, before) == [], "a relay has restarted: its counters begin anew"
+
+
+def test_losses_of_logs_are_told_in_records() -> None:
+    before = object_status()
+    logs = SignalStatus("logs", ledger=LedgerCounts(9, 5, 4))
+    after = replace(before, sinks=(replace(before.sinks[0], signals=(logs,)),))
+    said = "out: 4 log records refused by the endpoint for good"
+    assert told(before, after) == [("Warning", "RecordsRejected", said)]
+    assert told(after, after) == []
 
 
 def test_a_sink_that_is_new_has_its_own_first_delivery() -> None:
