@@ -20,6 +20,7 @@ from relay.control.explain_records import (
     RecordRules,
     explain_records,
     parse_attributes,
+    record_takers,
 )
 from relay.control.time_slicing import Turns
 from relay.pipeline.contract import Tenant
@@ -225,20 +226,38 @@ class Explainer:
 
     def records(self, question: ExplainQuery, origin: IngestPath) -> Iterator[str]:
         """Yield lines about log records or spans of a resource. Raises ConfigError."""
+        attributes = read_attributes(question.series)
+        return self.resource(
+            question.signal, attributes, origin, exporter=question.exporter, every=question.every
+        )
+
+    def resource(
+        self,
+        signal: SignalName,
+        attributes: Iterable[tuple[str, str]],
+        origin: IngestPath,
+        *,
+        exporter: str = "",
+        every: bool = False,
+    ) -> Iterator[str]:
+        """Yield lines about log records or spans of a resource with these attributes."""
         assert self.rules is not None, "only of running pipelines"
-        try:
-            attributes = parse_attributes(question.series)
-        except SelectorError as error:
-            raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
         return explain_records(
             self._exporters,
-            question.signal,
+            signal,
             attributes,
             self.rules,
             origin=origin,
-            exporter=question.exporter,
-            every=question.every,
+            exporter=exporter,
+            every=every,
         )
+
+    def resource_takers(
+        self, signal: SignalName, attributes: Iterable[tuple[str, str]], origin: IngestPath
+    ) -> list[tuple[str, str]]:
+        """Return exporter and source of each source that may take records of a resource."""
+        assert self.rules is not None, "only of running pipelines"
+        return list(record_takers(self._exporters, signal, attributes, self.rules, origin=origin))
 
     def captured(
         self,
@@ -365,6 +384,14 @@ async def answer(question: ExplainQuery, explainer: Explainer, turns: Turns) -> 
         labels, origin=origin, exporter=question.exporter, every=question.every
     )
     return await collected(lines, explainer, turns)
+
+
+def read_attributes(text: str) -> list[tuple[str, str]]:
+    """Return the attributes of a resource in a selector's form; raise ConfigError."""
+    try:
+        return parse_attributes(text)
+    except SelectorError as error:
+        raise ConfigError([Fault("series", f"{error}\n{error.caret()}")]) from error
 
 
 async def read_series(text: str) -> dict[str, str]:

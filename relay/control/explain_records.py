@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from relay.config.exporter.records.outputs import sources_of
-from relay.config.exporter.types import Exporter, OtlpHttp, SignalName
-from relay.pipeline.routing.tenancy import IngestPath, Tenancy
+from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, SignalName
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
 from relay.pipeline.signals import Signals
-from relay.runtime.errors import SelectorError
+from relay.runtime.errors import ConfigError, Fault, SelectorError
 from relay.selector.inventory.store import Inventory
-from relay.selector.quoting import quote_string
+from relay.selector.quoting import quote_name, quote_string
 from relay.selector.records.compile import Attributes, CompiledRecords
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import AttributeMatcher, plain_name
@@ -68,6 +68,12 @@ def parse_attributes(text: str) -> list[tuple[str, str]]:
     return [(_written(text, one), one.value) for one in groups[0]]
 
 
+def resource_text(attributes: Iterable[tuple[str, str]]) -> str:
+    """Return attributes in a selector's form."""
+    pairs = (f"{quote_name(name)}={quote_string(text)}" for name, text in attributes)
+    return f"{{{', '.join(pairs)}}}"
+
+
 def _written(text: str, matcher: AttributeMatcher) -> str:
     """Return an attribute's name with the dots that it has in the question."""
     if matcher.is_exact:
@@ -111,19 +117,61 @@ def explain_records(
         yield "there is no exporter: what is received is not exported"
 
 
+def record_takers(
+    exporters: Mapping[str, Exporter],
+    signal: SignalName,
+    attributes: Iterable[tuple[str, str]],
+    rules: RecordRules,
+    *,
+    origin: IngestPath,
+) -> Iterator[tuple[str, str]]:
+    """Yield exporter and source of each source that may take records of a resource, in order."""
+    found = Attributes(attributes)
+    project = _project_of(found, rules, origin)
+    for name, one in sorted(exporters.items()):
+        if one.project != project:
+            continue
+        for source, compiled in _compiled(one, signal, rules):
+            if compiled.decide(found, found) is not None:
+                yield name, source.name
+
+
+def path_for(project: str, attributes: Iterable[tuple[str, str]], rules: RecordRules) -> IngestPath:
+    """Return a path on which a resource is the project's. Raise ConfigError."""
+    if not rules.tenancy.enabled:
+        return ANYWHERE
+    found = Attributes(attributes)
+    is_named = any(found.plain.get(plain_name(name)) for name in rules.tenant_attributes)
+    origin = ANYWHERE if is_named else IngestPath(project)
+    if _project_of(found, rules, origin) != project:
+        names = " or ".join(rules.tenant_attributes)
+        raise ConfigError([Fault("series", f"{names} names another project: leave it out")])
+    return origin
+
+
+def _compiled(
+    exporter: Exporter, signal: SignalName, rules: RecordRules
+) -> Iterator[tuple[RecordSource, CompiledRecords]]:
+    """Yield the sources of a signal with their compiled selections."""
+    objects = rules.inventory.for_project(exporter.project)
+    for source in sources_of(exporter, signal):
+        yield (
+            source,
+            CompiledRecords(
+                source.selection,
+                compiler=rules.compiler,
+                objects=objects,
+                category_attribute=rules.category_attribute,
+            ),
+        )
+
+
 def _answers(
     exporter: Exporter, signal: SignalName, found: Attributes, rules: RecordRules
 ) -> tuple[list[str], bool]:
     """Return the lines of an exporter, and whether one of its sources may take records."""
     lines, any_takes = [], False
-    objects = rules.inventory.for_project(exporter.project)
-    for source in sources_of(exporter, signal):
-        compiled = CompiledRecords(
-            source.selection,
-            compiler=rules.compiler,
-            objects=objects,
-            category_attribute=rules.category_attribute,
-        )
+    for source, compiled in _compiled(exporter, signal, rules):
         takes, text = compiled.explain(found, found)
         any_takes = any_takes or takes
         if not takes:

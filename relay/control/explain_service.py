@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from relay.config.exporter.types import Exporter
+from relay.config.exporter.types import Exporter, SignalName
 from relay.control.explain import Explainer, ExplainQuery, answer, collected, written
-from relay.control.explain_records import RecordRules
+from relay.control.explain_records import RecordRules, path_for, resource_text
 from relay.control.project_slots import ProjectSlots
 from relay.control.time_slicing import Turns
 from relay.pipeline.engine import MetricsPipeline
@@ -31,13 +31,15 @@ WAITING_PER_PROJECT_MAX: Final = 8
 class ProjectQuestion:
     """A question of a project about one series; fields are those of ExplainQuery.
 
-    ``labels`` hold ``__name__``, and no label that is empty.
+    ``labels`` hold ``__name__``, and no label that is empty. With another signal than metrics they
+    are the attributes of a resource.
     """
 
     project: str
     labels: Mapping[str, str]
     exporter: str = ""
     every: bool = False
+    signal: SignalName = "metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class ExplainService:
         with self._slots.take(question.project):
             async with self._explaining:
                 own = {one.id: one for one in self._running() if one.project == question.project}
-                explainer = Explainer.running(self._engine, own)
+                explainer = Explainer.running(self._engine, own, self._rules)
                 if question.exporter:
                     explainer.require(question.exporter, "exporter")
                 return await self._answer(question, explainer, origin)
@@ -95,20 +97,31 @@ class ExplainService:
     async def _answer(
         self, question: ProjectQuestion, explainer: Explainer, origin: IngestPath
     ) -> ProjectAnswer:
-        labels, exporter = question.labels, question.exporter
+        labels, exporter, every = question.labels, question.exporter, question.every
+        signal, attributes = question.signal, list(question.labels.items())
+        of_series = signal == "metrics"
 
         def take(*, pace: Pace) -> list[tuple[str, str]]:
             with explainer.paced(pace):
-                return explainer.takers(labels, origin)
+                if of_series:
+                    return explainer.takers(labels, origin)
+                return explainer.resource_takers(signal, attributes, origin)
 
         takers = await self._turns.run(take, lambda _: None)
-        lines = explainer.series(labels, origin=origin, exporter=exporter, every=question.every)
+        if of_series:
+            lines = explainer.series(labels, origin=origin, exporter=exporter, every=every)
+        else:
+            lines = explainer.resource(signal, attributes, origin, exporter=exporter, every=every)
         found = await collected(lines, explainer, self._turns)
         own = tuple(one for one in takers if not exporter or one[0] == exporter)
-        return ProjectAnswer(written(labels), own, tuple(found))
+        shown = written(labels) if of_series else resource_text(attributes)
+        return ProjectAnswer(shown, own, tuple(found))
 
     def _origin(self, question: ProjectQuestion) -> IngestPath:
-        """Return a path on which the series is the project's. Raises ConfigError."""
+        """Return a path on which the question is the project's. Raises ConfigError."""
+        if question.signal != "metrics":
+            assert self._rules is not None, "only of running pipelines"
+            return path_for(question.project, question.labels.items(), self._rules)
         tenancy, project = self._engine.router.tenancy, question.project
         if not tenancy.enabled:
             return ANYWHERE

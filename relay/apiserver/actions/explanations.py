@@ -1,4 +1,7 @@
-"""Answer SeriesExplanations: the exporters of the project that take a series, and why."""
+"""Answer SeriesExplanations: the exporters of the project that take a series, and why.
+
+With ``spec.signal`` the question is of a resource of logs or traces, by its attributes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from relay.apiserver.actions.subjects import Subjects, refusal, refusing
 from relay.apiserver.http.actions import ActionRequest
 from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import Cause, forbidden_field, required
-from relay.control.explain import read_series
+from relay.control.explain import read_attributes, read_series
 from relay.control.explain_service import ExplainService, ProjectQuestion
 from relay.selector.matchers import NAME
 
@@ -35,7 +38,11 @@ class ExplainAction:
         exporter = spec.get("exporter", "")
         ident = (await self._subjects.named(request, exporter))[0] if exporter else ""
         question = ProjectQuestion(
-            request.project, labels, ident, every=bool(spec.get("all", False))
+            request.project,
+            labels,
+            ident,
+            every=bool(spec.get("all", False)),
+            signal=spec.get("signal", "metrics"),
         )
         with refusing(request, "spec"):
             answer = await self._explanations.answer_project(question)
@@ -47,24 +54,25 @@ class ExplainAction:
 
     async def _labels(self, request: ActionRequest) -> dict[str, str]:
         series, labels = request.spec.get("series", ""), request.spec.get("labels", {})
+        of_series = request.spec.get("signal", "metrics") == "metrics"
         if series and labels:
             message = "it does not go with spec.labels"
             raise refusal(request, forbidden_field("spec.series", message))
         if not series:
-            causes = list(_label_causes(labels))
+            causes = list(_label_causes(labels, need_name=of_series))
             if causes:
                 raise refusal(request, *causes)
             return {name: text for name, text in labels.items() if text}
         if len(series) > SERIES_CHARS_MAX:
             raise refusal(request, _too_long("spec.series"))
         with refusing(request, "spec"):
-            return await read_series(series)
+            return await read_series(series) if of_series else dict(read_attributes(series))
 
 
-def _label_causes(labels: dict[str, str]) -> Iterator[Cause]:
+def _label_causes(labels: dict[str, str], *, need_name: bool) -> Iterator[Cause]:
     if not labels:
         yield required("spec.series", "or the labels of the series in spec.labels")
-    elif not labels.get(NAME):
+    elif need_name and not labels.get(NAME):
         yield required(f"spec.labels[{NAME}]", "the name of the metric")
     elif len(labels) > LABELS_MAX:
         said = f"Too many: {len(labels)}: must have at most {LABELS_MAX} items"

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from relay.config.exporter.records.outputs import sources_of
 from relay.config.exporter.types import Exporter, RecordSource
+from relay.control.explain_records import resource_text
 from relay.pipeline.records.entries import ResourceEntry
 from relay.pipeline.records.pipeline import RecordsPipeline
-from relay.selector.quoting import quote_name, quote_string
 from relay.selector.records.compile import CompiledRecords
 
 FIRST_MAX: Final = 10
@@ -111,5 +111,4 @@ def _look(entry: ResourceEntry, compiled: CompiledRecords, selected: SelectedRec
     selected.without_severity += entry.without_severity
     selected.asks = selected.asks or asks
     if len(selected.first) < FIRST_MAX:
-        pairs = ", ".join(f"{quote_name(name)}={quote_string(text)}" for name, text in entry.texts)
-        selected.first += (f"{{{pairs}}}",)
+        selected.first += (resource_text(entry.texts),)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from relay.apiserver.actions.explanations import LABELS_MAX, SERIES_CHARS_MAX
+from relay.config.yaml.document import Document
+from relay.control.preview.manifest import read_document
 from tests.kit.apiserver.projects import acting_api, causes, exporter, has_neighbour
 from tests.kit.apiserver.running import VIEWER
 
@@ -76,3 +78,27 @@ async def test_what_cannot_be_explained(
         assert code == 422
         assert (field, reason) in causes(status), status
         assert len(str(status)) < 4000
+
+
+async def test_records_of_a_resource(tmp_path: Path) -> None:
+    async with acting_api(tmp_path) as api:
+        manifest = exporter("logs", "up")
+        manifest["spec"]["sources"] = [{"name": "lines", "logs": {"minSeverity": "WARN"}}]
+        api.projects.running.append(
+            read_document(Document.of_value(manifest, ""), "acme", need_sinks=True)
+        )
+        await api.store(manifest)
+        for asked in ({"series": '{service.name="a"}'}, {"labels": {"service.name": "a"}}):
+            code, made = await api.ask(KIND, {"signal": "logs", **asked}, token=VIEWER)
+            assert code == 201, made
+            status = made["status"]
+            assert status["series"] == '{service.name="a"}'
+            assert status["takenBy"] == [{"exporter": "acme/default/logs", "source": "lines"}]
+            assert "severity number 13 or more" in "\n".join(status["lines"])
+            assert not has_neighbour(made)
+        code, status = await api.ask(KIND, {"signal": "logs", "series": "up"})
+        assert (code, causes(status)) == (422, [("spec.series", "FieldValueInvalid")])
+        text = '{milo.project.id="globex"}'
+        code, status = await api.ask(KIND, {"signal": "traces", "series": text})
+        assert (code, causes(status)) == (422, [("spec.series", "FieldValueInvalid")])
+        assert "names another project" in status["message"]
