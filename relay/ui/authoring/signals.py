@@ -30,13 +30,15 @@ class Control:
 class SignalRow:
     """One signal: the field of a source, its words, and the field of its selector below that.
 
-    ``unit`` is the word for many of what it counts. ``controls`` are besides that of the selector.
-    ``selector_help`` is said before the schema's description.
+    ``unit`` is the word for many of what it counts, ``unit_of_one`` for one of what it selects.
+    ``controls`` are besides that of the selector, ``selector_help`` is said before the schema's
+    description.
     """
 
     field: str
     word: str
     unit: str
+    unit_of_one: str
     selector: str
     selector_label: str
     placeholder: str
@@ -55,6 +57,7 @@ SIGNALS: Final = (
         "metrics",
         "Metrics",
         "points",
+        "metric",
         "metricsql",
         "Which metrics",
         'http_requests_total{code=~"5.."}',
@@ -64,6 +67,7 @@ SIGNALS: Final = (
         "logs",
         "Logs",
         "log records",
+        "log record",
         "selector",
         "Which log records",
         '{service_name="gateway"} |= "error"',
@@ -77,6 +81,7 @@ SIGNALS: Final = (
         "traces",
         "Traces",
         "spans",
+        "span",
         "selector",
         "Which spans",
         '{service_name="gateway"}',

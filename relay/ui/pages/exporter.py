@@ -93,9 +93,12 @@ async def _tick(there: Visit) -> _Tick:
     turns = there.shared.objects.turns
     for sink in details.sinks:
         await turns.turn(there.project, in_background=True)
-        own = {**values, "sink": sink, "chart": values["charts"][sink.name]}
+        own = {**values, "sink": sink}
         parts.append(Part(f"facts-{sink.index}", there.text_of("sink_facts.html", own)))
-        parts.append(Part(f"chart-{sink.index}", there.text_of("sink_chart.html", own)))
+        for output in sink.outputs:
+            its = {**own, "output": output, "chart": values["charts"][output.name]}
+            ident = f"chart-{sink.index}{output.suffix}"
+            parts.append(Part(ident, there.text_of("sink_chart.html", its)))
     edited = there.fragment(_TEMPLATE, "edited", {**values, "is_new": True})
     return _Tick(details.generation, Part("edited", edited), parts)
 
@@ -119,7 +122,11 @@ async def _values(visit: Visit, path: str) -> dict[str, Any]:
             replace(one, message=in_words(one.message, value))
             for one in events_of(events, metadata.get("uid", ""))
         ],
-        "charts": {sink.name: chart_of(histories.get(sink.name)) for sink in details.sinks},
+        "charts": {
+            output.name: chart_of(histories.get(output.name))
+            for sink in details.sinks
+            for output in sink.outputs
+        },
         "lost_in_day": {name: one.lost_in_day for name, one in histories.items()},
         "oldest": {name: one.oldest_point_age_seconds for name, one in histories.items()},
         "value": value,
@@ -198,6 +205,14 @@ async def _set_paused(visit: Visit, *, paused: bool) -> web.StreamResponse:
     return visit.leads_to(f"{visit.url('exporters', namespace, name)}#sink-{sink.index}")
 
 
+def find_output(sink: SinkView, signal: str) -> str:
+    """Return the name of what a sink sends of a signal, "" for the first one."""
+    for output in sink.outputs:
+        if signal in ("", output.signal):
+            return output.name
+    raise PageProblemError(404, f'The sink "{sink.name}" sends no {signal[:20]}.')
+
+
 def find_sink(details: ExporterDetails, name: str) -> SinkView:
     """Return a sink by its name; raise PageProblemError."""
     for sink in details.sinks:
@@ -225,8 +240,9 @@ async def ask_to_delete(visit: Visit) -> web.StreamResponse:
     waiting = sum(
         part.points
         for sink in details.sinks
-        if sink.ledger is not None
-        for part in sink.ledger.parts
+        for output in sink.outputs
+        if output.ledger is not None
+        for part in output.ledger.parts
         if part.field == "queued"
     )
     command = kubectl_command("delete", "exporter", name, namespace=namespace)

@@ -15,9 +15,9 @@ from relay.ui.authoring.checking import plain, sendable
 from relay.ui.authoring.controls import exporter_kind, signal_of, sink_kind_of
 from relay.ui.authoring.draft import Draft, get
 from relay.ui.authoring.narrowing import Narrowing, narrowed
-from relay.ui.authoring.signals import SIGNALS, signal_row
+from relay.ui.authoring.signals import SIGNALS, SignalRow, signal_row
 from relay.ui.pages.credentials import store_credentials
-from relay.ui.pages.exporter import find_sink
+from relay.ui.pages.exporter import find_output, find_sink
 from relay.ui.pages.write import sent_draft
 from relay.ui.views.answers import PreviewView, SelectedView, preview_view, test_view
 from relay.ui.views.exporter_details import details_of
@@ -124,7 +124,8 @@ async def test_sink(visit: Visit) -> web.StreamResponse:
     namespace, name = visit.arguments["namespace"], visit.arguments["name"]
     value = await visit.api.get(exporter_path(namespace, name))
     sink = find_sink(details_of(value), visit.arguments["sink"])
-    return await _test(visit, namespace, {"exporter": name, "sink": sink.name}, sink.name)
+    output = find_output(sink, (await visit.form()).get("signal", ""))
+    return await _test(visit, namespace, {"exporter": name, "sink": output}, output)
 
 
 async def _test(
@@ -143,10 +144,11 @@ async def _test(
 
 
 async def show_explain(visit: Visit) -> web.StreamResponse:
-    """Explain which exporters take a series, and why."""
+    """Explain which exporters take a series, or records of a resource, and why."""
     series = visit.text("series", 20_000).strip()
+    row = signal_row(visit.text("signal", 20)) or SIGNALS[0]
     values: dict[str, Any] = {"series": series, "answer": None, "problem": "", "here": "explain"}
-    values["first"] = []
+    values |= {"first": [], "signals": SIGNALS, "signal": row}
     if series:
         try:
             values["answer"] = await act(
@@ -154,12 +156,12 @@ async def show_explain(visit: Visit) -> web.StreamResponse:
                 "seriesexplanations",
                 "SeriesExplanation",
                 visit.text("namespace", 63) or "default",
-                {"series": series, "all": bool(visit.text("all"))},
+                {"series": series, "signal": row.field, "all": bool(visit.text("all"))},
             )
         except ApiProblemError as problem:
             values["problem"] = _said(problem)
     else:
-        values["first"] = few_of_each((await _own_series(visit)).first_series)
+        values["first"] = await _some_series(visit, row)
     return visit.page("explain.html", values)
 
 
@@ -188,18 +190,36 @@ def everything(selector: str = "{}", signal: str = "metrics") -> dict[str, Any]:
 
 async def _own_series(visit: Visit) -> SelectedView:
     """Return the series of the project to choose from, none where there are none to be had."""
-    spec = {"exporter": everything(), "measureSeconds": 0}
+    view = await _own(visit, SIGNALS[0])
+    return view.total if view is not None else SelectedView()
+
+
+async def _some_series(visit: Visit, row: SignalRow) -> list[str]:
+    """Return some series or resources of the project, [] where there are none to be had."""
+    view = await _own(visit, row)
+    if view is None:
+        return []
+    if view.records:
+        return list(view.records[0].first_resources)
+    return few_of_each(view.total.first_series)
+
+
+async def _own(visit: Visit, row: SignalRow) -> PreviewView | None:
+    """Return the preview of everything of a signal, None where there is none to be had."""
+    spec = {"exporter": everything("{}", row.field), "measureSeconds": 0}
     try:
         status = await act(visit, "exporterpreviews", "ExporterPreview", "default", spec)
     except ApiProblemError:
-        return SelectedView()
-    return preview_view(status).total
+        return None
+    return preview_view(status)
 
 
 async def show_tap(visit: Visit) -> web.StreamResponse:
-    """Show some live points of a sink, where the operator allows it."""
+    """Show some live points or records of a sink, where the operator allows it."""
     namespace, name = visit.arguments["namespace"], visit.arguments["name"]
-    sink = visit.arguments["sink"]
+    value = await visit.api.get(exporter_path(namespace, name))
+    found = find_sink(details_of(value), visit.arguments["sink"])
+    sink = find_output(found, (await visit.form()).get("signal", ""))
     path = exporter_path(namespace, name, "tap")
     values: dict[str, Any] = {"points": [], "problem": "", "sink": sink, "end": None}
     try:

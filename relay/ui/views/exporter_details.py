@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from relay.control.status.sink_history import HistoryMinute
+from relay.ui.authoring.signals import SIGNALS, SignalRow
 from relay.ui.views.exporter_rows import read_time
 from relay.ui.views.history import ShownHistory
 from relay.ui.views.states import ShownCondition, ShownState, state_of
@@ -85,11 +86,32 @@ class SourceView:
     series: int | None
     samples_per_minute: int | None
     share: tuple[float, float]
+    everything: str
+    """Words for what it takes without a selector."""
+    asks: tuple[str, ...] = ()
+    """Its other conditions, and its changes of attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputView:
+    """One signal that a sink sends. Times are wall clock, s; None: never.
+
+    ``name`` is the relay's name of it, ``suffix`` "" for the first of a sink.
+    """
+
+    name: str
+    signal: str
+    unit: str
+    suffix: str
+    ledger: LedgerPicture | None
+    last_success: float | None
+    last_error: str
+    last_error_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class SinkView:
-    """One sink. Times are wall clock, s; None: never."""
+    """One sink. Times are wall clock, s; None: never. ``outputs`` has one at least."""
 
     index: int
     name: str
@@ -107,6 +129,7 @@ class SinkView:
     usage: Mapping[str, int]
     secret: str
     secret_key: str
+    outputs: tuple[OutputView, ...]
 
     @property
     def told(self) -> tuple[str, str]:
@@ -175,6 +198,7 @@ def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:
     usages = {str(one.get("name")): _mapping(one.get("usage")) for one in _list(status, "sources")}
     total = sum(_number(one, "samplesPerMinute") or 0 for one in usages.values())
     states = {str(one.get("name")): one for one in _list(status, "sinks")}
+    signals = {str(one.get("name")): _signals_of(one) for one in _list(spec, "sources")}
     return ExporterDetails(
         kind=str(value.get("kind", "")),
         group=str(value.get("apiVersion", "")).partition("/")[0],
@@ -185,11 +209,12 @@ def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:
         created=read_time(metadata.get("creationTimestamp")),
         generation=_number(metadata, "generation") or 0,
         sources=tuple(
-            _source(one, usages.get(str(one.get("name")), {}), total)
+            _source(one, row, usages.get(str(one.get("name")), {}), total)
             for one in _list(spec, "sources")
+            for row in _signals_of(one)
         ),
         sinks=tuple(
-            _sink(index, one, states.get(str(one.get("name")), {}), state)
+            _sink(index, one, states.get(str(one.get("name")), {}), signals, state)
             for index, one in enumerate(_list(spec, "sinks"))
         ),
         conditions=conditions,
@@ -198,44 +223,105 @@ def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:
     )
 
 
-def _source(source: Mapping[str, Any], usage: Mapping[str, Any], total: int) -> SourceView:
-    signal = next((name for name in ("metrics", "logs", "traces") if name in source), "metrics")
-    body = _mapping(source.get(signal))
-    selector = body.get("metricsql")
+def _source(
+    source: Mapping[str, Any], row: SignalRow, usage: Mapping[str, Any], total: int
+) -> SourceView:
+    body = _mapping(source.get(row.field))
+    selector = body.get(row.selector)
     if not isinstance(selector, str):
         rest = body.get("resourceSelectors")
         selector = "" if rest is None else msgspec.json.encode(rest).decode()
     samples = _number(usage, "samplesPerMinute")
     return SourceView(
         str(source.get("name", "")),
-        signal,
+        row.field,
         selector,
         _number(usage, "activeSeries"),
         samples,
         (float(samples or 0), float(total)),
+        f"every {row.unit_of_one}",
+        tuple(_conditions_of(body)),
     )
 
 
 _KEYS: Final = {"basicAuth": "password", "bearerToken": "token", "apiKey": "apiKey"}
 """Keys of Secrets, by the type of authentication (of a pair that which is secret)."""
+
+
+def _signals_of(source: Mapping[str, Any]) -> tuple[SignalRow, ...]:
+    """Return the signals of a source: that of a policy may have several."""
+    return tuple(row for row in SIGNALS if row.field in source) or SIGNALS[:1]
+
+
+def _conditions_of(body: Mapping[str, Any]) -> Iterator[str]:
+    """Yield in words what a source of logs or traces asks besides its selector."""
+    categories, severity = body.get("categories"), body.get("minSeverity")
+    if isinstance(categories, list):
+        yield f"category {' or '.join(map(str, categories))}"
+    if isinstance(severity, str):
+        yield f"severity {severity} or more"
+    ratio = body.get("sampleRatio")
+    if isinstance(ratio, int | float) and ratio < 1:
+        yield f"{ratio:.4g} of all traces"
+    if body.get("keep") == "trace":
+        yield "whole traces"
+    for one in _list(body, "redact"):
+        how = "hashes" if one.get("action") == "hash" else "drops"
+        yield f"{how} {one.get('attribute', '')}"
+
+
 _KINDS: Final = {
     "otlp_http": "OTLP over HTTP",
     "prometheusRemoteWrite": "Prometheus remote write",
 }
 
 
+def _outputs(
+    name: str, signals: Sequence[SignalRow], status: Mapping[str, Any]
+) -> Iterator[OutputView]:
+    """Yield what a sink sends of each signal, in the order of the table."""
+    known = {str(one.get("signal")): one for one in _list(status, "signals")}
+    for number, row in enumerate(signals):
+        own = known.get(row.field, status if row.field == "metrics" else {})
+        error = _mapping(own.get("lastError"))
+        yield OutputView(
+            name if row.field == "metrics" else f"{name}/{row.field}",
+            row.field,
+            row.unit,
+            f"-{row.field}" if number else "",
+            ledger_picture(_mapping(own["ledger"])) if "ledger" in own else None,
+            read_time(own.get("lastSuccess")),
+            str(error.get("message", "")),
+            read_time(error.get("time")),
+        )
+
+
 def _sink(
-    index: int, sink: Mapping[str, Any], status: Mapping[str, Any], exporter: ShownState
+    index: int,
+    sink: Mapping[str, Any],
+    status: Mapping[str, Any],
+    signals: Mapping[str, Sequence[SignalRow]],
+    exporter: ShownState,
 ) -> SinkView:
     """Return a sink; one without conditions is as its exporter is."""
     field = next((name for name in _KINDS if name in sink), "")
     endpoint = _mapping(sink.get(field))
+    is_otlp = field == "otlp_http"
     if not field:
         target = _mapping(sink.get("target"))
+        is_otlp = "openTelemetry" in target
         field = next((name for name in _KINDS if name in target), "prometheusRemoteWrite")
         endpoint = _mapping(target.get(field))
+        if is_otlp:
+            field, endpoint = "otlp_http", _mapping(target.get("openTelemetry"))
+            endpoint = {**endpoint, **_mapping(endpoint.get("http"))}
     conditions = _conditions(status)
     error = _mapping(status.get("lastError"))
+    name = str(sink.get("name", ""))
+    wanted = [str(one) for one in sink.get("sources") or signals]
+    sent = {row.field for one in wanted for row in signals.get(one, ())}
+    rows = [row for row in SIGNALS if row.field in sent and (row.field == "metrics" or is_otlp)]
+    outputs = tuple(_outputs(name, rows or SIGNALS[:1], status))
     state = state_of(conditions) if conditions else exporter
     if state.tone == "good" and state.message.startswith(_LOSS):
         state = state._replace(tone="warn")
@@ -243,7 +329,7 @@ def _sink(
     secret = _mapping(authentication.get("secretRef"))
     return SinkView(
         index=index,
-        name=str(sink.get("name", "")),
+        name=name,
         kind=_KINDS.get(field, ""),
         endpoint=str(endpoint.get("endpoint", "")),
         profile=str(endpoint.get("profile", "")),
@@ -251,13 +337,14 @@ def _sink(
         state=state,
         conditions=conditions,
         paused=sink.get("paused") is True,
-        ledger=ledger_picture(_mapping(status["ledger"])) if "ledger" in status else None,
+        ledger=outputs[0].ledger,
         last_success=read_time(status.get("lastSuccess")),
         last_error=str(error.get("message", "")),
         last_error_at=read_time(error.get("time")),
         usage=_numbers(_mapping(status.get("usage"))),
         secret=str(secret.get("name", "")),
         secret_key=str(secret.get("key") or _KEYS.get(str(authentication.get("type")), "")),
+        outputs=outputs,
     )
 
 
@@ -299,7 +386,7 @@ def events_of(listed: Mapping[str, Any], uid: str) -> tuple[EventView, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SinkChart:
-    """Points a second and mean seconds of a request, by whole minute of the last hour."""
+    """Points or records a second and mean seconds of a request, by minute of the last hour."""
 
     minutes: tuple[HistoryMinute, ...]
 

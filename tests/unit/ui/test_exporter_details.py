@@ -93,6 +93,39 @@ def test_a_sink_has_its_part_of_the_status() -> None:
     assert (source.selector, source.series, source.share) == ("{}", 4, (8.0, 8.0))
 
 
+def test_a_sink_has_a_ledger_for_each_signal() -> None:
+    value = exporter("acme", namespace="default")
+    (sink,) = value["spec"]["sinks"]
+    value["spec"]["sources"] = [
+        {"name": "all", "metrics": {"metricsql": "{}"}},
+        {
+            "name": "logs",
+            "logs": {
+                "minSeverity": "WARN",
+                "categories": ["access", "audit"],
+                "redact": [{"attribute": "user", "action": "drop"}],
+            },
+        },
+        {"name": "spans", "traces": {"selector": '{a="b"}', "sampleRatio": 0.25, "keep": "trace"}},
+    ]
+    value["spec"]["sinks"] = [sink, {**sink, "name": "two", "sources": ["spans"]}]
+    told = {"signal": "logs", "ledger": {"matched": 3, "delivered": 3}}
+    value["status"] = {"sinks": [{"name": "one", "ledger": {"matched": 1}, "signals": [told]}]}
+    details = details_of(value)
+    one, two = details.sinks
+    assert [(out.name, out.unit, out.suffix) for out in one.outputs] == [
+        ("one", "points", ""),
+        ("one/logs", "log records", "-logs"),
+        ("one/traces", "spans", "-traces"),
+    ]
+    assert [out.ledger and out.ledger.matched for out in one.outputs] == [1, 3, None]
+    assert [(out.name, out.suffix) for out in two.outputs] == [("two/traces", "")]
+    _, logs, spans = details.sources
+    assert logs.everything == "every log record"
+    assert logs.asks == ("category access or audit", "severity WARN or more", "drops user")
+    assert (spans.selector, spans.asks) == ('{a="b"}', ("0.25 of all traces", "whole traces"))
+
+
 def test_sinks_and_sources_of_policies_are_shown() -> None:
     value = {
         "apiVersion": "telemetry.miloapis.com/v1alpha1",
