@@ -6,13 +6,16 @@ import gzip
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import ListenAddress, Memory, Settings, TenancySettings
+from relay.sink.reporting.ledger import LedgerStatistics
 from tests.kit.exporter_yaml import exporter_of
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.otlp.batches import request_of
@@ -68,6 +71,55 @@ async def test_a_signal_that_an_endpoint_does_not_take_is_rejected_alone(tmp_pat
         reports = {one.sink: one for one in sender.relay._reconciler.reports()}
         assert reports["sink/traces"].ledger.rejected == {"http_404": 3}
         assert reports["sink/logs"].ledger.rejected == {}
+
+
+@pytest.mark.parametrize(
+    ("signal", "made_of", "field"),
+    [
+        ("logs", ExportLogsServiceResponse, "rejected_log_records"),
+        ("traces", ExportTraceServiceResponse, "rejected_spans"),
+    ],
+)
+async def test_records_that_an_endpoint_rejects_are_counted(
+    tmp_path: Path, signal: str, made_of: Any, field: str
+) -> None:
+    refusal = made_of()
+    setattr(refusal.partial_success, field, 2)
+    refusal.partial_success.error_message = "too old"
+    body = refusal.SerializeToString()
+    async with (
+        OtlpServer(lambda _: Reply(200, body)) as server,
+        running(made(tmp_path, exporter(server.url))) as sender,
+    ):
+        assert await sender.send_records(signal, 3) == 200
+        await server.wait_until(lambda: len(server.received) == 1)
+        name = f"sink/{signal}"
+
+        def ledger() -> LedgerStatistics:
+            return next(
+                one for one in sender.relay._reconciler.reports() if one.sink == name
+            ).ledger
+
+        await eventually("it is counted", lambda: ledger().delivered == 1, timeout_s=5)
+        assert ledger().rejected == {"partial_success": 2}
+        assert len(server.received) == 1, "a partial success is not sent again"
+
+
+async def test_a_record_that_is_too_large_is_given_up_alone(tmp_path: Path) -> None:
+    def answer(received: Received) -> Reply:
+        return Reply(413) if 1.0 in received.numbers() else Reply()
+
+    async with (
+        OtlpServer(answer) as server,
+        running(made(tmp_path, exporter(server.url, batch={"timeout": "200ms"}))) as sender,
+    ):
+        request = LOGS.request.FromString(request_of(LOGS, [0.0, 1.0, 2.0]))
+        large = request.resource_logs[0].scope_logs[0].log_records[1]
+        large.attributes.append(attribute("pad", "x" * 200_000))
+        await post(sender, gzip.compress(request.SerializeToString()))
+        await server.wait_until(lambda: sorted(server.numbers("logs")) == [0.0, 2.0])
+        reports = {one.sink: one for one in sender.relay._reconciler.reports()}
+        assert reports["sink/logs"].ledger.rejected == {"too_large": 1}
 
 
 async def delivering(sender: Sender) -> tuple[str, str]:
