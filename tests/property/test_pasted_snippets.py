@@ -149,6 +149,51 @@ def test_variables(host: str, token: str) -> None:
     accepted(pasted.sink())
 
 
+@pytest.mark.parametrize(
+    ("body", "endpoint", "notes"),
+    [
+        (
+            {"logs_endpoint": "https://a.example/otlp/v1/logs"},
+            {"endpoint": "https://a.example/otlp"},
+            ["the endpoint is of logs: choose such a source"],
+        ),
+        (
+            {
+                "metrics_endpoint": "https://a.example/v1/metrics",
+                "traces_endpoint": "https://a.example/v1/traces",
+            },
+            {"endpoint": "https://a.example"},
+            [],
+        ),
+        (
+            {"endpoint": "https://a.example", "traces_endpoint": "https://b.example/api/spans/"},
+            {"endpoint": "https://a.example", "tracesEndpoint": "https://b.example/api/spans"},
+            [],
+        ),
+        (
+            {"endpoint": "https://a.example", "logs_endpoint": "https://a.example/v1/logs"},
+            {"endpoint": "https://a.example"},
+            [],
+        ),
+    ],
+)
+def test_endpoints_of_single_signals(
+    body: dict[str, str], endpoint: dict[str, str], notes: list[str]
+) -> None:
+    (pasted,) = read_snippet(yaml.safe_dump({"exporters": {"otlphttp": body}}))
+    assert {**pasted.sink()["otlp_http"], "authentication": None} == {
+        **endpoint,
+        "authentication": None,
+    }
+    assert pasted.notes == notes
+    accepted(pasted.sink())
+    names = {"endpoint": "ENDPOINT"}
+    names |= {f"{one}_endpoint": f"{one.upper()}_ENDPOINT" for one in ("metrics", "logs", "traces")}
+    text = "\n".join(f"OTEL_EXPORTER_OTLP_{names[key]}={url}" for key, url in body.items())
+    (same,) = read_snippet(text)
+    assert same.endpoint == pasted.endpoint
+
+
 @given(st.text(max_size=300) | st.text("remote_wi:-url \n{}[]otlphttp/endpoint\"'&*", max_size=300))
 def test_anything_is_read_or_refused(text: str) -> None:
     try:

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from relay.codec.otlp.metrics import Kind, Temporality
-from relay.config.exporter.types import OtlpCompression, OtlpHttp
+from relay.config.exporter.types import OtlpCompression, OtlpHttp, SignalName
 from relay.runtime.quantity import format_bytes
 
 ProfileName = Literal[
@@ -39,7 +39,8 @@ PROFILE_NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
 class Profile:
     """One kind of endpoint.
 
-    ``request_bytes_max`` is before compression; None: not known. ``unsupported`` are kinds of OTLP
+    ``request_bytes_max`` is before compression; None: not known. ``signal_bytes_max`` has that of
+    logs and traces, where it is another one. ``unsupported`` are kinds of OTLP
     metric that it refuses or ignores. ``other_temporality`` describes what happens to data of the
     temporality that is not its own, "" if it takes both; ``summaries`` describes how it converts
     summaries. ``hosts`` are patterns of host names that only this kind of endpoint has, ``path`` is
@@ -51,6 +52,7 @@ class Profile:
     compression: OtlpCompression = "gzip"
     accepted_compressions: tuple[OtlpCompression, ...] = ("gzip", "none")
     request_bytes_max: int | None = None
+    signal_bytes_max: tuple[tuple[SignalName, int], ...] = ()
     unsupported: frozenset[Kind] = frozenset()
     other_temporality: str = ""
     summaries: str = ""
@@ -88,12 +90,17 @@ PROFILES: dict[ProfileName, Profile] = {
     "datadog": Profile(
         temporality="delta",
         request_bytes_max=500_000,
+        # "Intake limits", before compression (docs.datadoghq.com/opentelemetry/setup/otlp_ingest).
+        signal_bytes_max=(("logs", 5_300_000), ("traces", 15 << 20)),
         other_temporality="Datadog refuses cumulative sums and histograms",
         hosts=("otlp.*datadoghq.com", "otlp.*datadoghq.eu", "otlp.*ddog-gov.com"),
     ),
     "dynatrace": Profile(
         temporality="delta",
         request_bytes_max=4_000_000,
+        # "Payload limit" (docs.dynatrace.com/docs/shortlink/api-access-limit) and, of traces, also
+        # "Ingest OTLP traces". Another page has 10 MB for logs; the smaller one holds for both.
+        signal_bytes_max=(("logs", 2_000_000), ("traces", 8_000_000)),
         unsupported=frozenset[Kind]({"summary"}),
         other_temporality="Dynatrace refuses cumulative counters and histograms",
         summaries="Dynatrace takes no summaries: they arrive as what they consist of, quantiles "
@@ -147,9 +154,9 @@ def profile_warnings(otlp: OtlpHttp, name: ProfileName) -> Iterator[tuple[str, s
         accepted = " or ".join(profile.accepted_compressions)
         yield "compression", f"{otlp.compression} is not accepted by {name}: use {accepted}"
     if _is_too_large(otlp, profile):
-        assert profile.request_bytes_max is not None
-        limit = format_bytes(profile.request_bytes_max)
-        yield "maxRequestBytes", f"{name} refuses requests over {limit} (before compression)"
+        limits = [("", profile.request_bytes_max or 0), *profile.signal_bytes_max]
+        told = ", ".join(f"{format_bytes(size)} {signal}".rstrip() for signal, size in limits)
+        yield "maxRequestBytes", f"{name} refuses requests over {told} (before compression)"
     if profile.summaries:
         yield "profile", profile.summaries
 

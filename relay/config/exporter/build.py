@@ -7,6 +7,7 @@ parser, and warnings, are here; rules over secrets and other resources are in
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -21,9 +22,13 @@ from relay.config.exporter.endpoints import (
     endpoint_problem,
     endpoint_warnings,
     metrics_url,
+    own_url_warnings,
     remote_write_problem,
+    remote_write_url,
+    signal_url,
 )
 from relay.config.exporter.records.build import build_record_sources
+from relay.config.exporter.records.outputs import RECORD_SIGNALS
 from relay.config.exporter.remote_write import build_remote_write, remote_write_sink_warnings
 from relay.config.exporter.resource_selectors import build_resource_selectors
 from relay.config.exporter.types import (
@@ -34,6 +39,7 @@ from relay.config.exporter.types import (
     Queue,
     RecordSource,
     RetrySettings,
+    SignalName,
     Sink,
     Source,
 )
@@ -282,6 +288,14 @@ def _queue(values: dict[str, Any]) -> Queue:
     )
 
 
+OWN_ENDPOINTS: Final[dict[SignalName, str]] = {
+    "metrics": "metricsEndpoint",
+    "logs": "logsEndpoint",
+    "traces": "tracesEndpoint",
+}
+"""Fields of the whole URLs of signals."""
+
+
 def _otlp_http(reading: Reading, index: int, values: dict[str, Any]) -> OtlpHttp:
     endpoint = values.get("endpoint", "")
     authentication = build_authentication(values.get("authentication", {}))
@@ -289,8 +303,13 @@ def _otlp_http(reading: Reading, index: int, values: dict[str, Any]) -> OtlpHttp
     profile = PROFILES[profile_name]
     size = values.get("maxRequestBytes")
     headers = values.get("headers", {})
+    own_urls = {
+        signal: remote_write_url(values[field])
+        for signal, field in OWN_ENDPOINTS.items()
+        if values.get(field)
+    }
     otlp = OtlpHttp(
-        url=metrics_url(endpoint),
+        url=own_urls.get("metrics") or metrics_url(endpoint),
         authentication=authentication,
         headers=headers,
         compression=values.get("compression", profile.compression),
@@ -302,10 +321,22 @@ def _otlp_http(reading: Reading, index: int, values: dict[str, Any]) -> OtlpHttp
         promoted_labels=frozenset(one for one in values.get("promoteLabels", ()) if one),
         unsupported_kinds=profile.unsupported,
         keeps_target_labels=profile.keeps_target_labels,
+        signal_urls=tuple(
+            (signal, own_urls.get(signal) or signal_url(endpoint, signal))
+            for signal in RECORD_SIGNALS
+            if own_urls
+        ),
+        signal_bytes_max=profile.signal_bytes_max if size is None else (),
     )
     place = ("spec", "sinks", index, "otlp_http")
     for warning in endpoint_warnings(endpoint) if endpoint else ():
         reading.warn(*place, "endpoint", message=warning)
+    for signal, url in own_urls.items():
+        for warning in own_url_warnings(url):
+            reading.warn(*place, OWN_ENDPOINTS[signal], message=warning)
+        for steps, warning in access_warnings(replace(otlp, url=url)):
+            if steps == ("endpoint",):
+                reading.warn(*place, OWN_ENDPOINTS[signal], message=warning)
     for steps, warning in access_warnings(otlp):
         reading.warn(*place, *steps, message=warning)
     if endpoint and not reading.report.faulty:

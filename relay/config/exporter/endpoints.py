@@ -209,6 +209,17 @@ def remote_write_url(endpoint: str) -> str:
     return scheme.lower() + separator + rest
 
 
+def signal_url(endpoint: str, signal: str) -> str:
+    """Return a valid base endpoint with the path of a signal appended."""
+    return f"{metrics_url(endpoint).removesuffix(METRICS_PATH)}/v1/{signal}"
+
+
+def own_url_warnings(text: str) -> Iterator[str]:
+    """Yield probable mistakes in the valid whole URL of one signal."""
+    if not urlsplit(text).path.strip("/"):
+        yield "has no path, and nothing is appended: write the whole URL, or endpoint alone"
+
+
 def metrics_url(endpoint: str) -> str:
     """Return a valid base endpoint with ``v1/metrics`` appended to its path.
 

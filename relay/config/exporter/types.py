@@ -119,6 +119,10 @@ class OtlpHttp(Endpoint):
     keeps_target_labels: bool = False
     """True if ``job`` and ``instance`` stay attributes of points, by the profile."""
     signal: SignalName = "metrics"
+    signal_urls: tuple[tuple[SignalName, str], ...] = ()
+    """Whole URLs of logs and traces, where any signal has one of its own."""
+    signal_bytes_max: tuple[tuple[SignalName, int], ...] = ()
+    """``request_bytes_max`` of signals that have another one, by the profile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,14 @@ from relay.ui.pasting.pasted_sink import PastedSink, take_headers, take_tls, tak
 
 _TYPES: Final = ("otlphttp", "otlp_http")
 _OTHER_TYPES: Final = ("otlp",)
-_PATH: Final = "/v1/metrics"
+_SIGNALS: Final = ("metrics", "logs", "traces")
 _COMPRESSIONS: Final = ("gzip", "zstd", "none")
-_ENDPOINTS: Final = ("metrics_endpoint", "endpoint")
+_OWN: Final = tuple(f"{signal}_endpoint" for signal in _SIGNALS)
+_ENDPOINTS: Final = ("endpoint", *_OWN)
 _LEFT_OUT: Final = {
     "sending_queue": "sending_queue: the relay has a queue of its own: see More settings",
     "retry_on_failure": "retry_on_failure: the relay tries again for as long as a point may wait",
     "proxy_url": "proxy_url: a proxy is the operator's setting",
-    "logs_endpoint": "logs_endpoint: a sink has one endpoint",
-    "traces_endpoint": "traces_endpoint: a sink has one endpoint",
     "encoding": "encoding: bodies are protobuf",
 }
 _KNOWN: Final = frozenset(
@@ -58,11 +57,8 @@ def has_grpc_exporter(value: Any) -> bool:
 def read_otlphttp(body: Mapping[str, Any], extensions: object = None) -> PastedSink:
     """Return the sink of an exporter; ``extensions`` are the configuration's."""
     pasted = PastedSink("otlp_http")
-    for name in _ENDPOINTS:
-        if isinstance(body.get(name), str) and body[name].strip():
-            pasted.endpoint["endpoint"] = base_url(body[name])
-            break
-    else:
+    own = {signal: body.get(f"{signal}_endpoint") for signal in _SIGNALS}
+    if not _take_endpoints(pasted, body.get("endpoint"), own):
         pasted.note("the exporter has no endpoint: enter it")
     auth = body.get("auth")
     if isinstance(auth, Mapping) and auth.get("authenticator"):
@@ -88,14 +84,39 @@ def read_otlphttp(body: Mapping[str, Any], extensions: object = None) -> PastedS
 
 
 def _take_user(pasted: PastedSink) -> None:
-    if "endpoint" in pasted.endpoint:
-        pasted.endpoint["endpoint"] = take_url(pasted, pasted.endpoint["endpoint"])
+    for key in ("endpoint", *(f"{signal}Endpoint" for signal in _SIGNALS)):
+        if key in pasted.endpoint:
+            pasted.endpoint[key] = take_url(pasted, pasted.endpoint[key])
+
+
+def _take_endpoints(pasted: PastedSink, base: object, own: Mapping[str, object]) -> bool:
+    """Take the base endpoint and those of single signals; return False without any."""
+    urls = {
+        signal: text
+        for signal, url in own.items()
+        if isinstance(url, str) and (text := url.strip().rstrip("/"))
+    }
+    if isinstance(base, str) and base.strip():
+        endpoint = base_url(base)
+    elif urls:
+        endpoint = next(map(base_url, urls.values()))
+    else:
+        return False
+    pasted.endpoint["endpoint"] = endpoint
+    for signal, url in urls.items():
+        if url != f"{endpoint}/v1/{signal}":
+            pasted.endpoint[f"{signal}Endpoint"] = url
+    if urls and "metrics" not in urls and not base:
+        pasted.note(f"the endpoint is of {' and '.join(urls)}: choose such a source")
+    return True
 
 
 def base_url(url: str) -> str:
-    """Return an endpoint without the path that is appended."""
+    """Return an endpoint without the path of a signal that is appended."""
     text = url.strip().rstrip("/")
-    return text.removesuffix(_PATH)
+    for signal in _SIGNALS:
+        text = text.removesuffix(f"/v1/{signal}")
+    return text
 
 
 def _take_extension(pasted: PastedSink, name: str, extensions: object) -> None:
@@ -133,10 +154,8 @@ def _unquoted(text: str) -> str:
 def read_environment(variables: Mapping[str, str]) -> PastedSink:
     """Return the sink that the variables name (OpenTelemetry specification, OTLP exporter)."""
     pasted = PastedSink("otlp_http")
-    endpoint = variables.get(f"{PREFIX}METRICS_ENDPOINT") or variables.get(f"{PREFIX}ENDPOINT")
-    if endpoint:
-        pasted.endpoint["endpoint"] = base_url(endpoint)
-    else:
+    own = {signal: variables.get(f"{PREFIX}{signal.upper()}_ENDPOINT") for signal in _SIGNALS}
+    if not _take_endpoints(pasted, variables.get(f"{PREFIX}ENDPOINT"), own):
         pasted.note("there is no endpoint: enter it")
     headers = variables.get(f"{PREFIX}METRICS_HEADERS") or variables.get(f"{PREFIX}HEADERS") or ""
     pairs = (one.partition("=") for one in headers.split(",") if one.strip())

@@ -76,6 +76,11 @@ def carries_records(output: str) -> bool:
 
 
 def _output(sink: Sink, endpoint: OtlpHttp, signal: SignalName, sources: tuple[str, ...]) -> Sink:
-    url = f"{endpoint.url.removesuffix(METRICS_PATH)}/v1/{signal}"
-    own = replace(endpoint, url=url, signal=signal)
+    appended = f"{endpoint.url.removesuffix(METRICS_PATH)}/v1/{signal}"
+    own = replace(
+        endpoint,
+        url=dict(endpoint.signal_urls).get(signal, appended),
+        signal=signal,
+        request_bytes_max=dict(endpoint.signal_bytes_max).get(signal, endpoint.request_bytes_max),
+    )
     return replace(sink, name=output_name(sink.name, signal), endpoint=own, sources=sources)

@@ -9,6 +9,7 @@ import pytest
 from relay.cli.check import check
 from relay.config.exporter.backend_profiles import PROFILE_NAMES, PROFILES, profile_of_host
 from relay.config.exporter.manifest_loader import load_exporters
+from relay.config.exporter.records.outputs import outputs_of
 from relay.config.exporter.types import Exporter, ExporterPath, OtlpHttp
 
 MANIFEST = """
@@ -16,7 +17,10 @@ apiVersion: telemetry.datumapis.com/v1alpha1
 kind: Exporter
 metadata: {{name: x}}
 spec:
-  sources: [{{name: all, metrics: {{metricsql: ""}}}}]
+  sources:
+    - {{name: all, metrics: {{metricsql: ""}}}}
+    - {{name: lines, logs: {{}}}}
+    - {{name: spans, traces: {{}}}}
   sinks:
     - name: s
       otlp_http:
@@ -35,6 +39,11 @@ def load_with(
     result = load_exporters([ExporterPath(file)])
     assert result.faults == ()
     return result.exporters[0]
+
+
+def by_signal(exporter: Exporter) -> dict[str, OtlpHttp]:
+    """The endpoint of each signal."""
+    return {one.endpoint.signal: one.endpoint for one in outputs_of(exporter)}  # type: ignore[union-attr,misc]
 
 
 def otlp(exporter: Exporter) -> OtlpHttp:
@@ -139,3 +148,62 @@ def test_the_path_of_victoriametrics_gives_it_away(tmp_path: Path, endpoint: str
     (warning,) = load_with(tmp_path, endpoint=endpoint).warnings
     assert "has the path of victoriametrics; write profile: victoriametrics" in warning.message
     assert load_with(tmp_path, "profile: victoriametrics", endpoint=endpoint).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "bytes_max"),
+    [
+        (["profile: datadog"], (500_000, 5_300_000, 15 << 20)),
+        (["profile: dynatrace"], (4_000_000, 2_000_000, 8_000_000)),
+        (["profile: newrelic"], (1_000_000, 1_000_000, 1_000_000)),
+        (["profile: grafana-cloud"], (None, None, None)),
+        (["profile: datadog", "temporality: delta", "maxRequestBytes: 400KiB"], (409_600,) * 3),
+    ],
+)
+def test_each_signal_has_the_size_that_its_path_takes(
+    tmp_path: Path, settings: list[str], bytes_max: tuple[int | None, ...]
+) -> None:
+    found = by_signal(load_with(tmp_path, *settings))
+    assert [found[one].request_bytes_max for one in ("metrics", "logs", "traces")] == [*bytes_max]
+
+
+def test_each_signal_goes_to_its_path_or_to_a_url_of_its_own(tmp_path: Path) -> None:
+    found = by_signal(load_with(tmp_path, endpoint="https://otlp.example.com/base/"))
+    assert {one: own.url for one, own in found.items()} == {
+        one: f"https://otlp.example.com/base/v1/{one}" for one in ("metrics", "logs", "traces")
+    }
+    own = "logsEndpoint: HTTPS://logs.example.com/in/v1"
+    found = by_signal(load_with(tmp_path, own, endpoint="https://otlp.example.com"))
+    assert {one: own.url for one, own in found.items()} == {
+        "metrics": "https://otlp.example.com/v1/metrics",
+        "logs": "https://logs.example.com/in/v1",
+        "traces": "https://otlp.example.com/v1/traces",
+    }
+    found = by_signal(load_with(tmp_path, "metricsEndpoint: https://m.example.com/w"))
+    assert (found["metrics"].url, found["logs"].url) == (
+        "https://m.example.com/w",
+        "https://otlp.example.com/v1/logs",
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("tracesEndpoint: https://t.example.com", "has no path, and nothing is appended"),
+        ("logsEndpoint: http://l.example.com/v1/logs", "credentials travel unencrypted"),
+    ],
+)
+def test_a_url_of_a_signal_is_warned_about_at_its_field(
+    tmp_path: Path, setting: str, said: str
+) -> None:
+    secret = "authentication: {type: bearerToken, secretRef: {name: t}}"
+    settings = f"        {setting}\n        {secret}"
+    file = tmp_path / "exporter.yaml"
+    file.write_text(
+        MANIFEST.format(endpoint="https://otlp.example.com", settings=settings)
+        + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: t}\nstringData: {token: x}\n"
+    )
+    result = load_exporters([ExporterPath(file)])
+    assert result.faults == ()
+    (warning,) = (one for one in result.exporters[0].warnings if said in one.text)
+    assert setting.partition(":")[0] in warning.path
