@@ -151,6 +151,24 @@ def test_dashboard_panels_do_not_overlap_and_say_their_unit() -> None:
             assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
 
 
+COUNTS = {"relay_sink_points_total", "relay_sink_failed_points_total", "relay_sink_queued_points"}
+"""Metrics of sinks in points, or in records where the sink is named so."""
+
+
+def test_dashboard_never_adds_points_and_records_and_has_both() -> None:
+    of_points, of_records = set(), set()
+    for title, expression in dashboard_expressions():
+        used = own_names(expression) & COUNTS
+        leaves_out = 'sink!~".+/(logs|traces)"' in expression
+        has_only = 'sink=~".+/(logs|traces)"' in expression
+        assert leaves_out + has_only == bool(used), title
+        if used:
+            (of_records if has_only else of_points).update(used)
+    assert of_points == of_records == COUNTS
+    shown = set().union(*(own_names(expression) for _, expression in dashboard_expressions()))
+    assert {name for name in metric_names() if "_record" in name and "storage" not in name} <= shown
+
+
 @pytest.mark.real
 def test_promtool_reads_every_expression_of_the_dashboard(tmp_path: Path) -> None:
     def record(number: int, expression: str) -> dict[str, str]:
