@@ -21,7 +21,9 @@ cdef enum:
     FIXED32 = 5
     SEVERITY_NUMBER = 2  # of LogRecord
     TRACE_ID = 1  # of Span
+    TRACE_STATE = 3
     TRACE_ID_BYTES = 16
+    STATE_DIGITS = 14  # of 56 bits in a tracestate, hexadecimal
     RANDOM_BYTES = 7  # of a trace id, its last ones
     KEY = 1  # of KeyValue
     VALUE = 2
@@ -97,12 +99,77 @@ cdef int severity_of(const unsigned char *at, const unsigned char *stop) noexcep
     return severity
 
 
+cdef struct Sampling:
+    # Members of the OpenTelemetry part of a tracestate, 56 bits each.
+    bint has_randomness
+    bint has_threshold
+    uint64_t randomness
+    uint64_t threshold
+
+
+cdef bint read_hex(const unsigned char *at, const unsigned char *stop, uint64_t *value) noexcept:
+    """Read 1 to 14 digits as the first ones of 14; return False for anything else."""
+    cdef uint64_t found = 0
+    cdef Py_ssize_t digits = stop - at
+    if digits < 1 or digits > STATE_DIGITS:
+        return False
+    while at < stop:
+        if 48 <= at[0] <= 57:  # 0 to 9
+            found = found << 4 | <uint64_t>(at[0] - 48)
+        elif 97 <= at[0] <= 102:  # a to f
+            found = found << 4 | <uint64_t>(at[0] - 87)
+        else:
+            return False
+        at += 1
+    value[0] = found << 4 * (STATE_DIGITS - digits)
+    return True
+
+
+cdef void read_members(
+    const unsigned char *at, const unsigned char *stop, Sampling *found
+) noexcept:
+    """Read ``rv:`` and ``th:`` of ``key:value;key:value``; what is malformed is not there."""
+    cdef const unsigned char *end
+    while at < stop:
+        end = at
+        while end < stop and end[0] != 59:  # ;
+            end += 1
+        if end - at > 3 and at[2] == 58:  # :
+            if at[0] == 114 and at[1] == 118 and end - at == 3 + STATE_DIGITS:  # rv
+                found.has_randomness = read_hex(at + 3, end, &found.randomness)
+            elif at[0] == 116 and at[1] == 104:  # th
+                found.has_threshold = read_hex(at + 3, end, &found.threshold)
+        at = end + 1
+
+
+cdef void read_state(const unsigned char *at, const unsigned char *stop, Sampling *found) noexcept:
+    """Read the list member ``ot`` of a tracestate (W3C Trace Context, section 3.3); the first."""
+    cdef const unsigned char *end
+    cdef const unsigned char *last
+    while at < stop:
+        end = at
+        while end < stop and end[0] != 44:  # ,
+            end += 1
+        last = end
+        while at < last and (at[0] == 32 or at[0] == 9):
+            at += 1
+        while last > at and ((last - 1)[0] == 32 or (last - 1)[0] == 9):
+            last -= 1
+        if last - at > 3 and at[0] == 111 and at[1] == 116 and at[2] == 61:  # ot=
+            read_members(at + 3, last, found)
+            return
+        at = end + 1
+
+
 cdef bint is_sampled(
     const unsigned char *at, const unsigned char *stop, uint64_t threshold
 ) noexcept:
-    """Return whether the last seven bytes of a span's trace id are at least ``threshold``."""
+    """Return whether a span's randomness is at least ``threshold``, or was held to a higher one."""
     cdef Field field
     cdef const unsigned char *trace_id = NULL
+    cdef const unsigned char *state = NULL
+    cdef const unsigned char *state_end = NULL
+    cdef Sampling found
     cdef uint64_t randomness = 0
     cdef int number
     while at < stop:
@@ -111,8 +178,17 @@ cdef bint is_sampled(
             return False
         if field.number == TRACE_ID and field.wire_type == BYTES:
             trace_id = field.payload if field.end - field.payload == TRACE_ID_BYTES else NULL
+        elif field.number == TRACE_STATE and field.wire_type == BYTES:
+            state, state_end = field.payload, field.end
     if trace_id == NULL:
         return False
+    found.has_randomness = found.has_threshold = False
+    if state != NULL:
+        read_state(state, state_end, &found)
+    if found.has_threshold and found.threshold >= threshold:
+        return True
+    if found.has_randomness:
+        return found.randomness >= threshold
     for number in range(TRACE_ID_BYTES - RANDOM_BYTES, TRACE_ID_BYTES):
         randomness = randomness << 8 | trace_id[number]
     return randomness >= threshold
@@ -163,10 +239,12 @@ cpdef Py_ssize_t without_severity(
 
 
 def sampled(Envelope envelope not None, list ranges not None, uint64_t threshold):
-    """Return the spans of these rows whose trace id passes a rejection threshold of 56 bits.
+    """Return the spans of these rows that pass a rejection threshold of 56 bits.
 
-    The randomness is the last seven bytes of the trace id (OpenTelemetry, "TraceState: Probability
-    Sampling"): the same traces pass at every relay. A span without a trace id of 16 bytes does not.
+    The randomness is ``rv`` of the tracestate, else the last seven bytes of the trace id
+    (OpenTelemetry, "TraceState: Probability Sampling"): the same traces pass at every relay. A span
+    that was sampled by a higher threshold (``th``) before passes. One without a trace id of 16
+    bytes does not. Spans are not changed, so ``th`` stays as it came.
     """
     cdef const unsigned char *data = data_of(envelope)
     cdef Slice *record

@@ -17,7 +17,7 @@ from relay.pipeline.routing.tenancy import ANYWHERE, Tenancy
 from relay.runtime.errors import DecodeError, TooLargeError
 from relay.selector.inventory.store import Inventory, ManifestIndex, Object
 from relay.selector.records.logql import parse_selector
-from relay.selector.records.selection import RecordSelection
+from relay.selector.records.selection import RecordSelection, threshold_of
 from relay.selector.resources.compiler import Compiler
 from relay.selector.resources.label_selector import (
     LabelSelector,
@@ -26,7 +26,7 @@ from relay.selector.resources.label_selector import (
     ResourceSelector,
 )
 from tests.kit.otlp.batches import request_of, values_of
-from tests.kit.otlp.requests import LOGS, attribute
+from tests.kit.otlp.requests import LOGS, TRACES, attribute
 
 ACCOUNTS = {(1, 0): "acme", (2, 0): "umbrella"}
 
@@ -227,3 +227,20 @@ def test_the_table_forgets_what_is_not_asked_for() -> None:
     table.sweep(20.0)
     table.sweep(40.0)
     assert table.find(ANYWHERE, b"0") is None
+
+
+def test_a_sampled_span_goes_out_as_it_came_with_its_tracestate() -> None:
+    """The threshold in a tracestate is not raised: spans are passed through byte for byte."""
+    pipeline = RecordsPipeline("traces", options=RecordOptions())
+    batch = OpenBatch(None, limit=10, new_buffer=RecordBuffer)
+    target = SinkOutputSpec(SinkCounter("x", "s"), [batch])
+    half = RecordSelection(threshold=threshold_of(0.5), whole_traces=True)
+    pipeline.router.set_sources("x", "", [("all", half, [target])])
+    request = TRACES.request.FromString(request_of(TRACES, [1.0, 2.0, 3.0]))
+    states = ("ot=rv:ffffffffffffff;th:4", "ot=rv:00000000000000", "a=b,ot=th:c")
+    for span, state in zip(request.resource_spans[0].scope_spans[0].spans, states, strict=True):
+        span.trace_id, span.trace_state = bytes(16), state
+    body = request.SerializeToString()
+    pipeline.ingest(body, now=1.0, tick=1.0)
+    first, _, third = TRACES.rows(body)
+    assert TRACES.rows(batch.point_buffer.encode()) == [first, third]
