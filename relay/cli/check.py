@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -111,11 +111,10 @@ def _check_settings(
     others = tuple(one for one in loaded.faults if one.origin not in missing)
     _report(replace(loaded, faults=others), lines, faults)
     lines += [
-        f"warning  {exporter.origin}: source {source.name}: {warning}"
+        f"warning  {exporter.origin}: source {name}: {warning}"
         for exporter in loaded.exporters
-        for source in exporter.sources
-        if isinstance(source.selector, ResourceSelection)
-        for warning in kinds_without_row(settings.resources.kinds, source.selector.selectors)
+        for name, selection in _resource_selections(exporter)
+        for warning in kinds_without_row(settings.resources.kinds, selection.selectors)
     ]
     lines += [f"fault    {fault}" for fault in missing.values()]
     faults += missing.values()
@@ -142,6 +141,16 @@ def _check_api(
     lines += [f"warning  {notice}" for notice in found.notices]
     lines += [f"fault    {fault}" for fault in found.faults]
     faults += found.faults
+
+
+def _resource_selections(exporter: Exporter) -> Iterator[tuple[str, ResourceSelection]]:
+    """Yield the sources of any signal that select by resources."""
+    for source in exporter.sources:
+        if isinstance(source.selector, ResourceSelection):
+            yield source.name, source.selector
+    for one in exporter.record_sources:
+        if one.selection.resources is not None:
+            yield one.name, one.selection.resources
 
 
 def _is_empty(path: Path) -> bool:

@@ -6,23 +6,14 @@ the CRD must accept it, too. See :mod:`relay.config.schema.rules` for the form.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
 from relay.config.export_policy.dialect import ROWS
 from relay.config.schema.rules import RULES, Faults, Rule
-from relay.config.schema.words import kind_of
 from relay.config.yaml.document import shown
 
 _TARGETS: Final = ("prometheusRemoteWrite", "openTelemetry")
-_KIND: Final = re.compile(r"[*]|[A-Z][A-Za-z0-9]{0,62}")
-_KIND_IN_LIST: Final = re.compile(r"[*]|[A-Za-z][A-Za-z0-9]{0,62}")
-_KINDS_MAX: Final = 20
-_OTHER_SPELLING: Final = (
-    "belongs to another spelling than group: write group and kind, or apiGroups with resources or "
-    "kind"
-)
 
 
 def _aliases() -> dict[str, Rule]:
@@ -117,55 +108,6 @@ def _sources_twice(names: Any) -> Faults:
             seen.add(name)
 
 
-def _spelling_of_kind(entry: Any) -> Faults:
-    """Find what is wrong with the spelling of one entry of ``kinds``."""
-    kind = entry.get("kind")
-    if "group" in entry:
-        other = _first_of(entry, "apiGroups", "resources")
-        if other:
-            yield (other,), _OTHER_SPELLING
-        else:
-            yield from _one_kind(kind)
-    elif isinstance(kind, str) and not _first_of(entry, "apiGroups", "resources"):
-        yield ("group",), 'is required beside kind; "" stands for the core group'
-    elif "resources" in entry and kind is not None:
-        yield ("kind",), "means the same as resources: remove one"
-    elif kind is not None:
-        yield from _list_of_kinds(kind)
-    elif not _first_of(entry, "apiGroups", "resources"):
-        yield (), 'needs group and kind; "*" stands for all Kinds of the group'
-
-
-def _one_kind(kind: Any) -> Faults:
-    where = ("kind",)
-    if kind is None:
-        yield where, 'is required beside group; "*" stands for all Kinds of the group'
-    elif not isinstance(kind, str):
-        found = kind_of(kind)
-        yield where, f"must be a string beside group, not {found}: write one entry for each Kind"
-    elif not _KIND.fullmatch(kind):
-        wanted = 'must be a Kind such as "Gateway", or "*" for all of the group'
-        yield where, f"{wanted}, not {shown(kind)}"
-
-
-def _list_of_kinds(kind: Any) -> Faults:
-    if not isinstance(kind, list):
-        yield ("kind",), f"must be a list beside apiGroups, not {kind_of(kind)}"
-        return
-    if not 1 <= len(kind) <= _KINDS_MAX:
-        yield ("kind",), f"must have 1 to {_KINDS_MAX} entries, not {len(kind)}"
-        return
-    for index, one in enumerate(kind):
-        where = ("kind", index)
-        if not isinstance(one, str):
-            yield where, f"must be a string, not {kind_of(one)}"
-        elif not _KIND_IN_LIST.fullmatch(one):
-            wanted = 'must be a kind such as "gateways" or "Gateway", or "*" for any'
-            yield where, f"{wanted}, not {shown(one)}"
-        elif one in kind[:index]:
-            yield where, f"{shown(one)} is listed twice"
-
-
 _UNKNOWN_TARGETS: Final = tuple((word,) for word in ("otlp_http", "otlp", *_TARGETS, "target"))
 
 POLICY_RULES: Final[dict[str, Rule]] = {
@@ -252,12 +194,6 @@ POLICY_RULES: Final[dict[str, Rule]] = {
         holds=lambda self: not all(word in self for word in _TARGETS),
         message="prometheusRemoteWrite and openTelemetry are mutually exclusive: "
         "write a sink for each",
-    ),
-    "spellingOfKind": Rule(
-        cel="!(has(self.group) && (has(self.apiGroups) || has(self.resources)))",
-        find=_spelling_of_kind,
-        message="group belongs to another spelling than apiGroups and resources",
-        reads=(("group",), ("apiGroups",), ("resources",)),
     ),
     "sourcesOfPolicySinks": Rule(
         cel="",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from relay.config.schema.kind_spelling import spelling_of_kind
 from relay.config.schema.words import nearest
 from relay.config.yaml.document import Step, Where, shown
 from relay.runtime.quantity import parse_duration_s
@@ -154,16 +155,11 @@ RULES: Final[dict[str, Rule]] = {
         field="values",
         reads=(("operator",), ("values",)),
     ),
-    "anyKind": Rule(
-        cel="has(self.apiGroups) || has(self.resources) || has(self.kind)",
-        holds=lambda self: any(name in self for name in ("apiGroups", "resources", "kind")),
-        message='needs apiGroups, and resources or kind; ["*"] stands for any',
-    ),
-    "oneKindName": Rule(
-        cel="!(has(self.resources) && has(self.kind))",
-        holds=lambda self: not ("resources" in self and "kind" in self),
-        message="means the same as resources: remove one",
-        field="kind",
+    "spellingOfKind": Rule(
+        cel="!(has(self.group) && (has(self.apiGroups) || has(self.resources)))",
+        find=spelling_of_kind,
+        message="group belongs to another spelling than apiGroups and resources",
+        reads=(("group",), ("apiGroups",), ("resources",)),
     ),
     "sourcesOfSinks": Rule(
         cel="self.sinks.all(sink, !has(sink.sources) || sink.sources.all(name, "

@@ -39,6 +39,7 @@ TEXT = "a pattern does not know what can be printed"
 ADDRESS = "a pattern does not tell such an address, host or port"
 NO_EXPORTER = "the fault is not one of an Exporter"
 
+TWO_TYPES = "`kind` has two types, so that CEL cannot read it"
 BEYOND_THE_CRD = {
     "api-version": BY_ITSELF,
     "api-version-missing": BY_ITSELF,
@@ -54,6 +55,8 @@ BEYOND_THE_CRD = {
     "endpoint-address-zero": ADDRESS,
     "endpoint-port-large": ADDRESS,
     "endpoint-port-zero": ADDRESS,
+    "kinds-both-names": TWO_TYPES,
+    "kinds-empty-entry": TWO_TYPES,
     "key-not-a-string": YAML,
     "key-twice": YAML,
     "kind-missing": NO_EXPORTER,

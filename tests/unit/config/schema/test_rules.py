@@ -44,7 +44,14 @@ SOURCE: dict[str, list[object]] = {
     name: [ABSENT, {}, {"selector": ""}] for name in ("metrics", "logs", "traces")
 }
 METRICS: Fields = {"metricsql": [ABSENT, "", "up"], "resourceSelectors": [ABSENT, [{}]]}
-KIND: Fields = {key: [ABSENT, ["a"]] for key in ("apiGroups", "resources", "kind")}
+KIND: Fields = {
+    "group": [ABSENT, "a"],
+    "kind": [ABSENT, "A", "*", "a", ["a"], [], 5],
+    "apiGroups": [ABSENT, ["a"]],
+    "resources": [ABSENT, ["a"]],
+}
+STRICTER = {"spellingOfKind"}
+"""Rules of which CEL can tell a part only, because ``kind`` has two types."""
 SINK: Fields = {key: [ABSENT, {}] for key in ("otlp_http", "prometheusRemoteWrite")}
 KIND_ROW: Fields = {
     "kind": ["A", "*"],
@@ -65,8 +72,7 @@ VALUES: dict[str, Fields | list[Any]] = {
     "anySelector": METRICS,
     "valuesOfIn": EXPRESSION,
     "valuesOfExists": EXPRESSION,
-    "anyKind": KIND,
-    "oneKindName": KIND,
+    "spellingOfKind": KIND,
     "sourcesOfSinks": {
         "sources": [[{"name": "a"}], [{"name": "a"}, {"name": "b"}]],
         "sinks": [[{"name": "x"}], [{"sources": ["a"]}, {"sources": ["b", "a"]}], [{}, {}]],
@@ -175,7 +181,8 @@ def test_cel_and_python_agree(name: str) -> None:
     rule, verdicts = ALL[name], set()
     for value in values_of(name):
         verdict = holds(rule.cel, value)
-        assert verdict == (not list(rule.faults(value))), value
+        is_good = not list(rule.faults(value))
+        assert verdict == is_good or (name in STRICTER and verdict), value
         verdicts.add(verdict)
     assert verdicts == {True, False}, "the values show both"
 

@@ -71,7 +71,8 @@ def test_a_misspelt_kind_or_group_is_named_once(group: str, kind: str, expected:
     assert warnings(group, kind, rows=()) == []
 
 
-def test_check_warns_of_it_with_the_source(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signal", ["metrics", "logs", "traces"])
+def test_check_warns_of_it_with_the_source(tmp_path: Path, signal: str) -> None:
     settings, manifest = tmp_path / "relay.yaml", tmp_path / "gateways.yaml"
     settings.write_text(
         "exporters: [{path: gateways.yaml}]\n"
@@ -85,12 +86,12 @@ metadata: {{name: gateways}}
 spec:
   sources:
     - name: gateways
-      metrics:
+      {signal}:
         resourceSelectors: [{{kinds: [{{group: {GATEWAYS}, kind: Gatway}}]}}]
   sinks:
     - name: prometheus
       sources: [gateways]
-      target: {{prometheusRemoteWrite: {{endpoint: "https://prometheus.example.com/api/v1/write"}}}}
+      target: {{openTelemetry: {{http: {{endpoint: "https://otlp.example.com"}}}}}}
 """)
     result = check([settings])
     assert not result.faults
