@@ -261,6 +261,8 @@ def _read_body(path: Path) -> bytes:
 def _ask_own_api(access: ClusterAccess, arguments: argparse.Namespace) -> int:
     """Ask a relay's own API, whose answer is of the series that it has now."""
     spec: dict[str, Any] = {"series": arguments.question, "all": arguments.all}
+    if arguments.signal != "metrics":
+        spec["signal"] = arguments.signal
     namespace = access.namespace or "default"
     if arguments.exporter:
         namespace, spec["exporter"] = namespace_and_name(access, arguments.exporter)
