@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -114,9 +114,35 @@ async def test_draft(visit: Visit) -> web.StreamResponse:
     try:
         await store_credentials(visit, draft)
     except ApiProblemError as problem:
-        values = {"test": None, "problem": _said(problem), "name": sink.get("name", "")}
+        values = {"tests": [], "problem": _said(problem)}
         return visit.part(_TEMPLATE, "test", values)
-    return await _test(visit, draft.namespace, {"sink": sink}, str(sink.get("name", "")))
+    name = str(sink.get("name", ""))
+    signals = signals_sent(draft, sink)
+    if signals == ("metrics",):
+        return await _test(visit, draft.namespace, {name: {"sink": sink}})
+    exporter = _of_signals(sink, signals, draft.namespace)
+    specs = {f"{name}/{one}": {"exporter": exporter, "sink": f"{name}/{one}"} for one in signals}
+    return await _test(visit, draft.namespace, specs)
+
+
+def signals_sent(draft: Draft, sink: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the signals that a sink of a draft gets; metrics where it gets nothing yet."""
+    wanted = sink.get("sources")
+    names = wanted if isinstance(wanted, list) else [one.get("name") for one in draft.sources]
+    sent = {signal_of(one).field for one in draft.sources if one.get("name") in names}
+    return tuple(row.field for row in SIGNALS if row.field in sent) or ("metrics",)
+
+
+def _of_signals(sink: Mapping[str, Any], signals: Sequence[str], namespace: str) -> dict[str, Any]:
+    """Return an Exporter that sends everything of some signals to a sink."""
+    made = everything()
+    made["metadata"]["namespace"] = namespace
+    sources = [{"name": row.field, row.field: {row.selector: ""}} for row in SIGNALS]
+    made["spec"] = {
+        "sources": [one for one in sources if one["name"] in signals],
+        "sinks": [{name: own for name, own in sink.items() if name != "sources"}],
+    }
+    return made
 
 
 async def test_sink(visit: Visit) -> web.StreamResponse:
@@ -125,19 +151,21 @@ async def test_sink(visit: Visit) -> web.StreamResponse:
     value = await visit.api.get(exporter_path(namespace, name))
     sink = find_sink(details_of(value), visit.arguments["sink"])
     output = find_output(sink, (await visit.form()).get("signal", ""))
-    return await _test(visit, namespace, {"exporter": name, "sink": output}, output)
+    return await _test(visit, namespace, {output: {"exporter": name, "sink": output}})
 
 
 async def _test(
-    visit: Visit, namespace: str, spec: Mapping[str, Any], name: str
+    visit: Visit, namespace: str, specs: Mapping[str, Mapping[str, Any]]
 ) -> web.StreamResponse:
-    values: dict[str, Any] = {"test": None, "problem": "", "name": name}
-    try:
-        status = await act(visit, "sinktests", "SinkTest", namespace, spec)
-    except ApiProblemError as problem:
-        values["problem"] = _said(problem)
-    else:
-        values["test"] = test_view(status)
+    """Make one test after another, up to the first that is refused."""
+    values: dict[str, Any] = {"tests": [], "problem": ""}
+    for name, spec in specs.items():
+        try:
+            status = await act(visit, "sinktests", "SinkTest", namespace, spec)
+        except ApiProblemError as problem:
+            values["problem"] = _said(problem)
+            break
+        values["tests"].append((name if len(specs) > 1 else "", test_view(status)))
     if visit.is_part or not visit.arguments:
         return visit.part(_TEMPLATE, "test", values)
     return visit.page(_TEMPLATE, {**values, "back": visit.arguments})
@@ -234,7 +262,7 @@ async def show_tap(visit: Visit) -> web.StreamResponse:
             values["problem"] = str(errors[0].get("message", ""))
     if visit.is_part:
         return visit.part(_TEMPLATE, "tap", values)
-    return visit.page(_TEMPLATE, {**values, "back": visit.arguments, "test": None, "is_tap": True})
+    return visit.page(_TEMPLATE, {**values, "back": visit.arguments, "tests": [], "is_tap": True})
 
 
 async def act(

@@ -83,6 +83,13 @@ async def test_logs_and_traces_from_the_form_to_the_endpoint(tmp_path: Path) -> 
             assert await offered(visitor, text) == [option]
         assert await offered(visitor, "serv") == []
 
+        before = len(server.received)
+        tried = await visitor.post("/ui/try", {**draft, "sink": "0"}, HX_Request="true")
+        assert tried.text.count("It works") == 3, tried.text
+        assert [one.signal for one in server.received[before:]] == ["metrics", "logs", "traces"]
+        for signal in ("logs", "traces"):
+            server.taken[:] = [one for one in server.taken if one.signal != signal]
+
         async with aiohttp.ClientSession() as api:
             async with api.post(f"{url}{GROUP}/exporters", json=exporter(base)) as made:
                 assert made.status == 201, await made.text()
