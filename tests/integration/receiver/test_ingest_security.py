@@ -16,6 +16,8 @@ from relay.receiver.authentication import Authenticator
 from relay.receiver.http.tls import server_context
 from relay.runtime.errors import ConfigError
 from tests.kit.ingest_server import running
+from tests.kit.otlp.batches import request_of
+from tests.kit.otlp.requests import LOGS, TRACES, Kind
 
 _BEARER = SenderAuthentication(type="bearer", token="correct-horse-battery")
 _BASIC = SenderAuthentication(type="basic", username="platform", password="pä:ss")
@@ -123,6 +125,20 @@ async def test_tls(pki: Pki) -> None:
     settings = Ingest(tls=ServerTls(pki.certificate, pki.key))
     async with running(settings, client_tls=pki.client()) as relay:
         assert (await relay.send()).status == 204
+
+
+@pytest.mark.parametrize("kind", [LOGS, TRACES], ids=["logs", "traces"])
+async def test_records_over_tls_and_with_credentials(pki: Pki, kind: Kind) -> None:
+    settings = Ingest(authentication=_BEARER, tls=ServerTls(pki.certificate, pki.key))
+    async with running(settings, client_tls=pki.client()) as relay:
+        path = "/v1/logs" if kind is LOGS else "/v1/traces"
+        otlp = {"Content-Type": "application/x-protobuf"}
+        body = request_of(kind, [1.0])
+        reply = await relay.send(body, path=path, headers=otlp)
+        assert (reply.status, relay.taker.calls) == (401, [])
+        otlp["Authorization"] = "Bearer correct-horse-battery"
+        assert (await relay.send(body, path=path, headers=otlp)).status == 200
+        assert len(relay.taker.calls) == 1
 
 
 async def test_tls_1_1_is_refused(pki: Pki) -> None:
