@@ -31,14 +31,15 @@ class SignalRow:
     """One signal: the field of a source, its words, and the field of its selector below that.
 
     ``unit`` is the word for many of what it counts, ``unit_of_one`` for one of what it selects.
-    ``controls`` are besides that of the selector, ``selector_help`` is said before the schema's
-    description.
+    ``per_minute`` is its figure in the usage of a source. ``controls`` are besides that of the
+    selector, ``selector_help`` is said before the schema's description.
     """
 
     field: str
     word: str
     unit: str
     unit_of_one: str
+    per_minute: str
     selector: str
     selector_label: str
     placeholder: str
@@ -58,6 +59,7 @@ SIGNALS: Final = (
         "Metrics",
         "points",
         "metric",
+        "samplesPerMinute",
         "metricsql",
         "Which metrics",
         'http_requests_total{code=~"5.."}',
@@ -68,6 +70,7 @@ SIGNALS: Final = (
         "Logs",
         "log records",
         "log record",
+        "recordsPerMinute",
         "selector",
         "Which log records",
         '{service_name="gateway"} |= "error"',
@@ -82,6 +85,7 @@ SIGNALS: Final = (
         "Traces",
         "spans",
         "span",
+        "recordsPerMinute",
         "selector",
         "Which spans",
         '{service_name="gateway"}',

@@ -78,13 +78,13 @@ class LedgerPicture:
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """One source: its selector, series, samples a minute, and share of the samples of all."""
+    """One source: its selector, series, samples or records a minute, and share of those of all."""
 
     name: str
     signal: str
     selector: str
     series: int | None
-    samples_per_minute: int | None
+    per_minute: int | None
     share: tuple[float, float]
     everything: str
     """Words for what it takes without a selector."""
@@ -196,7 +196,10 @@ def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:
     conditions = _conditions(status)
     state = state_of(conditions)
     usages = {str(one.get("name")): _mapping(one.get("usage")) for one in _list(status, "sources")}
-    total = sum(_number(one, "samplesPerMinute") or 0 for one in usages.values())
+    totals = {
+        row.field: sum(_number(one, row.per_minute) or 0 for one in usages.values())
+        for row in SIGNALS
+    }
     states = {str(one.get("name")): one for one in _list(status, "sinks")}
     signals = {str(one.get("name")): _signals_of(one) for one in _list(spec, "sources")}
     return ExporterDetails(
@@ -209,7 +212,7 @@ def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:
         created=read_time(metadata.get("creationTimestamp")),
         generation=_number(metadata, "generation") or 0,
         sources=tuple(
-            _source(one, row, usages.get(str(one.get("name")), {}), total)
+            _source(one, row, usages.get(str(one.get("name")), {}), totals[row.field])
             for one in _list(spec, "sources")
             for row in _signals_of(one)
         ),
@@ -231,14 +234,14 @@ def _source(
     if not isinstance(selector, str):
         rest = body.get("resourceSelectors")
         selector = "" if rest is None else msgspec.json.encode(rest).decode()
-    samples = _number(usage, "samplesPerMinute")
+    count = _number(usage, row.per_minute)
     return SourceView(
         str(source.get("name", "")),
         row.field,
         selector,
-        _number(usage, "activeSeries"),
-        samples,
-        (float(samples or 0), float(total)),
+        _number(usage, "activeSeries") if row.field == "metrics" else None,
+        count,
+        (float(count or 0), float(total)),
         f"every {row.unit_of_one}",
         tuple(_conditions_of(body)),
     )

@@ -110,7 +110,14 @@ def test_a_sink_has_a_ledger_for_each_signal() -> None:
     ]
     value["spec"]["sinks"] = [sink, {**sink, "name": "two", "sources": ["spans"]}]
     told = {"signal": "logs", "ledger": {"matched": 3, "delivered": 3}}
-    value["status"] = {"sinks": [{"name": "one", "ledger": {"matched": 1}, "signals": [told]}]}
+    value["status"] = {
+        "sinks": [{"name": "one", "ledger": {"matched": 1}, "signals": [told]}],
+        "sources": [
+            {"name": "all", "usage": {"activeSeries": 2, "samplesPerMinute": 60}},
+            {"name": "logs", "usage": {"activeSeries": 0, "recordsPerMinute": 30}},
+            {"name": "spans", "usage": {"recordsPerMinute": 10}},
+        ],
+    }
     details = details_of(value)
     one, two = details.sinks
     assert [(out.name, out.unit, out.suffix) for out in one.outputs] == [
@@ -122,6 +129,9 @@ def test_a_sink_has_a_ledger_for_each_signal() -> None:
     assert [(out.name, out.suffix) for out in two.outputs] == [("two/traces", "")]
     _, logs, spans = details.sources
     assert logs.everything == "every log record"
+    assert [one.per_minute for one in details.sources] == [60, 30, 10]
+    assert [one.series for one in details.sources] == [2, None, None]
+    assert (details.sources[0].share, logs.share) == ((60.0, 60.0), (30.0, 40.0))
     assert logs.asks == ("category access or audit", "severity WARN or more", "drops user")
     assert (spans.selector, spans.asks) == ('{a="b"}', ("0.25 of all traces", "whole traces"))
 
