@@ -164,7 +164,7 @@ def _sink_delivering(sink: SinkFacts) -> ConditionVerdict:
     if facts is None:
         return ConditionVerdict("Unknown", "NoReport", "its relay cannot be asked now")
     if not facts.matched and not facts.waits and not facts.succeeded and not facts.failure:
-        return ConditionVerdict("Unknown", "NoData", NO_DATA)
+        return ConditionVerdict("Unknown", "NoData", facts.loss or NO_DATA)
     if facts.failure:
         reason = "Rejected" if facts.kind == "rejected" else "Failing"
         return ConditionVerdict("False", reason, _failing(sink, facts))

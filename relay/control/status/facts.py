@@ -22,6 +22,10 @@ SETTLE_S: Final = 5.0
 LOSS_SHOWN_S: Final = 300.0
 """Time for which a loss is shown with a sink that delivers, s."""
 
+DELTAS: Final = (
+    "{count:,} data points came as deltas, and the sink takes cumulative values only "
+    "(temporality): let the sender export cumulative ones, or set otlp_http.temporality to delta"
+)
 _LOSSES: Final = frozenset({"partial", "rejected", "given up"})
 _KEYS: Final = {
     "bearerToken": "key token",
@@ -120,6 +124,15 @@ def _delivery(running: RunningExporter | None, sink: Sink, now: float) -> Delive
 
 def delivery_facts(entry: SinkEntry, *, programmed_at: float, now: float) -> DeliveryFacts:
     """Return the facts of one sink's delivery; times are wall clock, s."""
+    facts = _answered(entry, programmed_at=programmed_at, now=now)
+    counter = entry.counter
+    if facts.loss or not counter.deltas or now - counter.deltas_at > LOSS_SHOWN_S:
+        return facts
+    return facts._replace(loss=DELTAS.format(count=counter.deltas), unsettled=True)
+
+
+def _answered(entry: SinkEntry, *, programmed_at: float, now: float) -> DeliveryFacts:
+    """Return the facts that the endpoint's answers tell."""
     outcomes, matched, waiting, held, behind = entry.worker.read_delivery()
     success_at, since, error = outcomes.last_success_at, outcomes.failing_since, outcomes.last_error
     succeeded = success_at is not None and success_at >= programmed_at

@@ -22,10 +22,10 @@ def merged(deliveries: Deliveries) -> DeliveryFacts:
         return next(iter(deliveries.values()))
     told = {signal: _with_signal(signal, facts) for signal, facts in deliveries.items()}
     having = [facts for facts in told.values() if _has_data(facts)]
+    loss = next((facts.loss for facts in told.values() if facts.loss), "")
     if not having:
-        return next(iter(told.values()))
+        return next(iter(told.values()))._replace(loss=loss)
     worst = min(having, key=_rank)
-    loss = next((facts.loss for facts in having if facts.loss), "")
     return worst._replace(loss=loss, unsettled=any(facts.unsettled for facts in having))
 
 

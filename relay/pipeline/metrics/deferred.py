@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.pipeline.batching.emitter import Emitter
 from relay.pipeline.batching.transaction import BatchTransaction
-from relay.pipeline.drop_counters import DropTable
+from relay.pipeline.drop_counters import TEMPORALITY, DropTable
 from relay.pipeline.metrics.exemplars import ExemplarBuffer
 from relay.pipeline.metrics.histograms.group import take_all
 from relay.pipeline.pacing import DEFERRED_STEP, ENTRIES
@@ -38,6 +38,10 @@ def count_drops(transaction: BatchTransaction, dropped: dict[str, int], drops: D
         if not at % ENTRIES:
             transaction.pace.pause()
         drops.count(family, reason, 1, sinks)
+        if reason == TEMPORALITY:
+            for sink in sinks:
+                sink.deltas += 1
+                sink.deltas_at = transaction.now
 
 
 def keep_exemplars(transaction: BatchTransaction, buffer: ExemplarBuffer) -> None:

@@ -8,3 +8,5 @@ cdef class SinkCounter:
     cdef public long long samples
     cdef public long long exported
     cdef public long long refused
+    cdef public long long deltas
+    cdef public double deltas_at

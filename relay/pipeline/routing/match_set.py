@@ -41,10 +41,21 @@ class SinkCounter:
 
     ``samples`` counts what its sources matched, ``points`` what was made of that for it: several
     samples may become one point, or none. ``exported`` samples are in a point, or in the attributes
-    of one; ``refused`` ones are of series above the project's limit.
+    of one; ``refused`` ones are of series above the project's limit. ``deltas`` came as deltas, the
+    last one at ``deltas_at`` (wall clock, s), and the sink takes cumulative values.
     """
 
-    __slots__ = ("exported", "exporter", "group", "points", "refused", "samples", "sink")
+    __slots__ = (
+        "deltas",
+        "deltas_at",
+        "exported",
+        "exporter",
+        "group",
+        "points",
+        "refused",
+        "samples",
+        "sink",
+    )
 
     def __init__(self, exporter: str, sink: str, group: str = "") -> None:
         self.exporter = exporter
@@ -55,6 +66,8 @@ class SinkCounter:
         self.samples = 0
         self.exported = 0
         self.refused = 0
+        self.deltas = 0
+        self.deltas_at = 0.0
 
     def __repr__(self) -> str:
         return f"<SinkCounter {self.exporter} {self.sink} {self.points}>"

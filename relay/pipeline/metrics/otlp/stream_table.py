@@ -19,8 +19,9 @@ from relay.pipeline.metrics.otlp.plan import OtlpStream, Plan
 from relay.pipeline.routing.match_set import MatchSet
 from relay.pipeline.routing.tenancy import IngestPath
 
-BYTES_MAX: Final = 256 << 20
-"""Heads and attributes of one generation, bytes."""
+BYTES_PER_ENTRY: Final = 200
+BYTES_MAX_LEAST: Final = 16 << 20
+"""Heads and attributes of one generation, bytes: by its entries, and at least."""
 FREED_PER_ENTRY: Final = 4
 """Forgotten entries that are freed for each new one."""
 
@@ -77,10 +78,11 @@ class MetricEntry:
 
 
 class StreamTable:
-    """The table of all streams; ``entries_max`` and :data:`BYTES_MAX` bound one generation."""
+    """The table of all streams; ``entries_max`` bounds one generation."""
 
     def __init__(self, *, entries_max: int, idle_s: float) -> None:
         self._entries_max = entries_max
+        self._bytes_max = max(BYTES_MAX_LEAST, entries_max * BYTES_PER_ENTRY)
         self._idle_s = idle_s
         self._young: dict[tuple[IngestPath, bytes], MetricsResource] = {}
         self._old: dict[tuple[IngestPath, bytes], MetricsResource] = {}
@@ -137,7 +139,7 @@ class StreamTable:
             self._turn_at = tick + self._idle_s
 
     def _keep(self, key: tuple[IngestPath, bytes], entry: MetricsResource) -> None:
-        if entry.entries > self._entries_max or entry.size > BYTES_MAX:
+        if entry.entries > self._entries_max or entry.size > self._bytes_max:
             # Alone more than a generation: it begins anew.
             self._dying.append(entry.children)
             entry.children = {}
@@ -154,7 +156,7 @@ class StreamTable:
         self._bury()
         self._entries += entries
         self._bytes += size
-        if self._entries > self._entries_max or self._bytes > BYTES_MAX:
+        if self._entries > self._entries_max or self._bytes > self._bytes_max:
             self._turn()
 
     def _turn(self) -> None:

@@ -31,6 +31,8 @@ def test_the_worst_output_counts_and_is_named() -> None:
 def test_a_loss_is_shown_beside_a_success() -> None:
     lossy = DeliveryFacts(True, succeeded=True, loss="too old")
     assert merged({"metrics": GOOD, "logs": lossy}).loss == "logs: too old"
+    nothing_but_loss = DeliveryFacts(False, loss="deltas")
+    assert merged({"metrics": nothing_but_loss, "logs": GOOD}).loss == "metrics: deltas"
 
 
 def test_one_output_is_the_sink_itself() -> None:

@@ -179,3 +179,25 @@ def test_references_are_looked_up_and_no_value_is_shown() -> None:
 )
 def test_credentials_in_words(authentication: Authentication, words: str) -> None:
     assert credentials_of(OtlpHttp("https://h", authentication), "n") == words
+
+
+def test_deltas_that_a_sink_drops_are_told_for_a_while() -> None:
+    for told, status, reason in (
+        (worker(success_at=150), "True", "Delivering"),
+        (ToldWorker("n/e", "out"), "Unknown", "NoData"),
+    ):
+        sinks = ToldSinks()
+        one = exporter()
+        sinks.workers[one.id, "out"] = told
+        sinks.apply(one, PROGRAMMED_AT)
+        (running,) = sinks.runs.values()
+        counter = running.entries["out"].counter
+        counter.deltas, counter.deltas_at = 1_234, NOW
+        found = verdicts(sinks, NOW + LOSS_SHOWN_S).sinks["out"]["Delivering"]
+        assert (found.status, found.reason) == (status, reason)
+        assert "1,234 data points came as deltas" in found.message
+        assert "(temporality)" in found.message
+        assert (
+            "deltas"
+            not in verdicts(sinks, NOW + LOSS_SHOWN_S + 1).sinks["out"]["Delivering"].message
+        )

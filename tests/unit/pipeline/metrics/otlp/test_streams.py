@@ -203,3 +203,15 @@ def test_cumulative_sums_that_do_not_count_up_are_gauges_among_deltas() -> None:
     (found,) = sent.resource_metrics[0].scope_metrics[0].metrics
     assert (found.name, found.unit) == ("m", "By")
     assert list(found.gauge.data_points) == [point]
+
+
+def test_sinks_remember_the_deltas_that_they_drop() -> None:
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=100))
+    request = METRICS.request()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="m")
+    metric.sum.aggregation_temporality = 1
+    metric.sum.data_points.add(time_unix_nano=TIME_NS)
+    for tick in (0.0, 5.0):
+        rig.feed(request.SerializeToString(), protocol=PROTOCOL, tick=tick)
+    assert (sink.counter.deltas, sink.counter.deltas_at) == (2, 1e9 + 5.0)
