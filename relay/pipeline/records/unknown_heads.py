@@ -19,8 +19,9 @@ from relay.pipeline.records.resource_table import ResourceTable, read_resource
 from relay.pipeline.records.results import RequestCounts, covered_by
 from relay.pipeline.records.routing import RecordRoute, RecordRouter
 from relay.pipeline.records.selecting import Ranges, RecordFields, select, split_by_share
+from relay.pipeline.routing.resource_tenants import nobody, project_of
 from relay.pipeline.routing.series_tally import SHARE_ALL
-from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, IngestPath, Tenancy
+from relay.pipeline.routing.tenancy import IngestPath, Tenancy
 from relay.runtime.errors import DecodeError
 
 RECORD_TAG: Final = b"\x12"  # of ScopeLogs and ScopeSpans
@@ -40,14 +41,7 @@ class HeadReader:
 
     def project_of(self, texts: Iterable[tuple[str, str]], origin: IngestPath) -> str | None:
         """Return the project of a resource; "" without tenancy, None for nobody's."""
-        if not self.tenancy.enabled:
-            return ""
-        values = dict(reversed(list(texts)))
-        named = next((values[name] for name in self.tenant_attributes if values.get(name)), "")
-        labels = {name: values[name] for name in ACCOUNT_LABELS if name in values}
-        if named and self.tenancy.label:
-            labels[self.tenancy.label] = named
-        return self.tenancy.project_of(labels, origin) or None
+        return project_of(texts, origin, self.tenancy, self.tenant_attributes)
 
 
 class UnknownHeads:
@@ -98,10 +92,8 @@ class UnknownHeads:
         """Count records of nobody."""
         self._counts.nobody += count
         if not self._counts.example:
-            names = " or ".join(self._reader.tenant_attributes)
-            given = resource.attributes.exact.get("service.name", "")
-            of = f" of service.name {given[:80]!r}" if given else ""
-            self._counts.example = f"the resource{of} names no project: set its attribute {names}"
+            service = resource.attributes.exact.get("service.name", "")
+            self._counts.example = nobody(service, self._reader.tenant_attributes)
 
     def test(self, first: int, stop: int, scope: ScopeEntry) -> int:
         """Append a scope's records where sources ask something of each; return how many none takes.

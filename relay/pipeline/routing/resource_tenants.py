@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -42,22 +42,23 @@ def project_of(
     attributes: Iterable[tuple[str, str]],
     origin: IngestPath,
     tenancy: Tenancy,
-    rule: TenantRule,
+    names: Sequence[str],
 ) -> str | None:
-    """Return the project of a resource; "" without tenancy, None for nobody's."""
+    """Return the project of a resource; "" without tenancy, None for nobody's.
+
+    ``names``: attributes that may name it; the first one that the resource has counts.
+    """
     if not tenancy.enabled:
         return ""
     values = dict(reversed(list(attributes)))
-    named = next((values[name] for name in rule.tenant_attributes if values.get(name)), "")
+    named = next((values[name] for name in names if values.get(name)), "")
     labels = {name: values[name] for name in ACCOUNT_LABELS if name in values}
     if named and tenancy.label:
         labels[tenancy.label] = named
     return tenancy.project_of(labels, origin) or None
 
 
-def nobody(attributes: Iterable[tuple[str, str]], rule: TenantRule) -> str:
-    """Say that a resource names no project, and how it would."""
-    given = dict(attributes).get("service.name", "")
-    of = f" of service.name {given[:80]!r}" if given else ""
-    names = " or ".join(rule.tenant_attributes)
-    return f"the resource{of} names no project: set its attribute {names}"
+def nobody(service: str, names: Sequence[str]) -> str:
+    """Say that a resource of a service, "" for none, names no project, and how it would."""
+    of = f" of service.name {service[:80]!r}" if service else ""
+    return f"the resource{of} names no project: set its attribute {' or '.join(names)}"

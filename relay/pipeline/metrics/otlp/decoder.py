@@ -97,7 +97,8 @@ class OtlpMetrics:
         if not self._rule.reports_nobody:
             transaction.sample_counts.append((self.streams.unmatched, count))
             return
-        transaction.drop(NO_TENANT, count, nobody(attributes, self._rule))
+        service = dict(attributes).get("service.name", "")
+        transaction.drop(NO_TENANT, count, nobody(service, self._rule.tenant_attributes))
 
     def __repr__(self) -> str:
         return f"<OtlpMetrics {self.streams!r}>"

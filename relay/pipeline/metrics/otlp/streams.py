@@ -115,7 +115,9 @@ class OtlpStreams:
         found = self.known.resource(self.origin, head)
         if found is None:
             attributes = resource_attributes(head)
-            project = project_of(attributes, self.origin, self._router.tenancy, self._rule)
+            project = project_of(
+                attributes, self.origin, self._router.tenancy, self._rule.tenant_attributes
+            )
             if self.origin.by_labels:
                 attributes = [one for one in attributes if one[0] not in ACCOUNT_LABELS]
             found = self.known.add_resource(self.origin, head, attributes, project)
