@@ -22,20 +22,25 @@ from relay.pipeline.routing.tenancy import IngestPath
 BYTES_PER_ENTRY: Final = 200
 BYTES_MAX_LEAST: Final = 16 << 20
 """Heads and attributes of one generation, bytes: by its entries, and at least."""
+HEAD_ENTRIES: Final = 10
+"""Entries that a resource, scope or metric counts for: it takes so much more than a stream."""
 FREED_PER_ENTRY: Final = 4
 """Forgotten entries that are freed for each new one."""
 
 
 @dataclass(slots=True, eq=False)
 class MetricsResource:
-    """One resource; ``project`` is "" without tenancy, None for nobody's. ``size``: entries."""
+    """One resource; ``project`` is "" without tenancy, None for nobody's.
+
+    ``entries`` and ``size`` (bytes) are those of all that is below it, too.
+    """
 
     head: bytes
     attributes: Attributes
     project: str | None
     group: ResourceGroup
     children: dict[bytes, MetricsScope] = field(default_factory=dict)
-    entries: int = 1
+    entries: int = HEAD_ENTRIES
     size: int = 0
 
 
@@ -118,13 +123,13 @@ class StreamTable:
             group = ScopeGroup.as_came(resource.group, head)
             entry = MetricsScope(resource, head, read_scope(head), group)
             resource.children[head] = entry
-            self._count(resource, len(head))
+            self._count(resource, len(head), HEAD_ENTRIES)
         return entry
 
     def add_metric(self, metric: MetricEntry) -> None:
         """Add a metric of its scope."""
         metric.scope.children[metric.key] = metric
-        self._count(metric.scope.resource, len(metric.key))
+        self._count(metric.scope.resource, len(metric.key), HEAD_ENTRIES)
 
     def add_stream(self, metric: MetricEntry, stream: OtlpStream) -> None:
         """Add a stream of a metric."""
@@ -143,14 +148,14 @@ class StreamTable:
             # Alone more than a generation: it begins anew.
             self._dying.append(entry.children)
             entry.children = {}
-            entry.entries, entry.size = 1, len(entry.head)
+            entry.entries, entry.size = HEAD_ENTRIES, len(entry.head)
         self._young[key] = entry
         self._account(entry.entries, entry.size)
 
-    def _count(self, resource: MetricsResource, size: int) -> None:
-        resource.entries += 1
+    def _count(self, resource: MetricsResource, size: int, entries: int = 1) -> None:
+        resource.entries += entries
         resource.size += size
-        self._account(1, size)
+        self._account(entries, size)
 
     def _account(self, entries: int, size: int) -> None:
         self._bury()

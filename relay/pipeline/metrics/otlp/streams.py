@@ -111,9 +111,10 @@ class OtlpStreams:
         return self._router.match({}, "")[0]
 
     def resource(self, head: bytes) -> MetricsResource:
-        """Return a resource by the bytes of its head. Raise DecodeError."""
+        """Return a resource by the bytes of its head. Raise DecodeError and OverloadedError."""
         found = self.known.resource(self.origin, head)
         if found is None:
+            self._count_new(len(head))
             attributes = resource_attributes(head)
             project = project_of(
                 attributes, self.origin, self._router.tenancy, self._rule.tenant_attributes
@@ -126,9 +127,13 @@ class OtlpStreams:
     def metric(
         self, scope: MetricsScope, key: bytes, head: bytes, number: int, tail: bytes
     ) -> MetricEntry:
-        """Return a metric by the bytes of its head and data. Raise DecodeError."""
+        """Return a metric by the bytes of its head and data.
+
+        Raise DecodeError and OverloadedError.
+        """
         found = scope.children.get(key)
         if found is None:
+            self._count_new(len(key))
             parts = read_metric(head, number, tail)
             name = name_of(parts)
             identity = MetricIdentity(
@@ -226,13 +231,13 @@ class OtlpStreams:
         series.resolved_version = match_set.project_epoch.version
 
     def _count_new(self, key_bytes: int) -> None:
-        """Count a new series; raise OverloadedError for too many in one request."""
+        """Count a new stream or head; raise OverloadedError for too many in one request."""
         if not self._bounded:
             return
         self._new += 1
         self._new_bytes += key_bytes
         if self._new > NEW_SERIES_MAX:
-            raise OverloadedError(f"over {NEW_SERIES_MAX} new streams in one request")
+            raise OverloadedError(f"over {NEW_SERIES_MAX} new streams and metrics in one request")
         if self._new_bytes > NEW_SERIES_BYTES_MAX:
             raise OverloadedError(
                 f"over {NEW_SERIES_BYTES_MAX} bytes of new streams in one request"

@@ -9,6 +9,7 @@ import pytest
 
 from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.otlp import streams as streams_module
+from relay.pipeline.metrics.otlp.stream_table import HEAD_ENTRIES
 from relay.pipeline.routing.match_set import OutputOptions
 from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import IngestPath, Tenancy
@@ -105,7 +106,7 @@ def test_evicted_streams_come_back_and_memory_is_bounded() -> None:
     assert held(sink) == 800
     assert rig.engine.table.active <= 50
     known = rig.engine._streams.known
-    assert known._entries <= 50
+    assert known._entries <= 50 + 3 * HEAD_ENTRIES
     rig.flush()
     sent = [row for sealed in sink.sealed for row in rows(sealed.point_buffer.encode())]
     assert len(sent) == 800
@@ -187,6 +188,17 @@ def test_too_many_new_streams_are_refused_and_get_further_the_next_time(
         assert held(sink) == 0
     rig.feed(body(25), protocol=PROTOCOL)
     assert held(sink) == 25
+
+
+def test_metrics_without_good_points_are_new_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams_module, "NEW_SERIES_MAX", 10)
+    rig = Rig()
+    request = METRICS.request()
+    scope = request.resource_metrics.add().scope_metrics.add()
+    for number in range(12):
+        scope.metrics.add(name=f"m{number}").gauge.data_points.add()
+    with pytest.raises(OverloadedError):
+        rig.feed(request.SerializeToString(), protocol=PROTOCOL)
 
 
 def test_cumulative_sums_that_do_not_count_up_are_gauges_among_deltas() -> None:
