@@ -183,22 +183,25 @@ class IngestServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
         headers = request.headers
-        agent = headers.get("User-Agent", "")
-        sender = sender_of(
-            user_agent=agent,
-            vm_version=headers.get("X-VictoriaMetrics-Remote-Write-Version", ""),
-        )
         target = otlp_target(request.path)
         outcome = await self._outcome(request, target)
         if target is not None:
             media_type = answer_type_of(headers.get("Content-Type"))
             answer = otlp_answer(outcome, target.signal, media_type)
         else:
+            sender = sender_of(
+                user_agent=headers.get("User-Agent", ""),
+                vm_version=headers.get("X-VictoriaMetrics-Remote-Write-Version", ""),
+            )
             answer = answer_to(outcome, sender, message_of(headers.get("Content-Type")))
         self._counters.count(answer)
         if answer.refused is not None:
             self._refusals.log(
-                answer, sender=request.remote or "", agent=agent, path=request.path, now=began
+                answer,
+                sender=request.remote or "",
+                agent=headers.get("User-Agent", ""),
+                path=request.path,
+                now=began,
             )
         self._counters.durations.observe(time.perf_counter() - began)
         if answer is NO_CONTENT and NoContent.can_answer(request):
