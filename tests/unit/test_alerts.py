@@ -278,6 +278,7 @@ QUIET = [
     promtool_series("relay_assembled_samples_total", "0x60", outcome="late"),
     promtool_series("relay_metadata_contradictions_total", "0x60"),
     promtool_series("relay_project_refused_samples_total", "0x60", project="acme"),
+    promtool_series("relay_project_refused_records_total", "0x60", project="acme"),
     promtool_series("relay_api_changes_total", "0x60", result="failed"),
     promtool_series("relay_api_token_faults", "0x60"),
     promtool_series("relay_api_requests_total", "0+600x60", method="GET", code="403"),
