@@ -443,9 +443,7 @@ _SINKS = st.builds(
 
 
 def _families(parse: Callable[[str], Iterable[Metric]], text: str) -> list[tuple[object, ...]]:
-    return [
-        (family.name, family.type, family.documentation, family.samples) for family in parse(text)
-    ]
+    return [(one.name, one.type, one.documentation, one.samples) for one in parse(text)]
 
 
 @pytest.mark.parametrize(
