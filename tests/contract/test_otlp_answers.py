@@ -21,7 +21,7 @@ from relay.pipeline.contract import IngestResult, Tenant
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.kit.ingest_server import NOW, Reply, Running, Taker, running
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import KINDS, LOGS, METRICS, TRACES, Kind
+from tests.kit.otlp.official import KINDS, LOGS, METRICS, TRACES, Kind
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 JSON = {"Content-Type": "application/json"}

@@ -42,7 +42,7 @@ from tests.kit.batches import GROUP
 from tests.kit.engine_rig import EVERYTHING
 from tests.kit.ingest_server import eventually
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import LOGS, METRICS, TRACES
+from tests.kit.otlp.official import LOGS, METRICS, TRACES
 from tests.kit.remote_write.sample_writes import write
 
 

@@ -25,7 +25,7 @@ from relay.config.settings.settings import (
 from relay.storage.log.filesystem import Disk
 from tests.kit.exporter_yaml import Block, exporter_yaml
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import KINDS
+from tests.kit.otlp.official import KINDS
 from tests.kit.processes import get_json
 from tests.kit.remote_write.raw import HEADERS, T0_MS, join, metadata, snappy, text_series
 

@@ -285,7 +285,7 @@ def test_unit_runs_reloads_and_drains() -> None:
 
 def parsed(arguments: list[str]) -> Any:
     """The relay's own reading of a command line; wrong use exits."""
-    return main._parser().parse_args(arguments)
+    return main._parser(arguments[0]).parse_args(arguments)
 
 
 def dockerfile() -> list[tuple[str, str]]:

@@ -42,7 +42,7 @@ _SEED: Final = 0x9E3779B97F4A7C15
 
 
 class _Keys(IntEnum):
-    """What the keys of series hold besides what selectors see."""
+    """Forms of the keys of series, by what they hold besides what selectors see."""
 
     PLAIN = 0
     WITH_ACCOUNTS = 1

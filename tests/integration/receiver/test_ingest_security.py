@@ -17,7 +17,7 @@ from relay.receiver.http.tls import server_context
 from relay.runtime.errors import ConfigError
 from tests.kit.ingest_server import running
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import LOGS, TRACES, Kind
+from tests.kit.otlp.official import LOGS, TRACES, Kind
 
 _BEARER = SenderAuthentication(type="bearer", token="correct-horse-battery")
 _BASIC = SenderAuthentication(type="basic", username="platform", password="pä:ss")

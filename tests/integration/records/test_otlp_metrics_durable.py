@@ -9,7 +9,7 @@ from tests.kit.exporter_yaml import exporter_of
 from tests.kit.http.otlp_server import OtlpServer, Reply
 from tests.kit.http.remote_write_server import RemoteWriteServer
 from tests.kit.ingest_server import eventually
-from tests.kit.otlp.requests import METRICS, attribute
+from tests.kit.otlp.official import METRICS, attribute
 from tests.kit.stored_relay import OTLP, Sender, crash_image, made, running
 
 REQUESTS = 5

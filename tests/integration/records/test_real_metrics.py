@@ -23,7 +23,7 @@ from google.protobuf import json_format
 from bench import newest
 from tests.integration.sink.test_real_records import RECEIVER, SENDER, collector
 from tests.kit.otlp.metrics_requests import points_of, read, rows
-from tests.kit.otlp.requests import METRICS, attribute
+from tests.kit.otlp.official import METRICS, attribute
 from tests.kit.processes import Process, eventually, free_port, get_json, relay, started
 
 EXPORTER = """

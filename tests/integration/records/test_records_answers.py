@@ -19,7 +19,7 @@ from relay.sink.reporting.ledger import LedgerStatistics
 from tests.kit.exporter_yaml import exporter_of
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import LOGS, attribute
+from tests.kit.otlp.official import LOGS, attribute
 from tests.kit.processes import eventually
 from tests.kit.stored_relay import OTLP, Relay, Sender, made, running
 

@@ -12,7 +12,7 @@ import pytest
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply, partial_success
 from tests.kit.ingest_server import eventually
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import LOGS, TRACES
+from tests.kit.otlp.official import LOGS, TRACES
 from tests.kit.processes import get_metrics
 from tests.kit.stored_relay import OTLP, Sender, crash_image, made, running
 

@@ -18,7 +18,7 @@ import aiohttp
 from google.protobuf import json_format
 
 from bench import newest
-from tests.kit.otlp.requests import LOGS, TRACES, Kind, any_value, attribute
+from tests.kit.otlp.official import LOGS, TRACES, Kind, any_value, attribute
 from tests.kit.processes import Process, eventually, free_port, relay, started
 
 SENDER = """

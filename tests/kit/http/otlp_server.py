@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from tests.kit.http.loopback_server import LoopbackServer
 from tests.kit.otlp.batches import values_of
-from tests.kit.otlp.requests import LOGS, TRACES
+from tests.kit.otlp.official import LOGS, TRACES
 
 DECODED_BYTES_MAX = 256 * 1024 * 1024
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from relay.codec.otlp.batch import SealedBatch
 from relay.codec.otlp.envelope import scan
 from relay.codec.otlp.record_buffer import RecordBuffer, RecordGroup
-from tests.kit.otlp.requests import LOGS, METRICS, TRACES, Kind, any_value, attribute
+from tests.kit.otlp.official import LOGS, METRICS, TRACES, Kind, any_value, attribute
 
 _GROUPS: dict[tuple[bytes, bytes], RecordGroup] = {}
 """One group for equal heads, as the pipeline makes them."""

@@ -20,7 +20,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     SummaryDataPoint,
 )
 
-from tests.kit.otlp.requests import attribute, attributes, unknown, with_fields
+from tests.kit.otlp.official import attribute
+from tests.kit.otlp.requests import attributes, unknown, with_fields
 
 KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 NOW_NS = 1_000_000_000 * 10**9

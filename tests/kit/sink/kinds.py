@@ -34,7 +34,7 @@ from relay.sink.retry import verdict
 from tests.kit.batches import raw_sealed_batch, sealed_batch
 from tests.kit.http.remote_write_server import points_of, points_of_v2
 from tests.kit.otlp.batches import record_batch, values_of
-from tests.kit.otlp.requests import LOGS, TRACES
+from tests.kit.otlp.official import LOGS, TRACES
 
 
 def values_of_otlp(body: bytes) -> list[float]:

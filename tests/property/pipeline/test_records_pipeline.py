@@ -20,7 +20,8 @@ from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import AttributeMatcher, RecordSelection, plain_name
 from relay.selector.regex import compile_regex
 from tests.kit.examples import examples
-from tests.kit.otlp.requests import LOGS, TRACES, Kind, Row, grouped, requests
+from tests.kit.otlp.official import LOGS, TRACES, Kind, Row, grouped
+from tests.kit.otlp.requests import requests
 
 TENANT = "milo.project.id"
 PROJECTS = ["svc-1", "svc-2"]

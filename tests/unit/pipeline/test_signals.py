@@ -18,7 +18,7 @@ from relay.selector.records.compile import Attributes
 from relay.selector.records.selection import RecordSelection
 from tests.kit.engine_rig import EVERYTHING
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import LOGS, TRACES
+from tests.kit.otlp.official import LOGS, TRACES
 from tests.kit.remote_write.sample_writes import write
 
 BODIES = {

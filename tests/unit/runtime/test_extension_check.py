@@ -43,9 +43,9 @@ def run_python(directory: Path, *arguments: str) -> subprocess.CompletedProcess[
     )
 
 
-def refusal(directory: Path) -> str:
-    """What ``relay version`` says instead of its version: exactly one line."""
-    done = run_python(directory, "-m", "relay", "version")
+def refusal(directory: Path, command: str = "version") -> str:
+    """What a command says instead of its answer: exactly one line."""
+    done = run_python(directory, "-m", "relay", command)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     return line
@@ -127,7 +127,7 @@ def test_an_extension_that_does_not_load_is_told(installed: Path) -> None:
     path = extension(installed, "relay.codec.otlp.point_buffer")
     path.unlink()
     path.write_bytes(b"not for this machine")
-    told = refusal(installed)
+    told = refusal(installed, "run")
     assert told.startswith(
         "relay: extension module relay.codec.otlp.point_buffer does not load here ("
     )

@@ -10,7 +10,8 @@ from relay.codec.otlp.envelope import scan
 from relay.codec.otlp.record_buffer import RecordBuffer, RecordGroup
 from relay.runtime.errors import DecodeError
 from tests.kit.examples import examples
-from tests.kit.otlp.requests import LOGS, TRACES, Kind, Row, grouped, requests
+from tests.kit.otlp.official import LOGS, TRACES, Kind, Row, grouped
+from tests.kit.otlp.requests import requests
 
 usual = examples(60)
 kinds = pytest.mark.parametrize("kind", [LOGS, TRACES], ids=["logs", "traces"])

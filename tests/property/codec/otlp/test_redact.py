@@ -21,7 +21,8 @@ from relay.codec.otlp.redact import (
 )
 from relay.runtime.errors import DecodeError
 from tests.kit.examples import examples
-from tests.kit.otlp.requests import LOGS, TRACES, Kind, attribute, requests
+from tests.kit.otlp.official import LOGS, TRACES, Kind, attribute
+from tests.kit.otlp.requests import requests
 
 RULES = {"service.name": "drop", "a": "hash", "milo.project.id": "hash", "": "drop"}
 REDACTION = Redaction(RULES.items())  # type: ignore[arg-type]

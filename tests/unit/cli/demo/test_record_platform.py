@@ -16,7 +16,7 @@ from relay.cli.demo.records.platform import (
 )
 from relay.cli.demo.records.tally import NO_RECORDS, Tally
 from relay.cli.demo.scenario import cast
-from tests.kit.otlp.requests import LOGS, TRACES, Kind
+from tests.kit.otlp.official import LOGS, TRACES, Kind
 
 NOW_NS = 1_700_000_000_000_000_000
 

@@ -388,8 +388,9 @@ def test_the_shipped_examples_are_good() -> None:
     assert [exporter.id for exporter in result.exporters] == [
         "payments/every-field",
         "default/gateway-exporter",
+        "payments/logs-and-traces",
     ]
-    assert [exporter.warnings for exporter in result.exporters] == [(), ()]
+    assert [exporter.warnings for exporter in result.exporters] == [(), (), ()]
 
 
 def test_the_full_example_has_every_field() -> None:

@@ -13,7 +13,7 @@ from relay.control.preview.result import PreviewResult
 from relay.control.tap.points import read_points
 from relay.control.time_slicing import Turns
 from tests.kit.engine_rig import EVERYTHING, Rig, RigSink
-from tests.kit.otlp.requests import METRICS, attribute
+from tests.kit.otlp.official import METRICS, attribute
 
 TIME_NS = 10**18
 

@@ -10,7 +10,7 @@ from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import RecordSelection
 from tests.kit.otlp.batches import request_of
-from tests.kit.otlp.requests import LOGS, TRACES, attribute
+from tests.kit.otlp.official import LOGS, TRACES, attribute
 
 
 async def settled() -> None:

@@ -14,7 +14,7 @@ from relay.control.sink_test.service import require_sink
 from relay.runtime.errors import ConfigError
 from relay.selector.matchers import Selector
 from relay.selector.records.selection import RecordSelection
-from tests.kit.otlp.requests import LOGS, TRACES
+from tests.kit.otlp.official import LOGS, TRACES
 
 
 def exporter(*signals: str) -> Exporter:

@@ -12,7 +12,7 @@ from relay.control.tap.tap import TapQuery, TapService
 from relay.runtime.errors import ConfigError
 from relay.selector.matchers import Selector
 from relay.selector.records.selection import RecordSelection
-from tests.kit.otlp.requests import LOGS, TRACES, any_value, attribute
+from tests.kit.otlp.official import LOGS, TRACES, any_value, attribute
 
 
 def test_log_records_are_shown() -> None:

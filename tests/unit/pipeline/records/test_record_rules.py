@@ -26,7 +26,7 @@ from relay.selector.resources.label_selector import (
     ResourceSelector,
 )
 from tests.kit.otlp.batches import request_of, values_of
-from tests.kit.otlp.requests import LOGS, TRACES, attribute
+from tests.kit.otlp.official import LOGS, TRACES, attribute
 
 ACCOUNTS = {(1, 0): "acme", (2, 0): "umbrella"}
 

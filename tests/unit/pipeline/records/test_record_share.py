@@ -14,7 +14,7 @@ from relay.pipeline.records.selecting import LOG_RECORD, SPAN, split_by_share
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.selector.records.selection import RecordSelection
-from tests.kit.otlp.requests import LOGS, TRACES
+from tests.kit.otlp.official import LOGS, TRACES
 
 HALF = SHARE_ALL // 2
 

@@ -18,7 +18,7 @@ from relay.codec.otlp.metrics_in.prometheus_points import bound_text, native_his
 from relay.codec.remote_write.native_histogram import parse_histogram
 from tests.kit.engine_rig import RAW1, RAW2, Rig, RigSink
 from tests.kit.examples import examples
-from tests.kit.otlp.requests import attribute
+from tests.kit.otlp.official import attribute
 
 TIME_NS = 10**18 + 1_500_000
 TIME_MS = 10**12 + 1

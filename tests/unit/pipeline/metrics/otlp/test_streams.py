@@ -16,7 +16,7 @@ from relay.pipeline.routing.tenancy import IngestPath, Tenancy
 from relay.runtime.errors import OverloadedError
 from tests.kit.engine_rig import EVERYTHING, Rig, RigSink, named
 from tests.kit.otlp.metrics_requests import rows
-from tests.kit.otlp.requests import METRICS, attribute
+from tests.kit.otlp.official import METRICS, attribute
 
 PROTOCOL = "otlp_metrics"
 TIME_NS = 10**18
