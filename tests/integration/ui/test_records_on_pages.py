@@ -79,7 +79,7 @@ async def test_logs_and_traces_from_the_form_to_the_endpoint(tmp_path: Path) -> 
         assert 'name="spec.sources[0].logs.minSeverity"' in form.text
         assert 'name="spec.sources[1].traces.keep"' in form.text
 
-        for text, option in (("{ser", "service.name"), ('{service.name="', "api")):
+        for text, option in (("{ser", 'service.name="'), ('{service.name="', 'api"}')):
             assert await offered(visitor, text) == [option]
         assert await offered(visitor, "serv") == []
 
@@ -120,7 +120,8 @@ async def test_logs_and_traces_from_the_form_to_the_endpoint(tmp_path: Path) -> 
         assert "Taken by 1" in found.text
         assert "source lines" in found.text
         found = await visitor.get('/ui/explain?signal=logs&series={service.name="other"}')
-        assert "Nobody takes it" in found.text
+        assert "No exporter takes it" in found.text
+        assert "service_name is" in found.text
         listed = await visitor.get("/ui/explain?signal=traces")
         assert "Some of your resources" in listed.text
 
