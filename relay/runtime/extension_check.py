@@ -42,6 +42,7 @@ MODULES: Final = (
     "relay.pipeline.batching.emitter",
     "relay.pipeline.metrics.hotpath.v2_symbols",
     "relay.pipeline.metrics.series.series_table",
+    "relay.codec.otlp.groups",
     "relay.codec.otlp.point_buffer",
     "relay.codec.otlp.batch",
     "relay.codec.otlp.envelope",

@@ -6,14 +6,8 @@ import struct
 from collections.abc import Iterable
 
 from relay.codec.otlp.batch import SealedBatch
-from relay.codec.otlp.metrics import (
-    VALUE_TAG,
-    MetricGroup,
-    MetricIdentity,
-    ResourceGroup,
-    ScopeGroup,
-    point_prefix,
-)
+from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
+from relay.codec.otlp.metrics import VALUE_TAG, MetricIdentity, point_prefix
 from relay.codec.otlp.point_buffer import PointBuffer
 from relay.codec.remote_write.raw.buffer import RawPointBuffer
 from relay.codec.remote_write.raw.label_table import LabelTable

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from relay.codec.otlp.metrics import MetricGroup
+from relay.codec.otlp.groups import MetricGroup
 from relay.codec.otlp.point_buffer import PointBuffer
 from relay.codec.otlp.record_buffer import RecordGroup
 from relay.codec.remote_write.raw.buffer import RawPointBuffer

@@ -1,6 +1,6 @@
 from typing import Any
 
-from relay.codec.otlp.metrics import MetricGroup
+from relay.codec.otlp.groups import MetricGroup
 from relay.codec.otlp.record_buffer import RecordGroup
 from relay.codec.remote_write.raw.label_table import RawGroup
 

@@ -3,7 +3,7 @@
 
 * A number point is a reference to its series' prefix, a time and a value: labels are copied once,
   into the request.
-* A *run* assigns a row of points to a :class:`~relay.codec.otlp.metrics.MetricGroup`; grouping
+* A *run* assigns a row of points to a :class:`~relay.codec.otlp.groups.MetricGroup`; grouping
   costs a step per run.
 * Appended points can be removed again (:meth:`PointBuffer.cut`) until the buffer is encoded.
 * ``points`` and ``runs`` own a reference to each object in them. Those objects never refer to a
@@ -21,6 +21,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
 
+from relay.codec.otlp.groups cimport MetricGroup, ResourceGroup, ScopeGroup
 from relay.codec.prefetch cimport LINE, prefetch
 from relay.codec.varints cimport put_head, varint_size
 
@@ -289,11 +290,11 @@ cdef class PointBuffer:
 
 
 cdef Node *add_metric(
-    object group, Level metrics, Level scopes, Level resources
+    MetricGroup group, Level metrics, Level scopes, Level resources
 ) except NULL:
     """Add the node of a group that is new to the request, and its scope and resource if new."""
-    cdef object scope = group.scope
-    cdef object resource
+    cdef ScopeGroup scope = group.scope
+    cdef ResourceGroup resource
     cdef Py_ssize_t of_scope = scopes.number(<void *>scope)
     cdef Py_ssize_t of_resource
     cdef Py_ssize_t number = metrics.count
@@ -385,7 +386,7 @@ cdef int plan_request(
             time_ns = point_buffer.points[start].time_ns
             number = metrics.number(run.group)
             if number == metrics.count:
-                metric = add_metric(<object>run.group, metrics, scopes, resources)
+                metric = add_metric(<MetricGroup?>run.group, metrics, scopes, resources)
                 metric.first = metric.last = at
                 metric.last_ns = time_ns
             else:

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.data_points import NumberPoint, Point, encode_point, wrap_point
-from relay.codec.otlp.metrics import MetricGroup, prefix_attributes
+from relay.codec.otlp.groups import MetricGroup
+from relay.codec.otlp.metrics import prefix_attributes
 from relay.pipeline.batching.transaction import BatchTransaction, IngestMark, SampleExtras
 from relay.pipeline.batching.unfinished import ReplayGate
 from relay.pipeline.batching.watermark import OffsetTracker

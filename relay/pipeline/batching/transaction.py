@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.otlp.data_points import Exemplar, ExponentialPoint, HistogramPoint, Point
-from relay.codec.otlp.metrics import MetricGroup
+from relay.codec.otlp.groups import MetricGroup
 from relay.codec.otlp.record_buffer import RecordGroup
 from relay.codec.remote_write.raw.buffer import RawEntry, RawPointBuffer
 from relay.codec.remote_write.raw.label_table import RawGroup

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from relay.codec.otlp.batch import OpenBatch
-from relay.codec.otlp.metrics import Kind, MetricGroup, Temporality
+from relay.codec.otlp.groups import MetricGroup
+from relay.codec.otlp.metrics import Kind, Temporality
 from relay.codec.remote_write.raw.label_table import RawGroup
 from relay.pipeline.routing.series_tally import ProjectTally, SeriesTally
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay.codec.otlp.batch import OpenBatch
-from relay.codec.otlp.metrics import MetricGroup
+from relay.codec.otlp.groups import MetricGroup
 from relay.codec.remote_write.raw.label_table import RawGroup
 
 Route = tuple[tuple[OpenBatch, ...], MetricGroup | RawGroup, bytes]

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.codec.otlp.data_points import HistogramPoint, encode_attributes, encode_point
-from relay.codec.otlp.metrics import MetricGroup, MetricIdentity, ResourceGroup, ScopeGroup
+from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
+from relay.codec.otlp.metrics import MetricIdentity
 from relay.codec.otlp.point_buffer import PointBuffer
 from relay.codec.remote_write.native_histogram import HistogramFault, buckets_of, parse_histogram
 from relay.runtime.errors import DecodeError

@@ -11,15 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.codec.otlp.batch import OpenBatch
-from relay.codec.otlp.metrics import (
-    MetricGroup,
-    MetricIdentity,
-    ResourceGroup,
-    ScopeGroup,
-    encode_time,
-    point_prefix,
-    stale_prefix,
-)
+from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
+from relay.codec.otlp.metrics import MetricIdentity, encode_time, point_prefix, stale_prefix
 from relay.codec.otlp.point_buffer import PointBuffer
 from tests.kit.oracle.number_points import (
     NO_RECORDED_VALUE,

@@ -12,15 +12,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest as Request,
 )
 
-from relay.codec.otlp.metrics import (
-    VALUE_TAG,
-    MetricGroup,
-    MetricIdentity,
-    ResourceGroup,
-    ScopeGroup,
-    point_prefix,
-    stale_prefix,
-)
+from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
+from relay.codec.otlp.metrics import VALUE_TAG, MetricIdentity, point_prefix, stale_prefix
 from relay.codec.otlp.point_buffer import PointBuffer
 from relay.codec.otlp.split import count_points, split_request
 from tests.kit.examples import examples

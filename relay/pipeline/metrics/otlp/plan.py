@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.data_points import Point
-from relay.codec.otlp.metrics import MetricGroup
+from relay.codec.otlp.groups import MetricGroup
 from relay.pipeline.batching.emitter import Emitter
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.routing.match_set import MatchSet, SinkOutputSpec

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from relay.codec.otlp.any_value import Attributes
-from relay.codec.otlp.metrics import MetricGroup, MetricIdentity, ResourceGroup, ScopeGroup
+from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
+from relay.codec.otlp.metrics import MetricIdentity
 from relay.codec.otlp.metrics_in.heads import MetricHead, ScopeHead, read_scope
 from relay.pipeline.metrics.otlp.plan import OtlpStream, Plan
 from relay.pipeline.routing.match_set import MatchSet

@@ -18,7 +18,8 @@ from dataclasses import replace
 from functools import lru_cache, partial
 
 from relay.codec.otlp.any_value import Attributes, resource_attributes
-from relay.codec.otlp.metrics import MetricGroup, MetricIdentity
+from relay.codec.otlp.groups import MetricGroup
+from relay.codec.otlp.metrics import MetricIdentity
 from relay.codec.otlp.metrics_in.heads import MetricHead, read_attributes, read_metric
 from relay.codec.remote_write.v1 import label_key, parse_labels
 from relay.pipeline.batching.emitter import SinkOutput, Stream

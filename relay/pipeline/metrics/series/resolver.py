@@ -26,7 +26,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from relay.codec.otlp.data_points import encode_attributes
-from relay.codec.otlp.metrics import Kind, MetricGroup, MetricIdentity
+from relay.codec.otlp.groups import MetricGroup
+from relay.codec.otlp.metrics import Kind, MetricIdentity
 from relay.codec.remote_write.label_parser import SeriesLabels
 from relay.codec.remote_write.v1 import Labels
 from relay.pipeline.batching.emitter import NumberHandler, SampleProcessor, SinkOutput, Stream

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
-from relay.codec.otlp.metrics import ScopeGroup
+from relay.codec.otlp.groups import ScopeGroup
 from relay.pipeline.routing.route import VersionedDependency
 from relay.selector.matchers import NAME
 

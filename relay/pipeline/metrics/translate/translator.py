@@ -24,13 +24,8 @@ from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 from weakref import ref
 
-from relay.codec.otlp.metrics import (
-    MetricGroup,
-    MetricIdentity,
-    ResourceGroup,
-    ScopeGroup,
-    point_prefix,
-)
+from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
+from relay.codec.otlp.metrics import MetricIdentity, point_prefix
 from relay.codec.remote_write.label_parser import SeriesLabels
 from relay.pipeline.metrics.translate.attribute_names import METADATA_LABELS, SCOPE_PREFIX
 from relay.pipeline.metrics.translate.point_template import PointTemplates

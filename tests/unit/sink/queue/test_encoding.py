@@ -9,7 +9,8 @@ import struct
 import pytest
 
 from relay.codec.otlp.batch import SealedBatch
-from relay.codec.otlp.metrics import VALUE_TAG, MetricGroup, MetricIdentity, point_prefix
+from relay.codec.otlp.groups import MetricGroup
+from relay.codec.otlp.metrics import VALUE_TAG, MetricIdentity, point_prefix
 from relay.codec.otlp.point_buffer import PointBuffer
 from relay.sink.encode_scheduler import SLICE_S, EncodeScheduler
 from relay.sink.otlp_http import OTLP_HTTP

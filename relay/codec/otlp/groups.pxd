@@ -1,0 +1,30 @@
+# Types that groups.py is compiled with. Nothing changes a group once it is made.
+cimport cython
+
+
+@cython.final
+@cython.no_gc
+cdef class ResourceGroup:
+    cdef object __weakref__
+    cdef public bytes encoded
+    cdef public long long shard_key
+
+
+@cython.final
+@cython.no_gc
+cdef class ScopeGroup:
+    cdef object __weakref__
+    cdef public bytes encoded
+    cdef public ResourceGroup resource
+
+
+@cython.final
+@cython.no_gc
+cdef class MetricGroup:
+    cdef object __weakref__
+    cdef public ScopeGroup scope
+    cdef public bytes head
+    cdef public bytes data_tag
+    cdef public bytes data_tail
+    cdef public long long shard_key
+    cdef public object identity
