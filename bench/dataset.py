@@ -295,7 +295,7 @@ class _Stretch:
             values = [scrape.value_of(one, round_number, SCRAPE_INTERVAL_MS) for one in numbers]
             both = zip(values, heads, self._zero_heads, strict=True)
             heads = [head if value else zero_head for value, head, zero_head in both]
-            wanted = 0
+            wanted = self._wanted()
         else:
             values = [value_of(number, round_number) for number in numbers]
             wanted = self._wanted()
@@ -336,5 +336,6 @@ class _Stretch:
 
     def _wanted(self) -> int:
         if self._count is None:
-            self._count = sum(map(is_wanted, self._numbers))
+            selects = scrape.is_wanted if self._shape.content == "scrape" else is_wanted
+            self._count = sum(map(selects, self._numbers))
         return self._count

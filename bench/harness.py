@@ -94,7 +94,7 @@ class Datasets:
     def __init__(self, root: Path) -> None:
         self._root = root
         # The last rounds are in the recent past.
-        self._now_ms = time.time_ns() // 1_000_000
+        self.now_ms = time.time_ns() // 1_000_000
         self._kept: dict[Shape, Dataset] = {}
         self._made = 0
 
@@ -116,8 +116,8 @@ class Datasets:
                 del self._kept[shape]
 
     def _shape(self, plan: Plan, workload: Workload) -> Shape:
-        shape = workload.shape_of(self._now_ms, plan.seconds, plan.label_set, plan.series)
-        return replace(shape, start_ms=self._now_ms - (shape.rounds + 1) * SCRAPE_INTERVAL_MS)
+        shape = workload.shape_of(self.now_ms, plan.seconds, plan.label_set, plan.series)
+        return replace(shape, start_ms=self.now_ms - (shape.rounds + 1) * SCRAPE_INTERVAL_MS)
 
 
 def run_plan(
@@ -327,6 +327,8 @@ class _Run:
                 "lag_max_s": watched.lag_max_s,
                 "scrapes": watched.scrapes,
                 "reloads": watched.reloads,
+                "previews": watched.previews,
+                "page_bytes": watched.page_bytes,
             }
         return figures
 
@@ -338,6 +340,8 @@ class _Run:
             self._launch.metrics,
             reload=self._reload if self._case.peer.reloads else None,
             reload_after_s=self._case.plan.seconds / 2,
+            page=self._launch.page,
+            preview=self._launch.preview,
         )
         with watcher:
             sent = self._send("generator", limits)

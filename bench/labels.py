@@ -83,13 +83,13 @@ def histogram_labels_of(histogram: int, label_set: LabelSet = "platform") -> dic
 def is_wanted(series: int) -> bool:
     """Return whether the proposal's own selector selects this series; about 4 % are."""
     target, index = divmod(series, SERIES_PER_TARGET)
-    kind, service = _kind(target)
     metric = METRICS[index // len(CODES)]
-    return (
-        service == "networking.datumapis.com"
-        and kind == "Gateway"
-        and metric.startswith("network_bytes_")
-    )
+    return is_wanted_target(target) and metric.startswith("network_bytes_")
+
+
+def is_wanted_target(target: int) -> bool:
+    """Return whether a target is one of those of the proposal's own selector."""
+    return _kind(target) == ("Gateway", "networking.datumapis.com")
 
 
 def exporter_of(series: int, projects: int) -> str:

@@ -39,6 +39,9 @@ class Measurement:
     lag_max_s: float = -1.0
     scrapes: int = 0
     reloads: int = 0
+    previews: int = 0
+    page_bytes: int = 0
+    """Bytes sent to an open page."""
     retries: int = 0
     sink_requests: int = 0
     sink_compressed_bytes: int = 0

@@ -16,6 +16,8 @@ which may use earlier ones; ``$$`` is a dollar sign::
     write: http://127.0.0.1:$port/api/v1/write
     metrics: http://127.0.0.1:$admin_port/metrics    # optional
     reloads: true                       # optional: SIGHUP reloads its files
+    page: http://127.0.0.1:$page_port/live      # optional: a stream, open while it is under load
+    preview: http://127.0.0.1:$port/preview     # optional: POST, each second under load
     workloads:
       export:
         arguments: [more, of, the, command]     # optional
@@ -81,6 +83,8 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variables: dict[str, str] = {}
     metrics: str = ""
     reloads: bool = False
+    page: str = ""
+    preview: str = ""
     cannot: dict[str, str] = {}
 
     def why_not(self, workload: str) -> str:
@@ -124,6 +128,8 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ready=_fill(self.ready, variables),
             write=_fill(self.write, variables),
             metrics=_fill(self.metrics, variables),
+            page=_fill(self.page, variables),
+            preview=_fill(self.preview, variables),
         )
 
     def version_text(self, relay: str = "") -> str:
@@ -154,6 +160,8 @@ class Launch:
     write: str
     environment: dict[str, str] = field(default_factory=dict)
     metrics: str = ""
+    page: str = ""
+    preview: str = ""
 
 
 def load_peer(name: str) -> Peer:

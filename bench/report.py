@@ -61,6 +61,8 @@ def table_row(m: Measurement) -> str:
         notes += f"  loop lag p99 {m.lag_p99_s * 1000:.1f} ms, max {m.lag_max_s * 1000:.1f} ms"
     if m.load:
         notes += f"  {m.scrapes} scrapes, {m.reloads} reloads"
+        if m.previews:
+            notes += f", {m.previews} previews, {m.page_bytes:,} bytes to a page"
     cells = [
         who,
         str(m.pair + 1),
@@ -89,8 +91,8 @@ def write_results(
     document = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "options": dict(options),
-        "machine": _machine(),
-        "commit": _commit(),
+        "machine": machine(),
+        "commit": commit(),
         "versions": dict(versions),
         "left_out": list(left_out),
         "ratios": {
@@ -120,7 +122,8 @@ def _row(cells: Sequence[str]) -> str:
     )
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Return processor, cores, load, kernel and Python of this machine."""
     model = ""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("model name"):
@@ -135,7 +138,7 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the commit, marked if files differ from it; "" outside of a checkout."""
     root = Path(__file__).parent.parent
     try:

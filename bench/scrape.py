@@ -18,11 +18,14 @@ from functools import cache, lru_cache
 from math import lcm
 from pathlib import Path
 
-from bench.labels import MARKER, LabelSet, target_labels_of
+from bench.labels import MARKER, LabelSet, is_wanted_target, target_labels_of
 
 DATA = Path(__file__).parent / "data"
 FILES = ("node_exporter_0s.txt", "node_exporter_60s.txt")
 BETWEEN_FILES_MS = 60_000
+
+WANTED_NAMES = re.compile("node_(network|memory|disk)_.*")
+"""Two of five series; with a target of ten they are 4 %."""
 
 _LINE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\]*)"(?:,|$)')
@@ -120,6 +123,12 @@ def value_of(number: int, round_number: int, interval_ms: int) -> float:
         place = (round_number + target) % 20
         value = one.value + step * (place if place < 10 else 20 - place)
     return float(round(value)) if one.value.is_integer() else round(value, _DIGITS)
+
+
+def is_wanted(number: int) -> bool:
+    """Return whether the filter of scrapes selects a series with the platform's labels."""
+    target, index = divmod(number, len(exposed()))
+    return is_wanted_target(target) and WANTED_NAMES.fullmatch(exposed()[index].name) is not None
 
 
 def scattered_number(slot: int, targets: int) -> int:

@@ -1,4 +1,4 @@
-"""Scrape a peer's metrics every second during a run, and reload its configuration once.
+"""Use a peer during a run: scrapes and previews every second, an open page, one reload.
 
 The relay's lag is read from the histogram :data:`LAG`, whose increase over the run gives quantiles
 to the upper bound of a bucket, and the gauge :data:`LAG_MAX`, the maximum of the last minute, which
@@ -7,16 +7,18 @@ may include the time before the run.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from math import inf
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from bench.web import get
+from bench.web import get, post, stream
 
 LAG = "relay_event_loop_lag_seconds"
 LAG_MAX = "relay_event_loop_lag_max_seconds"
@@ -40,6 +42,8 @@ class Watched:
 
     scrapes: int
     reloads: int
+    previews: int
+    page_bytes: int
     lag_p99_s: float
     lag_max_s: float
 
@@ -86,26 +90,39 @@ def _quantile(buckets: Sequence[tuple[float, float]], quantile: float) -> float:
 
 
 class Watcher:
-    """Context manager that scrapes from a thread while it is open.
+    """Context manager that uses a peer from threads while it is open.
 
     ``reload`` makes the peer reload its configuration, once after ``reload_after_s``; None if it
-    cannot. A failed scrape is raised at the end.
+    cannot. ``page`` and ``preview`` are URLs, "" for a peer without. What fails is raised at the
+    end.
     """
 
     def __init__(
-        self, url: str, *, reload: Callable[[], None] | None, reload_after_s: float
+        self,
+        url: str,
+        *,
+        reload: Callable[[], None] | None,
+        reload_after_s: float,
+        page: str = "",
+        preview: str = "",
     ) -> None:
         self._url = url
         self._reload = reload
         self._reload_at = monotonic() + reload_after_s
+        self._page = page
+        self._preview = preview
         self._scrapes: list[Reading | None] = []
-        self._reloads = 0
+        self._reloads = self._previews = self._page_bytes = 0
         self._failure: Exception | None = None
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watcher")
+        self._threads = [threading.Thread(target=self._run, name="watcher")]
+        if page:
+            # It ends with the peer, not with the run: a stream has no end of its own.
+            self._threads.append(threading.Thread(target=self._read_page, name="page"))
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -115,32 +132,69 @@ class Watcher:
         traceback: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def result(self) -> Watched:
-        """Return the result, once closed. Raise OSError if a scrape failed."""
-        assert not self._thread.is_alive()
+        """Return the result, once closed. Raise OSError if a scrape, preview or page failed."""
+        assert not any(thread.is_alive() for thread in self._threads)
         if self._failure is not None:
             raise self._failure
-        return Watched(len(self._scrapes), self._reloads, *lags(self._scrapes))
+        return Watched(
+            len(self._scrapes),
+            self._reloads,
+            self._previews,
+            self._page_bytes,
+            *lags(self._scrapes),
+        )
 
     def _run(self) -> None:
         due = monotonic()
         try:
             while True:
-                self._scrapes.append(read_lag(self._scrape()))
+                self._scrapes.append(read_lag(_good(self._url, get).decode()))
+                if self._preview:
+                    _counted(self._preview)
+                    self._previews += 1
                 if self._reload is not None and not self._reloads and due >= self._reload_at:
                     self._reload()
                     self._reloads += 1
                 due += SCRAPE_INTERVAL_S
                 if self._stopped.wait(max(0.0, due - monotonic())):
-                    self._scrapes.append(read_lag(self._scrape()))
+                    self._scrapes.append(read_lag(_good(self._url, get).decode()))
                     return
         except OSError as error:
             self._failure = error
 
-    def _scrape(self) -> str:
-        status, body = get(self._url)
-        if status != 200:
-            raise OSError(f"{self._url} answered {status}")
-        return body.decode()
+    def _read_page(self) -> None:
+        try:
+            with stream(self._page) as response:
+                while True:
+                    # Parts that have not changed are not sent, but a line each few seconds is.
+                    self._page_bytes += len(_piece(self._page, response))
+                    if self._stopped.is_set():
+                        return
+        except OSError as error:
+            self._failure = error
+
+
+def _good(url: str, ask: Callable[[str], tuple[int, bytes]]) -> bytes:
+    status, body = ask(url)
+    if status != 200:
+        raise OSError(f"{url} answered {status}: {body[:200]!r}")
+    return body
+
+
+def _counted(url: str) -> None:
+    """Make a preview; its last line has the result."""
+    said = _good(url, post)
+    last = said.splitlines()[-1] if said else b""
+    if json.loads(last or b"{}").get("event") != "result":
+        raise OSError(f"{url} answered {said[-200:]!r}")
+
+
+def _piece(url: str, response: HTTPResponse) -> bytes:
+    piece = response.read1()
+    if response.status != 200 or not piece:
+        raise OSError(f"{url} answered {response.status} and ended: {piece[:200]!r}")
+    return piece

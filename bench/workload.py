@@ -101,13 +101,13 @@ class Workload:
         """Return the shape of one round; the warm-up's series come first."""
         assert self.warmup_requests is not None
         count = series or min(COLD_SERIES, round(seconds * COLD_SERIES_PER_S))
-        shape = Shape(start_ms=start_ms, rounds=1, label_set=label_set)
-        return Shape(
-            start_ms=start_ms,
-            rounds=1,
-            label_set=label_set,
-            series=count + self.warmup_requests * shape.series_per_request,
-        )
+        label_set = self.label_set or label_set
+        given = {**self.shape, "start_ms": start_ms, "rounds": 1, "label_set": label_set}
+        per_request = Shape(**{"series": len(scrape.exposed()), **given}).series_per_request
+        count += self.warmup_requests * per_request
+        if given.get("content") == "scrape":
+            count -= count % len(scrape.exposed())
+        return Shape(**{**given, "series": count})
 
 
 WORKLOADS: dict[str, Workload] = {
@@ -131,6 +131,32 @@ WORKLOADS: dict[str, Workload] = {
             "the same, every series another target's than the one before, and another metric's",
             shape={**_SCRAPED, "scattered": True},
             label_sets=("platform",),
+        ),
+        Workload(
+            "scrape-filter",
+            "scrapes with the platform's labels, 4 % pass",
+            delivers="wanted",
+            shape=_SCRAPED,
+            label_sets=("platform",),
+        ),
+        Workload(
+            "scrape-cold",
+            "new series of scrapes only, with the labels that they have, all exported",
+            shape={"content": "scrape"},
+            label_sets=("platform",),
+            label_set="exposed",
+            once=True,
+            timed=False,
+            warmup_requests=10,
+        ),
+        Workload(
+            "scrape-cold-platform",
+            "the same with the platform's labels",
+            shape={"content": "scrape"},
+            label_sets=("platform",),
+            once=True,
+            timed=False,
+            warmup_requests=10,
         ),
         Workload(EXPORT, "everything to one sink, batches of 10,000"),
         Workload(

@@ -11,6 +11,7 @@ import cramjam
 import pytest
 import zstandard
 
+from bench import scrape
 from bench.dataset import (
     BOUNDS,
     HISTOGRAM,
@@ -241,7 +242,8 @@ def test_workloads_expect_what_their_data_holds(workload: Any, tmp_path: Path) -
     if workload.delivers == "each":
         assert dict(expected) == {f"sink-{n:04d}": samples for n in range(5)}
     elif workload.delivers == "wanted":
-        wanted = sum(is_wanted(int(labels[MARKER])) for labels, _, _ in sent_by(dataset))
+        selects = scrape.is_wanted if shape.content == "scrape" else is_wanted
+        wanted = sum(selects(int(labels[MARKER])) for labels, _, _ in sent_by(dataset))
         assert dict(expected) == {"": wanted}
     elif workload.delivers == "tenants":
         takers = Counter(

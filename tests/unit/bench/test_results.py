@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -209,11 +211,21 @@ def metrics_url() -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/metrics" else 404)
+            self.send_response(404 if self.path == "/none" else 200)
             self.end_headers()
+            with contextlib.suppress(ConnectionError):  # the page was closed
+                while self.path == "/page":
+                    self.wfile.write(b": nothing new\n\n")
+                    time.sleep(0.001)
             scrapes.append(0.001 * len(scrapes))
             text = exposition((0, len(scrapes), len(scrapes)), scrapes[-1])
             self.wfile.write(text.encode())
+
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            event = b"result" if self.path == "/preview" else b"error"
+            self.wfile.write(b'{"event": "progress"}\n{"event": "%s"}\n' % event)
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - theirs
             pass
@@ -236,6 +248,27 @@ def test_the_watcher_scrapes_and_reloads_once(metrics_url: str) -> None:
     assert watched.scrapes >= 2, "one at the start, one at the end"
     worst_s = pytest.approx(0.001 * (watched.scrapes - 1))
     assert (watched.lag_p99_s, watched.lag_max_s) == (worst_s, worst_s)
+
+
+def test_the_watcher_asks_for_previews_and_reads_a_page(metrics_url: str) -> None:
+    page, preview = f"{metrics_url}/page", f"{metrics_url}/preview"
+    given = {"reload": None, "reload_after_s": 0.0, "page": page, "preview": preview}
+    with Watcher(f"{metrics_url}/metrics", **given) as watcher:
+        pass
+    watched = watcher.result()
+    assert watched.previews == 1
+    assert watched.page_bytes >= len(": nothing new\n\n")
+
+
+@pytest.mark.parametrize("given", [{"preview": "faulty"}, {"page": "none"}])
+def test_a_preview_or_page_that_fails_is_not_swallowed(
+    metrics_url: str, given: dict[str, str]
+) -> None:
+    urls = {name: f"{metrics_url}/{path}" for name, path in given.items()}
+    with Watcher(f"{metrics_url}/metrics", reload=None, reload_after_s=0.0, **urls) as watcher:
+        pass
+    with pytest.raises(OSError, match=r"error|404"):
+        watcher.result()
 
 
 def test_a_scrape_that_fails_is_not_swallowed(metrics_url: str) -> None:

@@ -1,0 +1,1 @@
+"""Measure what the relay is to reach beside its peers, all in one run."""
