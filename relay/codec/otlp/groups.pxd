@@ -2,9 +2,13 @@
 cimport cython
 
 
+cdef class Numbered:
+    cdef Py_ssize_t number  # in the request that was encoded last
+
+
 @cython.final
 @cython.no_gc
-cdef class ResourceGroup:
+cdef class ResourceGroup(Numbered):
     cdef object __weakref__
     cdef public bytes encoded
     cdef public long long shard_key
@@ -12,7 +16,7 @@ cdef class ResourceGroup:
 
 @cython.final
 @cython.no_gc
-cdef class ScopeGroup:
+cdef class ScopeGroup(Numbered):
     cdef object __weakref__
     cdef public bytes encoded
     cdef public ResourceGroup resource
@@ -20,7 +24,7 @@ cdef class ScopeGroup:
 
 @cython.final
 @cython.no_gc
-cdef class MetricGroup:
+cdef class MetricGroup(Numbered):
     cdef object __weakref__
     cdef public ScopeGroup scope
     cdef public bytes head

@@ -46,7 +46,13 @@ _LASTING_ATTRIBUTES = frozenset({"service.name", "service.namespace", "service.i
 """Resource attributes derived from the labels ``job`` and ``instance``; they never change."""
 
 
-class ResourceGroup:
+class Numbered:
+    """An object that a request numbers by first appearance, without a table of its own."""
+
+    __slots__ = ()
+
+
+class ResourceGroup(Numbered):
     """One resource, encoded. Compared by identity: the caller must intern it by attributes."""
 
     __slots__ = ("__weakref__", "encoded", "shard_key")
@@ -73,7 +79,7 @@ class ResourceGroup:
         return made
 
 
-class ScopeGroup:
+class ScopeGroup(Numbered):
     """One instrumentation scope of one resource, encoded. Compared by identity."""
 
     __slots__ = ("__weakref__", "encoded", "resource")
@@ -101,7 +107,7 @@ class ScopeGroup:
         return made
 
 
-class MetricGroup:
+class MetricGroup(Numbered):
     """One Metric of one scope, ready to wrap its points. Compared by identity.
 
     ``shard_key`` selects the shard of its points. It depends only on what never changes for a

@@ -11,23 +11,25 @@
 * A run whose points are all earlier than a metric's last runs is written before them: requests may
   overtake each other, and Prometheus drops samples that go back in time.
 * Sizes are measured before writing: metrics, scopes and resources are numbered in order of first
-  appearance and linked by first child and next sibling.
+  appearance and linked by first child and next sibling. A group keeps its number, which is that of
+  this request if the node of that number is the group's: no table, nothing to clear.
 * Heads and groups are prefetched some runs ahead, because series may come in any order.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint64_t, uintptr_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdint cimport uint64_t
+from libc.string cimport memcmp, memcpy
 
-from relay.codec.otlp.groups cimport MetricGroup, ResourceGroup, ScopeGroup
+from relay.codec.otlp.groups cimport MetricGroup, Numbered, ResourceGroup, ScopeGroup
 from relay.codec.prefetch cimport LINE, prefetch
 from relay.codec.varints cimport put_head, varint_size
 
 cdef enum:
     FIRST_POINTS = 32
     FIRST_RUNS = 8
+    FIRST_NODES = 16
     TAIL_BYTES = 17  # time, tag of the value, value
     VALUE_TAG = 0x21
     NONE = -1
@@ -43,6 +45,7 @@ cdef struct Text:
 
 
 cdef struct Node:  # a metric, a scope or a resource of the request
+    void *group
     Py_ssize_t first, last  # children; of a metric: runs
     uint64_t last_ns  # first time of the last run
     Py_ssize_t following  # next sibling
@@ -52,11 +55,6 @@ cdef struct Node:  # a metric, a scope or a resource of the request
     Text tag
     Py_ssize_t data_size
     Text tail
-
-
-cdef struct Slot:
-    void *key
-    Py_ssize_t number
 
 
 cdef inline unsigned char *put(unsigned char *out, Text text) noexcept:
@@ -79,43 +77,37 @@ cdef void *allocate(Py_ssize_t count, size_t size) except NULL:
 
 
 cdef class Level:
-    """Number the metrics, scopes or resources of a request by address."""
+    """Number the metrics, scopes or resources of a request."""
 
-    cdef Slot *slots
-    cdef size_t mask
     cdef Node *nodes
     cdef Py_ssize_t count
-
-    def __cinit__(self, Py_ssize_t most):
-        cdef size_t size = 16
-        while size < <size_t>most * 2:
-            size *= 2
-        self.slots = <Slot *>allocate(<Py_ssize_t>size, sizeof(Slot))
-        memset(self.slots, 0, size * sizeof(Slot))
-        self.mask = size - 1
-        self.nodes = <Node *>allocate(most, sizeof(Node))
+    cdef Py_ssize_t capacity
 
     def __dealloc__(self):
-        PyMem_Free(self.slots)
         PyMem_Free(self.nodes)
 
-    cdef Py_ssize_t number(self, void *key) noexcept:
-        """Return the number of an object; :attr:`count` for a new one, which the caller must
-        add."""
-        cdef uint64_t mixed = (<uint64_t><uintptr_t>key >> 4) * <uint64_t>0x9E3779B97F4A7C15
-        cdef size_t at = <size_t>(mixed >> 32) & self.mask
-        while self.slots[at].key != key:
-            if self.slots[at].key == NULL:
-                self.slots[at].key = key
-                self.slots[at].number = self.count
-                return self.count
-            at = (at + 1) & self.mask
-        return self.slots[at].number
+    cdef inline Py_ssize_t number(self, Numbered group) noexcept:
+        """Return the number of a group; :attr:`count` for a new one, which the caller must add."""
+        cdef Py_ssize_t number = group.number
+        if number < self.count and self.nodes[number].group == <void *>group:
+            return number
+        return self.count
 
-    cdef Node *add(self, bytes head) except NULL:
-        """Add a node for a new object and return it."""
+    cdef Node *add(self, Numbered group, bytes head) except NULL:
+        """Add a node for a new group and return it; earlier ones may move."""
+        cdef Py_ssize_t capacity
+        cdef void *nodes
+        if self.count == self.capacity:
+            capacity = self.capacity * 2 if self.capacity else FIRST_NODES
+            nodes = PyMem_Realloc(self.nodes, <size_t>capacity * sizeof(Node))
+            if nodes == NULL:
+                raise MemoryError
+            self.nodes = <Node *>nodes
+            self.capacity = capacity
         cdef Node *node = &self.nodes[self.count]
+        group.number = self.count
         self.count += 1
+        node.group = <void *>group
         node.first = node.last = node.following = NONE
         node.head = text_of(head)
         node.size = node.head.size
@@ -269,9 +261,9 @@ cdef class PointBuffer:
         It has one Metric per group, one ScopeMetrics per scope and one ResourceMetrics per
         resource, in order of first appearance. Points keep their order, except for late runs.
         """
-        cdef Level metrics = Level(self.runs_count)
-        cdef Level scopes = Level(self.runs_count)
-        cdef Level resources = Level(self.runs_count)
+        cdef Level metrics = Level()
+        cdef Level scopes = Level()
+        cdef Level resources = Level()
         cdef Py_ssize_t *next_run = NULL
         cdef Py_ssize_t *order = NULL
         try:
@@ -294,17 +286,16 @@ cdef Node *add_metric(
 ) except NULL:
     """Add the node of a group that is new to the request, and its scope and resource if new."""
     cdef ScopeGroup scope = group.scope
-    cdef ResourceGroup resource
-    cdef Py_ssize_t of_scope = scopes.number(<void *>scope)
+    cdef ResourceGroup resource = scope.resource
+    cdef Py_ssize_t of_scope = scopes.number(scope)
     cdef Py_ssize_t of_resource
     cdef Py_ssize_t number = metrics.count
-    cdef Node *metric = metrics.add(group.head)
+    cdef Node *metric = metrics.add(group, group.head)
     if of_scope == scopes.count:
-        resource = scope.resource
-        of_resource = resources.number(<void *>resource)
-        scopes.add(scope.encoded)
+        of_resource = resources.number(resource)
+        scopes.add(scope, scope.encoded)
         if of_resource == resources.count:
-            resources.add(resource.encoded)
+            resources.add(resource, resource.encoded)
         scopes.adopt(&resources.nodes[of_resource], of_scope)
     metrics.adopt(&scopes.nodes[of_scope], number)
     metric.tag = text_of(group.data_tag)
@@ -377,6 +368,7 @@ cdef int plan_request(
     cdef uint64_t time_ns  # 0: of a point encoded as a whole
     cdef Run *run
     cdef Node *metric
+    cdef MetricGroup group
     for at in range(point_buffer.runs_count):
         if at + FETCH_GROUP < point_buffer.runs_count:
             prefetch(point_buffer.runs[at + FETCH_GROUP].group)
@@ -384,9 +376,10 @@ cdef int plan_request(
         next_run[at] = NONE
         if run.end > start:
             time_ns = point_buffer.points[start].time_ns
-            number = metrics.number(run.group)
+            group = <MetricGroup?>run.group
+            number = metrics.number(group)
             if number == metrics.count:
-                metric = add_metric(<MetricGroup?>run.group, metrics, scopes, resources)
+                metric = add_metric(group, metrics, scopes, resources)
                 metric.first = metric.last = at
                 metric.last_ns = time_ns
             else:
