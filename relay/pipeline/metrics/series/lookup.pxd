@@ -17,6 +17,7 @@ cdef class SeriesLookup:
     cdef object _tenancy
     cdef object _metadata_sink
     cdef Py_ssize_t _series_bytes_max
+    cdef dict _names
     cdef bint _labels_say_all
     # Of the request:
     cdef bytes _body
@@ -41,4 +42,5 @@ cdef class SeriesLookup:
 
     @cython.locals(series=Series, name=str)
     cdef Series _make(self, bytes key, object declared)
+    cdef str _shared_name(self, str name)
     cdef _count_new(self, Py_ssize_t key_bytes)

@@ -36,6 +36,8 @@ NEW_SERIES_MAX = 50_000
 """New series per request: half a second's work, for series of usual size."""
 NEW_SERIES_BYTES_MAX = 8 * 1024 * 1024
 """Bytes of labels of a request's new series, for those of unusual size."""
+NAMES_MAX = 65_536
+"""Names of metrics that series share; at the limit all are forgotten. Some 5 MB."""
 
 
 class SeriesLookup:
@@ -54,6 +56,7 @@ class SeriesLookup:
         "_is_ahead",
         "_labels_say_all",
         "_metadata_sink",
+        "_names",
         "_new",
         "_new_bytes",
         "_pause",
@@ -93,6 +96,7 @@ class SeriesLookup:
         self._tenancy = tenancy
         self._metadata_sink = metadata_sink
         self._series_bytes_max = series_bytes_max
+        self._names: dict[str, str] = {}
         self._labels_say_all = not tenancy.enabled
         """True if all labels are the sender's, and none names a project or account."""
         self._reset()
@@ -232,7 +236,7 @@ class SeriesLookup:
             series.fault = fault.reason
             series.resolved_version = series.match_set.project_epoch.version
         else:
-            name = series.name = labels.name
+            name = series.name = self._shared_name(labels.name)
             if self._targets:
                 self._describe_target(labels, project)
             if name.startswith(self._info_reader.prefixes) and self._tenancy.teaches(project):
@@ -246,6 +250,15 @@ class SeriesLookup:
         if series.info_claim is not None:
             self._apply_info_series(series, begins=True)
         return series
+
+    def _shared_name(self, name: str) -> str:
+        """Return one text for all series of a metric: each would hold 80 bytes of its own."""
+        found = self._names.get(name)
+        if found is None:
+            if len(self._names) >= NAMES_MAX:
+                self._names.clear()
+            found = self._names[name] = name
+        return found
 
     def _count_new(self, key_bytes: int) -> None:
         """Count a new series; raises OverloadedError for too many.
