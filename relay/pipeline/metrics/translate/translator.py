@@ -18,16 +18,15 @@ them are attributes (:mod:`relay.pipeline.metrics.translate.point_template`).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from typing import Final, Generic, NamedTuple, TypeVar
-from weakref import ref
+from typing import NamedTuple
 
 from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
 from relay.codec.otlp.metrics import MetricIdentity, point_prefix
 from relay.codec.remote_write.label_parser import SeriesLabels
 from relay.pipeline.metrics.translate.attribute_names import METADATA_LABELS, SCOPE_PREFIX
+from relay.pipeline.metrics.translate.interned import Interned
 from relay.pipeline.metrics.translate.point_template import PointTemplates
 from relay.pipeline.metrics.translate.target_info import Resource
 from relay.selector.matchers import NAME
@@ -38,13 +37,7 @@ SCOPE_NAME = "relay"
 Without a version: backends make a label of it, and each release would make every series new.
 """
 
-LOOKS_MAX: Final = 4
-"""Groups that are checked with each new one once there are many."""
-
 Pairs = tuple[tuple[str, str], ...]
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Scope(NamedTuple):
@@ -76,42 +69,6 @@ class TranslatorStatistics:
     metrics: int
 
 
-class _Interned(Generic[K, V]):
-    """Interned values by key.
-
-    With more than ``idle_max`` of them, each new one evicts one without other references: the cost
-    is amortised, so no call is long.
-    """
-
-    __slots__ = ("_idle_max", "_order", "by_key")
-
-    def __init__(self, idle_max: int) -> None:
-        self._idle_max = idle_max
-        self._order: deque[K] = deque()
-        self.by_key: Final[dict[K, V]] = {}
-
-    def add(self, key: K, value: V) -> V:
-        """Keep a value whose key is new; return it."""
-        if len(self.by_key) >= self._idle_max:
-            self._forget()
-        self.by_key[key] = value
-        self._order.append(key)
-        return value
-
-    def _forget(self) -> None:
-        order, by_key = self._order, self.by_key
-        for _ in range(min(LOOKS_MAX, len(order))):
-            key = order.popleft()
-            held = ref(by_key.pop(key))
-            value = held()  # None where there was no other reference
-            if value is not None:
-                by_key[key] = value
-                order.append(key)
-
-    def __repr__(self) -> str:
-        return f"<_Interned {len(self.by_key)}>"
-
-
 class Translator:
     """Prepares a series' prefix and interns its group.
 
@@ -119,11 +76,9 @@ class Translator:
     """
 
     def __init__(self, *, idle_max: int = 1_000_000) -> None:
-        self._resources: _Interned[Pairs, ResourceGroup] = _Interned(idle_max)
-        self._scopes: _Interned[tuple[Pairs, Scope], ScopeGroup] = _Interned(idle_max)
-        self._groups: _Interned[tuple[ScopeGroup, MetricIdentity], MetricGroup] = _Interned(
-            idle_max
-        )
+        self._resources: Interned[Pairs, ResourceGroup] = Interned(idle_max)
+        self._scopes: Interned[tuple[Pairs, Scope], ScopeGroup] = Interned(idle_max)
+        self._groups: Interned[tuple[ScopeGroup, MetricIdentity], MetricGroup] = Interned(idle_max)
         self._templates = PointTemplates()
         self._templates_with_target = PointTemplates(keeps_target_labels=True)
         self._latest: MetricGroup | None = None
@@ -220,7 +175,9 @@ class Translator:
     def _metric_group(self, home: ScopeGroup, metric: MetricIdentity) -> MetricGroup:
         key = (home, metric)
         found = self._groups.by_key.get(key)
-        return found or self._groups.add(key, MetricGroup(home, metric))
+        if found is None:
+            found = self._groups.add(key, MetricGroup(home, metric))
+        return found
 
     def _scope_group(self, resource: Pairs, scope: Scope) -> ScopeGroup:
         key = (resource, scope)
