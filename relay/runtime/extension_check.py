@@ -25,6 +25,7 @@ from typing import Final
 
 MODULES: Final = (
     "relay.pipeline.metrics.histograms.group",
+    "relay.pipeline.metrics.translate.group_table",
     "relay.pipeline.metrics.translate.interned",
     "relay.pipeline.metrics.translate.point_template",
     "relay.pipeline.metrics.series.hash_index",

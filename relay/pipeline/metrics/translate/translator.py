@@ -26,6 +26,7 @@ from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
 from relay.codec.otlp.metrics import MetricIdentity, point_prefix
 from relay.codec.remote_write.label_parser import SeriesLabels
 from relay.pipeline.metrics.translate.attribute_names import METADATA_LABELS, SCOPE_PREFIX
+from relay.pipeline.metrics.translate.group_table import GroupTable
 from relay.pipeline.metrics.translate.interned import Interned
 from relay.pipeline.metrics.translate.point_template import PointTemplates
 from relay.pipeline.metrics.translate.target_info import Resource
@@ -78,7 +79,7 @@ class Translator:
     def __init__(self, *, idle_max: int = 1_000_000) -> None:
         self._resources: Interned[Pairs, ResourceGroup] = Interned(idle_max)
         self._scopes: Interned[tuple[Pairs, Scope], ScopeGroup] = Interned(idle_max)
-        self._groups: Interned[tuple[ScopeGroup, MetricIdentity], MetricGroup] = Interned(idle_max)
+        self._groups = GroupTable(idle_max)
         self._templates = PointTemplates()
         self._templates_with_target = PointTemplates(keeps_target_labels=True)
         self._latest: MetricGroup | None = None
@@ -115,7 +116,7 @@ class Translator:
         group = self._latest
         # Consecutive series often have the same metric and target.
         if group is None or group.scope is not home or group.identity is not metric:
-            group = self._latest = self._metric_group(home, metric)
+            group = self._latest = self._groups.find(home, metric)
         return group, prefix
 
     def translate(
@@ -166,18 +167,11 @@ class Translator:
     def group(self, translation: Translation, metric: MetricIdentity) -> MetricGroup:
         """Return the interned group of a metric's points."""
         home = self._scope_group(translation.resource, translation.scope)
-        return self._metric_group(home, metric)
+        return self._groups.find(home, metric)
 
     def statistics(self) -> TranslatorStatistics:
         """A snapshot."""
-        return TranslatorStatistics(len(self._resources.by_key), len(self._groups.by_key))
-
-    def _metric_group(self, home: ScopeGroup, metric: MetricIdentity) -> MetricGroup:
-        key = (home, metric)
-        found = self._groups.by_key.get(key)
-        if found is None:
-            found = self._groups.add(key, MetricGroup(home, metric))
-        return found
+        return TranslatorStatistics(len(self._resources.by_key), len(self._groups))
 
     def _scope_group(self, resource: Pairs, scope: Scope) -> ScopeGroup:
         key = (resource, scope)

@@ -1,0 +1,22 @@
+from libc.stdint cimport uint64_t
+
+from relay.codec.otlp.groups cimport MetricGroup, ScopeGroup
+
+
+cdef struct Slot:
+    uint64_t mark  # of scope and identity
+    void *group  # NULL in a free slot
+
+
+cdef class GroupTable:
+    cdef Slot *slots
+    cdef size_t mask
+    cdef Py_ssize_t count
+    cdef Py_ssize_t idle_max
+    cdef size_t hand  # the slot that is looked at next
+
+    cpdef MetricGroup find(self, ScopeGroup scope, identity)
+    cdef int resize(self, size_t size) except -1
+    cdef void put(self, uint64_t mark, void *group) noexcept
+    cdef void forget(self) noexcept
+    cdef void remove(self, size_t at) noexcept

@@ -1,0 +1,43 @@
+"""The table of groups: each metric of a scope once, for as long as anything refers to it."""
+
+from __future__ import annotations
+
+import random
+
+from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
+from relay.codec.otlp.metrics import MetricIdentity
+from relay.pipeline.metrics.translate.group_table import GroupTable
+
+
+def scope(number: int = 0) -> ScopeGroup:
+    return ScopeGroup(ResourceGroup([("service.name", f"service-{number}")]), "relay")
+
+
+def identity(number: int) -> MetricIdentity:
+    return MetricIdentity(f"metric_{number}", "gauge")
+
+
+def test_equal_identities_of_one_scope_are_one_group() -> None:
+    table, home, other = GroupTable(1000), scope(), scope()
+    group = table.find(home, identity(1))
+    assert (group.scope, group.identity) == (home, identity(1))
+    assert table.find(home, identity(1)) is group
+    assert table.find(home, identity(2)) is not group
+    assert table.find(other, identity(1)) is not group, "scopes are compared by identity"
+    assert (len(table), repr(table)) == (3, "<GroupTable 3>")
+
+
+def test_as_a_dictionary_would() -> None:
+    """Groups in use are found whatever comes and goes; the number of idle ones is bounded."""
+    rng = random.Random(20)
+    table, homes = GroupTable(200), [scope(number) for number in range(9)]
+    used: dict[tuple[int, int], MetricGroup] = {}
+    for _ in range(20_000):
+        key = rng.randrange(len(homes)), rng.randrange(300)
+        found = table.find(homes[key[0]], identity(key[1]))
+        assert used.setdefault(key, found) is found
+        if len(used) > 100 or rng.random() < 0.3:
+            del used[rng.choice(list(used))]
+    assert len(table) < 500
+    for (home, number), group in used.items():
+        assert table.find(homes[home], identity(number)) is group
