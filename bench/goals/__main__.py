@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         default=",".join(PARTS),
         help=f"of {', '.join(PARTS)}, with commas (default: all)",
     )
-    parser.add_argument("--seconds", type=float, default=3.0, help="of sending (default: 3)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of sending (default: 5)")
     parser.add_argument("--output", type=Path, help="directory (default: in bench/results)")
     return parser
 
