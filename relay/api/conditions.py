@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay.config.export_policy.conditions import policy_conditions, sink_conditions
 from relay.config.export_policy.dialect import KIND
 from relay.config.exporter.types import Exporter
-from relay.control.cluster.status_publisher import PublisherStatistics
 from relay.control.kubernetes.status_body import condition_document
 from relay.control.status.conditions import StatusCondition
 from relay.control.status.object_status import ObjectConditions
 from relay.runtime.event_loop import yield_to_loop
 from relay.telemetry.snapshot import ClusterFigures, PolicyFigures
+
+if TYPE_CHECKING:
+    from relay.control.cluster.status_publisher import PublisherStatistics
 
 
 def policy_figures(exporters: Iterable[Exporter]) -> Iterator[PolicyFigures]:

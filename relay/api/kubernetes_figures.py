@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from relay.control.cluster.control_plane import ControlPlaneStatistics
-from relay.control.kubernetes.reflector import ReflectorStatistics
+from typing import TYPE_CHECKING
+
 from relay.telemetry.snapshot import KubernetesFigures, KubernetesWatch
+
+if TYPE_CHECKING:
+    from relay.control.cluster.control_plane import ControlPlaneStatistics
+    from relay.control.kubernetes.reflector import ReflectorStatistics
 
 
 def kubernetes_figures(plane: ControlPlaneStatistics) -> KubernetesFigures:

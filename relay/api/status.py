@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay import __version__
 from relay.api.conditions import (
@@ -46,8 +46,6 @@ from relay.api.storage_status import (
 from relay.api.usage_status import figures_document, project_documents, project_figures
 from relay.config.exporter.records.outputs import main_output
 from relay.config.exporter.types import Exporter, Source, kind_and_version
-from relay.control.cluster.control_plane import ControlPlaneStatistics
-from relay.control.cluster.status_publisher import PublisherStatistics
 from relay.control.durability.admission import ZERO_MEMORY, MemoryStatistics
 from relay.control.durability.replay import IDLE_REPLAY, ReplayStatistics
 from relay.control.projects.usage_facts import UsageFacts
@@ -74,6 +72,10 @@ from relay.telemetry.snapshot import (
     Snapshot,
     SourceFigures,
 )
+
+if TYPE_CHECKING:
+    from relay.control.cluster.control_plane import ControlPlaneStatistics
+    from relay.control.cluster.status_publisher import PublisherStatistics
 
 UNEXPORTED_MAX = 100
 """Most families that a sink's status names as not exported; the metrics have all of them."""

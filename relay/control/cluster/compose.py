@@ -1,20 +1,24 @@
-"""Compose the sources of the desired state that the settings name."""
+"""Compose the sources of the desired state that the settings name.
+
+What works with Kubernetes, which takes 2 MiB, is imported only where the settings name it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from relay.config.exporter.load_result import SourceName
 from relay.config.exporter.loading.combine import Combiner, OriginResources
 from relay.config.settings.settings import Settings
-from relay.control.cluster.cluster_source import ClusterSource
-from relay.control.cluster.control_plane import ControlPlaneStatistics, PlaneOptions
-from relay.control.cluster.plane_set import PlaneSet
-from relay.control.kubernetes.cache_file import CACHE_DIRECTORY
 from relay.control.reconcile.combined_source import CombinedSource
 from relay.control.reconcile.file_source import FileResources
 from relay.control.reconcile.resource_source import ResourceSource
+
+if TYPE_CHECKING:
+    from relay.control.cluster.cluster_source import ClusterSource
+    from relay.control.cluster.control_plane import ControlPlaneStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def make_sources(settings: Settings, api: ResourceSource | None = None) -> Sourc
         sources.append(cluster)
     if api is not None:
         sources.append(api)
-    named: frozenset[SourceName] = frozenset({ClusterSource.name, "api"})
+    named: frozenset[SourceName] = frozenset({"kubernetes", "api"})
     watched = None if settings.watch.enabled else named
     state = CombinedSource(sources, combiner, lock, watched=watched)
     return Sources(state, cluster, cluster is not None or api is not None)
@@ -65,6 +69,11 @@ def make_sources(settings: Settings, api: ResourceSource | None = None) -> Sourc
 def _make_cluster(settings: Settings) -> ClusterSource | None:
     if settings.kubernetes is None:
         return None
+    from relay.control.cluster.cluster_source import ClusterSource
+    from relay.control.cluster.control_plane import PlaneOptions
+    from relay.control.cluster.plane_set import PlaneSet
+    from relay.control.kubernetes.cache_file import CACHE_DIRECTORY
+
     projects = settings.kubernetes.projects
     options = PlaneOptions(
         namespaces=settings.kubernetes.namespaces,

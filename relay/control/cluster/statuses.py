@@ -7,19 +7,20 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay.config.exporter.load_result import ObjectResult
 from relay.config.settings.settings import ListenAddress, Settings
-from relay.control.cluster.cluster_source import ClusterSource
 from relay.control.cluster.held_objects import HeldObjects
-from relay.control.cluster.relays import make_publisher
-from relay.control.cluster.status_publisher import PublisherStatistics, StatusPublisher
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
 from relay.control.status.board import StatusBoard
 from relay.control.status.history import Amend
 from relay.control.status.usage import ExporterUsage
+
+if TYPE_CHECKING:
+    from relay.control.cluster.cluster_source import ClusterSource
+    from relay.control.cluster.status_publisher import PublisherStatistics, StatusPublisher
 
 
 class Statuses:
@@ -69,6 +70,8 @@ class Statuses:
         """
         if self._cluster is None:
             return
+        from relay.control.cluster.relays import make_publisher  # noqa: PLC0415 - see compose.py
+
         self._publisher = make_publisher(
             self._settings,
             self._cluster,
