@@ -41,7 +41,7 @@ from relay.control.reconcile.sink_entry import SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
 from relay.control.start_report import log_start
 from relay.control.time_slicing import Turns
-from relay.control.tools import ToolAccess, make_tools
+from relay.control.tools import ExporterTools, ToolAccess
 from relay.receiver.http.connection_limit import raise_descriptor_limit
 from relay.receiver.remote_write import IngestServer
 from relay.runtime import gc_pacing, log_setup, malloc
@@ -104,7 +104,7 @@ class Relay:
         self._sink_environment: SinkEnvironment | None = None
         self._reconciler: SinkReconciler | None = None
         access = ToolAccess(self._running, self._secrets_of, self._worker)
-        tools = make_tools(settings, self._signals, self._turns, access)
+        tools = ExporterTools(settings, self._signals, self._turns, access)
         self.own_api = served_api(settings, tools, self.look)
         self._sources = make_sources(settings, self.own_api.source if self.own_api else None)
         self._reloader: Reloader | None = None
@@ -128,7 +128,7 @@ class Relay:
             look=self.look,
             not_ready=self.not_ready,
             degraded=self.degraded,
-            explain=tools.explain.answer,
+            explain=tools.explained,
             tools=tools,
             access=settings.admin,
             ingest=settings.listen,

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import msgspec
 from aiohttp import web
@@ -31,7 +31,6 @@ from relay.api.misdirected import MisdirectedSenders
 from relay.api.tools import ToolPages
 from relay.config.exporter.types import SignalName
 from relay.config.settings.settings import Admin, ListenAddress, Settings
-from relay.control.explain import ExplainQuery
 from relay.control.replicas.report import REPORT_PATH
 from relay.control.tools import ExporterTools
 from relay.receiver.http.listener import SERVER_HEADER, Listener
@@ -41,6 +40,9 @@ from relay.runtime.errors import ConfigError, Fault, RelayError
 from relay.runtime.event_loop import run_in_thread, yield_to_loop
 from relay.sink.reporting.health import STATES
 from relay.telemetry.registry import Telemetry
+
+if TYPE_CHECKING:
+    from relay.control.explain import ExplainQuery
 
 WAITING_MAX = 32
 """Most requests that may wait for a slow page."""
@@ -149,6 +151,8 @@ class AdminServer:
         return _json(body)
 
     async def _show_explanation(self, request: web.Request) -> web.Response:
+        from relay.control.explain import ExplainQuery  # noqa: PLC0415 - rare: see tools.py
+
         query = request.query
         try:
             account = query.get("account", "")

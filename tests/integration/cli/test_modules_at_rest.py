@@ -12,8 +12,12 @@ NOT_NEEDED = (
     "relay.apiserver",
     "relay.control.cluster.cluster_source",
     "relay.control.cluster.relays",
+    "relay.control.explain",
     "relay.control.kubernetes.client",
+    "relay.control.preview",
     "relay.control.replicas.replicas",
+    "relay.control.sink_test",
+    "relay.control.tap",
     "relay.ui.compose",
 )
 CHILD = """

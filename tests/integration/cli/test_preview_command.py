@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from relay.api.tools import MANIFEST_BYTES_MAX
+from relay.api.tool_events import MANIFEST_BYTES_MAX
 from relay.app import Relay
 from relay.cli import main
 from relay.config.settings.settings import load_settings

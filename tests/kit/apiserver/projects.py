@@ -20,7 +20,7 @@ from relay.config.yaml.document import Document
 from relay.control.preview.manifest import read_document
 from relay.control.tap.tap import TappedSink
 from relay.control.time_slicing import Turns
-from relay.control.tools import ExporterTools, ToolAccess, make_tools
+from relay.control.tools import ExporterTools, ToolAccess
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.pipeline.routing.tenancy import Tenancy
@@ -75,9 +75,7 @@ class TwoProjects:
         self.workers: dict[tuple[str, str], IdleWorker] = {}
         settings = Settings(admin=Admin(tap=taps), allow_private_endpoints=private)
         access = ToolAccess(lambda: self.running, lambda _: _no_secret, self._worker)
-        self.tools: ExporterTools = make_tools(
-            settings, signals_of(self.rig.engine), Turns(), access
-        )
+        self.tools = ExporterTools(settings, signals_of(self.rig.engine), Turns(), access)
         self.run("acme", exporter("web", "up"))
         self.run("globex", exporter(NEIGHBOUR, "{}"))
 
