@@ -13,22 +13,6 @@ from relay.config.yaml.source_positions import shown
 _UNDIVIDED: Final = re.compile(r"[A-Za-z_]\w*:\S")
 _BLANK_HINT: Final = "; a field needs a blank behind its colon"
 
-RANKS: Final = (
-    "type",
-    "enum",
-    "minLength",
-    "maxLength",
-    "minimum",
-    "maximum",
-    "minItems",
-    "maxItems",
-    "maxProperties",
-    "pattern",
-    "not",
-    "required",
-)
-"""The keywords in use; the first one that a value violates decides the message."""
-
 
 def message(keyword: str, node: Node, value: Any, where: Where) -> str:
     """Return the message for a value; ``where`` is its canonical path."""

@@ -6,31 +6,26 @@ Rules:
   the rest can be read; places refer to the author's text.
 * A field that is clearly a misspelt known one is a fault, and is read as the known one.
 * null is the same as absent, as in Kubernetes, but for entries of lists and of maps of any names.
-* Types, bounds, lengths and patterns are checked by a JSON Schema library; unknown fields, names
-  that are taken, quantities and rules over several fields here, because JSON Schema does not know
-  them or would not say where they are.
+* Types, bounds, lengths and patterns are checked by :mod:`relay.config.schema.violations`; unknown
+  fields, names that are taken, quantities and rules over several fields here.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
-
-from jsonschema_rs import Draft202012Validator, ValidationErrorKind
 
 from relay.config.schema import messages
 from relay.config.schema.quantities import duration_check, size_check
 from relay.config.schema.rules import Rule
-from relay.config.schema.source import Node, children, completed
+from relay.config.schema.source import Node, completed
+from relay.config.schema.violations import violations
 from relay.config.schema.words import is_misspelt, nearest
 from relay.config.yaml.document import FAULTS_MAX, Step, Where, shown
 from relay.config.yaml.report import Report
 from relay.config.yaml.source_positions import is_public
 
 _QUOTED_CHARS_MAX: Final = 200
-_MARK: Final = "\0"
-_NUMBER: Final = re.compile(r"\+?[0-9]+")
 _UNQUOTED: Final = "in YAML, what begins with { must be in quotes"
 
 Check = Callable[[str], str]
@@ -45,7 +40,6 @@ class Schema:
         self.root: Final = completed(root)
         self.checks: Final = checks
         self.rules: Final = rules
-        self._validator: Final = Draft202012Validator(_for_library(self.root))
 
     def read(self, report: Report, where: Where, value: object) -> Reading:
         """Read a value that stands at ``where``; its faults go to the report."""
@@ -53,69 +47,8 @@ class Schema:
         reading.read(value)
         return reading
 
-    def errors(self, value: object) -> Iterator[tuple[Where, str, Node, Any, str]]:
-        """Yield path, keyword, schema, value and missing field of what the library finds."""
-        # The library gives keys like 1, 01 and +1 as numbers, which do not tell them apart.
-        found = list(self._validator.iter_errors(value))
-        mark = ""
-        if any(_has_number_for_key(error.instance_path, value) for error in found):
-            mark = _MARK
-            found = list(self._validator.iter_errors(_with_marked_keys(value)))
-        for error in found:
-            steps = error.schema_path
-            keyword = str(steps[-1])
-            node: Any = self.root
-            for step in steps[:-1]:
-                node = node[step]
-            kind = error.kind
-            own: Any = value
-            path: list[Step] = []
-            for step in error.instance_path:
-                path.append(step.removeprefix(mark) if isinstance(step, str) else step)
-                own = own[path[-1]]
-            field = kind.property if isinstance(kind, ValidationErrorKind.Required) else ""
-            yield tuple(path), keyword, node, own, field
-
     def __repr__(self) -> str:
         return f"<Schema {', '.join(self.root['properties'])}>"
-
-
-def _has_number_for_key(path: Iterable[Step], value: Any) -> bool:
-    for step in path:
-        if isinstance(value, dict) and not isinstance(step, str):
-            return True
-        value = value[step]
-    return False
-
-
-def _with_marked_keys(value: Any) -> Any:
-    """Return a copy whose keys are not numbers; :data:`_MARK` is before those that were."""
-    if isinstance(value, dict):
-        return {
-            _MARK + key if key.startswith(_MARK) or _NUMBER.fullmatch(key) else key: (
-                _with_marked_keys(own)
-            )
-            for key, own in value.items()
-        }
-    if isinstance(value, list):
-        return [_with_marked_keys(own) for own in value]
-    return value
-
-
-def _for_library(node: Node) -> Node:
-    """Return the part of a schema that the library checks."""
-    copy = {key: value for key, value in node.items() if not key.startswith("x-")}
-    copy.pop("default", None)
-    if "x-relay-size" in node:
-        copy["type"] = ["integer", "string"]
-    if "x-relay-check" in node:
-        copy.pop("pattern", None)
-    for key, child in children(node):
-        if key == "properties":
-            copy[key] = {name: _for_library(one) for name, one in child.items()}
-        else:
-            copy[key] = _for_library(child)
-    return copy
 
 
 class Reading:
@@ -184,18 +117,12 @@ class Reading:
         self.report.fault(self.at(*path), message)
 
     def _find_schema_faults(self, value: object) -> None:
-        found: dict[Where, tuple[int, str, Node, Any]] = {}
-        for path, keyword, node, own, field in self._schema.errors(value):
+        for path, keyword, node, own, field in violations(self._schema.root, value):
             if field:
-                place = (*path, field)
-                self._note(place, messages.missing(node["properties"][field]))
+                self._note((*path, field), messages.missing(node["properties"][field]))
                 continue
-            rank = messages.RANKS.index(keyword)
             if path in self._faulty:
                 continue
-            if path not in found or rank < found[path][0]:
-                found[path] = (rank, keyword, node, own)
-        for path, (_, keyword, node, own) in found.items():
             said = messages.message(keyword, node, own, self.at(*path) or ("",))
             if own is None and len(path) > 1:
                 said += messages.blank_hint(str(path[-1]))
@@ -225,7 +152,7 @@ class Reading:
                 return value
             if len(value) > node["maxItems"]:
                 self._note(path, messages.message("maxItems", node, value, path))
-                return []  # the library makes an error of each entry, before it tells of any
+                return []  # no errors of entries, which may be a million
             items = node["items"]
             above = (*parents, node)
             entries = [

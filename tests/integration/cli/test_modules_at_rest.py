@@ -9,6 +9,7 @@ from pathlib import Path
 NOT_NEEDED = (
     "cryptography",
     "jinja2",
+    "jsonschema_rs",
     "relay.apiserver",
     "relay.control.cluster.cluster_source",
     "relay.control.cluster.relays",
