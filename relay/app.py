@@ -165,8 +165,8 @@ class Relay:
                 await self.own_api.start()
             await self._reloader.start()
             # A full collection takes a second beside 10,000 exporters: nobody waits for it yet.
-            malloc.configure_malloc()
             gc_pacing.configure_gc()
+            malloc.configure_malloc()
             self._start_sinks(self._reconciler)
             admission = self._admit(self._reconciler)
             await self._start_statuses(self._reconciler, self._reloader)

@@ -3,7 +3,8 @@
 By default glibc maps every block above 128 KiB from the kernel and unmaps it at once, so point
 buffers, request bodies and compressed bodies are page-faulted in anew each time.
 
-* Configured once at start, and only where ``mallopt`` exists (glibc; not musl or macOS).
+* Configured once at start, and only where ``mallopt`` exists (glibc; not musl or macOS). What the
+  start has freed is given back then: no batch has its size.
 * At most :data:`KEPT_BYTES` of unused memory is kept at the end of the heap.
 """
 
@@ -24,11 +25,17 @@ KEPT_BYTES: Final = 64 * 1024 * 1024
 
 
 def configure_malloc() -> bool:
-    """Keep large buffers from now on; return whether this C library supports it."""
+    """Keep large buffers from now on; return whether this C library supports it.
+
+    Takes some milliseconds.
+    """
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        library = ctypes.CDLL(None)
+        mallopt, malloc_trim = library.mallopt, library.malloc_trim
     except (AttributeError, OSError, TypeError):  # no such function, or no way to look it up
         return False
+    malloc_trim.argtypes = (ctypes.c_size_t,)
+    malloc_trim(0)
     mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
     mallopt.restype = ctypes.c_int
     return bool(mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES) and mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES))
