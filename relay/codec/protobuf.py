@@ -18,15 +18,19 @@ FIELDS_MAX = 64
 _TAG_MAX = 0xFFFFFFFF  # a field number has at most 29 bits (protobuf.dev, "Message Structure")
 
 _SMALL = tuple(bytes((n,)) for n in range(128))
-_TWO = tuple(bytes((n & 0x7F | 0x80, n >> 7)) for n in range(1 << 14))
+_SHORT_MAX = 1 << 11
+"""Longer lengths and larger counts are rare; all 16,384 of two bytes would take 0.7 MiB."""
+_SHORT = tuple(bytes((n & 0x7F | 0x80, n >> 7)) for n in range(_SHORT_MAX))
 
 
 def varint(value: int) -> bytes:
     """Encode a non-negative integer below 2**64."""
     if value < 128:
         return _SMALL[value]
+    if value < _SHORT_MAX:
+        return _SHORT[value]
     if value < 1 << 14:
-        return _TWO[value]
+        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value > 127:
         out.append(value & 0x7F | 0x80)
