@@ -19,9 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-import re2
-
-from relay.selector.regex import Regex, options
+from relay.selector.regex import Regex, engine, options
 
 YOUNG_MAX: Final = 32
 SET_PATTERNS_MAX: Final = 512
@@ -118,14 +116,15 @@ def _matching_one_by_one(
 
 def _compiled(patterns: list[str]) -> Any:
     """Return the RE2 set of ``patterns``; None if it does not fit its memory."""
-    engine = re2.Set.FullMatchSet(options(SET_MEMORY_BYTES_MAX))
+    re2 = engine()
+    made = re2.Set.FullMatchSet(options(SET_MEMORY_BYTES_MAX))
     for pattern in patterns:
-        engine.Add(pattern)
+        made.Add(pattern)
     try:
-        engine.Compile()
+        made.Compile()
     except re2.error:
         return None
-    return engine
+    return made
 
 
 class PatternTable(Generic[T]):

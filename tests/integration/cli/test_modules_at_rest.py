@@ -10,6 +10,7 @@ NOT_NEEDED = (
     "cryptography",
     "jinja2",
     "jsonschema_rs",
+    "re2",
     "relay.apiserver",
     "relay.control.cluster.cluster_source",
     "relay.control.cluster.relays",
