@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import re
 import ssl
 from collections.abc import Callable
 from typing import NamedTuple
 
+from opentelemetry.proto.version import __version__ as otlp_version
 from yarl import URL
 
 from relay import __version__
@@ -47,11 +46,9 @@ class RequestHead(NamedTuple):
     head: bytes
 
 
-@functools.cache
 def user_agent() -> str:
     """OTLP exporter specification, "User Agent": our product before the exporter's identifier."""
-    version = importlib.metadata.version("opentelemetry-proto")
-    return f"relay/{__version__} OTel-OTLP-Exporter-Python/{version}"
+    return f"relay/{__version__} OTel-OTLP-Exporter-Python/{otlp_version}"
 
 
 def build_head(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 NOT_NEEDED = (
     "cryptography",
+    "importlib.metadata",
     "jinja2",
     "jsonschema_rs",
     "re2",
