@@ -16,10 +16,10 @@ import zlib
 from functools import partial
 from typing import Literal, NamedTuple
 
-import cramjam
 import zstandard
 from isal import isal_zlib
 
+from relay.codec import snappy
 from relay.codec.uninitialized_bytes import fresh_bytes
 from relay.runtime.errors import DecodeError, TooLargeError
 
@@ -105,8 +105,8 @@ def fits(body: bytes, size: int, encoding: SenderEncoding = "snappy") -> bool:
     try:
         if _starts_zstd(body, 0):
             return sum(frame.size_max for frame in _measure_frames(body)) <= size
-        claimed: int = cramjam.snappy.decompress_raw_len(body)
-    except (zstandard.ZstdError, cramjam.DecompressionError, DecodeError, TooLargeError):
+        claimed = snappy.claimed_length(body)
+    except (zstandard.ZstdError, DecodeError, TooLargeError):
         return True  # decompress() refuses it before decoding
     return claimed <= size
 
@@ -123,15 +123,12 @@ def _too_large(size: int | None, bytes_max: int) -> TooLargeError:
 
 
 def _decompress_snappy(body: bytes, bytes_max: int) -> bytes:
-    try:
-        size = cramjam.snappy.decompress_raw_len(body)
-        if size > bytes_max:
-            raise _too_large(size, bytes_max)
-        if size > len(body) * _SNAPPY_RATIO_MAX:
-            raise DecodeError(f"a snappy block of {len(body)} bytes cannot hold {size}", offset=0)
-        return fresh_bytes(size, partial(cramjam.snappy.decompress_raw_into, body))
-    except cramjam.DecompressionError as error:
-        raise DecodeError(f"corrupt snappy block: {error}") from error
+    size = snappy.claimed_length(body)
+    if size > bytes_max:
+        raise _too_large(size, bytes_max)
+    if size > len(body) * _SNAPPY_RATIO_MAX:
+        raise DecodeError(f"a snappy block of {len(body)} bytes cannot hold {size}", offset=0)
+    return fresh_bytes(size, partial(snappy.decompress_into, body))
 
 
 def _decompress_gzip(body: bytes, bytes_max: int) -> bytes:
@@ -280,7 +277,7 @@ def compress(data: bytes, encoding: OwnEncoding) -> bytes:
         _spare_compressors.append(encoder)
         return packed
     if encoding == "snappy":
-        return bytes(cramjam.snappy.compress_raw(data))
+        return snappy.compress(data)
     return data
 
 
@@ -299,7 +296,7 @@ def decompress_own(data: bytes, encoding: OwnEncoding) -> bytes:
         if encoding == "zstd":
             return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
         if encoding == "snappy":
-            return bytes(cramjam.snappy.decompress_raw(data))
-    except (zlib.error, zstandard.ZstdError, cramjam.DecompressionError) as error:
+            return snappy.decompress(data)
+    except (zlib.error, zstandard.ZstdError) as error:
         raise DecodeError(f"our own {encoding} data is corrupt: {error}") from error
     return data

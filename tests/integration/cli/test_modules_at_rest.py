@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 NOT_NEEDED = (
+    "cramjam",
     "cryptography",
     "importlib.metadata",
     "jinja2",
