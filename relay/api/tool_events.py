@@ -24,6 +24,7 @@ MANIFEST_BYTES_MAX: Final = 256 * 1024
 NUMBER_DIGITS_MAX: Final = 6
 
 Documents = AsyncIterator[dict[str, Any]]
+Opener = Callable[[ExporterTools, web.Request], Awaitable[Documents]]
 
 
 async def open_preview(tools: ExporterTools, request: web.Request) -> Documents:
@@ -57,7 +58,7 @@ async def open_tap(tools: ExporterTools, request: web.Request) -> Documents:
     return _documents(tools.tap.open(query), tap_document)
 
 
-OPENERS: Final[Mapping[str, Callable[[ExporterTools, web.Request], Awaitable[Documents]]]] = {
+OPENERS: Final[Mapping[str, Opener]] = {
     "/preview": open_preview,
     "/test": open_test,
     "/tap": open_tap,

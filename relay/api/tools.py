@@ -13,12 +13,17 @@ answer that could not be completed. Requests of web pages are refused: they carr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 
 from relay.control.tools import ExporterTools
 from relay.receiver.http.json_lines import send_lines
 from relay.runtime.errors import OverloadedError, RelayError
+from relay.runtime.event_loop import run_in_thread
+
+if TYPE_CHECKING:
+    from relay.api.tool_events import Opener
 
 
 class ToolPages:
@@ -39,10 +44,9 @@ class ToolPages:
         if hdrs.ORIGIN in request.headers:
             text = "requests of web pages are refused\n"
             return web.Response(status=403, text=text, headers=self._headers)
-        from relay.api.tool_events import OPENERS  # noqa: PLC0415 - with the tools' modules
-
+        openers = await run_in_thread(_openers)
         try:
-            events = await OPENERS[request.path](self._tools, request)
+            events = await openers[request.path](self._tools, request)
         except OverloadedError as error:
             headers = {**self._headers, "Retry-After": str(error.retry_after_s)}
             return web.Response(status=429, text=f"{error}\n", headers=headers)
@@ -52,3 +56,10 @@ class ToolPages:
 
     def __repr__(self) -> str:
         return f"<ToolPages {self._tools!r}>"
+
+
+def _openers() -> Mapping[str, Opener]:
+    """Import the tools' modules, which takes 30 ms the first time."""
+    from relay.api.tool_events import OPENERS  # noqa: PLC0415 - rare: see relay.control.tools
+
+    return OPENERS
