@@ -91,16 +91,25 @@ class Disk:
         path.unlink(missing_ok=True)
 
     def replace(self, path: Path, data: bytes, *, sync: bool) -> None:
-        """Replace a file's content atomically: a reader sees the old or the new one."""
+        """Replace a file's content atomically: a reader sees the old or the new one.
+
+        Where that fails, OSError, the old one stays and nothing is left beside it.
+        """
         beside = path.with_suffix(".new")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
+        # One that a killed process left may have another mode.
+        beside.unlink(missing_ok=True)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
         try:
-            self.write_all(descriptor, data)
-            if sync:
-                os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
-        beside.replace(path)
+            try:
+                self.write_all(descriptor, data)
+                if sync:
+                    os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+            beside.replace(path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
 
     def sync_directory(self, path: Path) -> None:
         """Make a directory's entries survive a power cut."""

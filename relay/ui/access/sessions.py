@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ from relay.apiserver.access.principals import Principal, Role
 from relay.apiserver.access.tokens import token_digest
 from relay.apiserver.lasting_failure import LastingFailure
 from relay.runtime.event_loop import run_in_thread
+from relay.storage.log.filesystem import Disk
 
 _log: Final = logging.getLogger("relay.ui")
 SESSION_S: Final = 12 * 3600.0
@@ -179,17 +179,9 @@ class Sessions:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, readable by its owner alone.
-
-    Where that fails there is no file: one of before would bring back sessions that have ended.
-    """
-    draft = path.with_name(f"{path.name}.part")
+    """Replace the file; where that fails, remove it: it would bring back sessions that ended."""
     try:
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-        draft.replace(path)
+        Disk().replace(path, content, sync=False)
     except OSError:
-        for one in (draft, path):
-            one.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise

@@ -126,7 +126,7 @@ async def test_what_ended_does_not_come_back_where_the_disk_fails(
 async def test_a_file_that_is_no_file_of_sessions_is_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "s"
     path.write_bytes(content)
-    path.with_name("s.part").write_text("left by a process that was killed")
+    path.with_name("s.new").write_text("left by a process that was killed")
     sessions = of_file(path)
     cookie, _ = await sessions.begin(ANN)
     assert of_file(path).principal(cookie) == ANN
