@@ -12,12 +12,9 @@ from relay.config.exporter.records.outputs import record_outputs
 from relay.config.exporter.types import Exporter, RecordSource
 from relay.control.reconcile.sink_report import SinkReport
 from relay.control.status.object_status import UsageFigures
-from relay.pipeline.records.pipeline import (
-    NO_TENANT,
-    TOO_LARGE,
-    RecordsPipeline,
-)
+from relay.pipeline.records.pipeline import TOO_LARGE, RecordsPipeline
 from relay.pipeline.records.results import RecordStatistics
+from relay.pipeline.routing.resource_tenants import NO_TENANT
 from relay.telemetry.snapshot import RecordFigures
 
 
@@ -52,7 +49,7 @@ def record_figures(view: RecordsView) -> RecordFigures:
     return RecordFigures(
         view.signal,
         statistics.received,
-        {NO_TENANT: statistics.nobody, TOO_LARGE: statistics.oversized},
+        {NO_TENANT: statistics.no_tenant, TOO_LARGE: statistics.oversized},
         statistics.unmatched,
         statistics.resources.resources,
         dict(view.matched),
@@ -64,7 +61,7 @@ def records_document(view: RecordsView) -> dict[str, Any]:
     statistics = view.statistics
     return {
         "received": statistics.received,
-        "noTenant": statistics.nobody,
+        "noTenant": statistics.no_tenant,
         "tooLarge": statistics.oversized,
         "unmatched": statistics.unmatched,
         "resources": statistics.resources.resources,

@@ -28,7 +28,7 @@ from relay.config.exporter.types import Exporter
 from relay.config.inventory_manifests import load_inventory
 from relay.config.settings.settings import ExporterPath, Settings, load_settings
 from relay.config.yaml.document import read_bounded
-from relay.control.build_pipeline import tenancy_of
+from relay.control.build_pipeline import resource_tenants_of, tenancy_of
 from relay.control.explain import Explainer, parse_series
 from relay.control.explain_records import RecordRules, explain_records, parse_attributes
 from relay.control.kubernetes.kubeconfig import ClusterAccess
@@ -190,13 +190,11 @@ def _explain_records(
         attributes = parse_attributes(arguments.question)
     except SelectorError as error:
         raise ConfigError([Fault("RESOURCE", f"{error}\n{error.caret()}")]) from error
-    otlp = settings.otlp
     rules = RecordRules(
-        tenancy_of(settings),
+        resource_tenants_of(settings),
         Compiler(settings.resources),
         inventory,
-        otlp.tenant_attributes,
-        otlp.category_attribute,
+        settings.otlp.category_attribute,
     )
     return explain_records(
         {one.id: one for one in exporters},

@@ -5,11 +5,7 @@ from __future__ import annotations
 from relay.config.settings.settings import Settings
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.limits import Limits
-from relay.pipeline.records.pipeline import (
-    TENANT,
-    RecordOptions,
-    RecordsPipeline,
-)
+from relay.pipeline.records.pipeline import RecordOptions, RecordsPipeline
 from relay.pipeline.records.results import RecordSignal
 from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import Tenancy
@@ -35,19 +31,15 @@ def make_signals(settings: Settings, *, since: float) -> Signals:
 def _make_records(
     signal: RecordSignal, settings: Settings, metrics: MetricsPipeline
 ) -> RecordsPipeline:
-    otlp = settings.otlp
-    tenancy = tenancy_of(settings)
     return RecordsPipeline(
         signal,
         offsets=metrics.offsets,
-        tenancy=tenancy.renamed(TENANT) if tenancy.enabled else tenancy,
+        tenants=resource_tenants_of(settings),
         compiler=Compiler(settings.resources),
         inventory=metrics.inventory,
         drops=metrics.drops,
         options=RecordOptions(
-            tenant_attributes=otlp.tenant_attributes,
-            category_attribute=otlp.category_attribute,
-            reports_nobody=otlp.reject_without_tenant,
+            category_attribute=settings.otlp.category_attribute,
             entries_max=max(RESOURCES_MAX_LEAST, settings.ingest.series_max // SERIES_PER_RESOURCE),
             idle_s=settings.ingest.series_idle_timeout_s,
         ),
@@ -77,9 +69,7 @@ def make_engine(settings: Settings, *, since: float) -> MetricsPipeline:
         delta_age_max_s=settings.translation.delta_max_age_s,
         since=since,
         future_max_s=ingest.future_max_s,
-        tenant_rule=ResourceTenants(
-            settings.otlp.tenant_attributes, settings.otlp.reject_without_tenant
-        ),
+        tenants=resource_tenants_of(settings),
     )
 
 
@@ -91,4 +81,12 @@ def tenancy_of(settings: Settings) -> Tenancy:
         tenancy.label,
         {one.number: one.project for one in tenancy.accounts},
         shares_metadata=tenancy.shared_metadata,
+    )
+
+
+def resource_tenants_of(settings: Settings) -> ResourceTenants:
+    """Return the rule that finds the project of an OTLP resource."""
+    otlp = settings.otlp
+    return ResourceTenants(
+        tenancy_of(settings), otlp.tenant_attributes, tells_senders=otlp.reject_without_tenant
     )

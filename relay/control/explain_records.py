@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from relay.config.exporter.records.outputs import sources_of
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, SignalName
-from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
+from relay.pipeline.routing.resource_tenants import ResourceTenants
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.pipeline.signals import Signals
 from relay.runtime.errors import ConfigError, Fault, SelectorError
 from relay.selector.inventory.store import Inventory
@@ -28,25 +29,22 @@ OTHERS_MAX = 20
 
 @dataclass(frozen=True, slots=True)
 class RecordRules:
-    """The settings that decide about records; ``tenancy`` is that of series."""
+    """The settings that decide about records."""
 
-    tenancy: Tenancy
+    tenants: ResourceTenants
     compiler: Compiler
     inventory: Inventory
-    tenant_attributes: tuple[str, ...]
     category_attribute: str
 
 
 def rules_of(signals: Signals) -> RecordRules:
     """Return the rules of running pipelines."""
-    records = signals.logs
-    options = records.options
+    logs = signals.logs
     return RecordRules(
-        signals.metrics.router.tenancy,
-        records.router.compiler,
-        records.router.inventory,
-        options.tenant_attributes,
-        options.category_attribute,
+        logs.tenants,
+        logs.router.compiler,
+        logs.router.inventory,
+        logs.options.category_attribute,
     )
 
 
@@ -97,9 +95,9 @@ def explain_records(
     """
     found = Attributes(attributes)
     project = _project_of(found, rules, origin)
-    if rules.tenancy.enabled and not project:
-        names = " or ".join(rules.tenant_attributes)
-        yield f"nobody's: neither its path nor {names} names a project, or they disagree"
+    if project is None:
+        names = " or ".join(rules.tenants.attributes)
+        yield f"no project: neither its path nor {names} names one, or they disagree"
         return
     asked = {exporter: exporters[exporter]} if exporter else exporters
     left = 0
@@ -138,13 +136,13 @@ def record_takers(
 
 def path_for(project: str, attributes: Iterable[tuple[str, str]], rules: RecordRules) -> IngestPath:
     """Return a path on which a resource is the project's. Raise ConfigError."""
-    if not rules.tenancy.enabled:
+    if not rules.tenants.enabled:
         return ANYWHERE
     found = Attributes(attributes)
-    is_named = any(found.plain.get(plain_name(name)) for name in rules.tenant_attributes)
+    is_named = any(found.plain.get(plain_name(name)) for name in rules.tenants.attributes)
     origin = ANYWHERE if is_named else IngestPath(project)
     if _project_of(found, rules, origin) != project:
-        names = " or ".join(rules.tenant_attributes)
+        names = " or ".join(rules.tenants.attributes)
         raise ConfigError([Fault("series", f"{names} names another project: leave it out")])
     return origin
 
@@ -194,14 +192,8 @@ def _answers(
     return lines, any_takes
 
 
-def _project_of(found: Attributes, rules: RecordRules, origin: IngestPath) -> str:
-    tenancy = rules.tenancy.renamed("project") if rules.tenancy.enabled else rules.tenancy
-    named = next(
-        (
-            found.plain[name]
-            for name in map(plain_name, rules.tenant_attributes)
-            if found.plain.get(name)
-        ),
-        "",
-    )
-    return tenancy.project_of({"project": named} if named else {}, origin)
+def _project_of(found: Attributes, rules: RecordRules, origin: IngestPath) -> str | None:
+    """Return the project of a resource; a question may write its attributes' names plainly."""
+    tenants = rules.tenants
+    exact = [(name, found.plain.get(plain_name(name), "")) for name in tenants.attributes]
+    return tenants.project_of([*exact, *found.exact.items()], origin)

@@ -38,7 +38,7 @@ from relay.pipeline.metrics.temporality.delta import DeltaStore
 from relay.pipeline.metrics.translate.target_info import TargetInfoStore
 from relay.pipeline.metrics.translate.translator import Translator
 from relay.pipeline.pacing import UNPACED, Pace
-from relay.pipeline.routing.resource_tenants import DEFAULT_RULE, TenantRule
+from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.router import Router, Sources
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
 from relay.pipeline.statistics import EngineStatistics, Knowledge, Probed, Replayed
@@ -69,7 +69,7 @@ class MetricsPipeline:
         future_max_s: float = math.inf,
         decoders: Mapping[WriteProtocol, Decoder] = DECODERS,
         offsets: OffsetTracker | None = None,
-        tenant_rule: TenantRule = DEFAULT_RULE,
+        tenants: ResourceTenants | None = None,
     ) -> None:
         self.table = SeriesTable(series_max=limits.series_max, idle_s=limits.series_idle_s)
         self.inventory = Inventory(objects_max=limits.objects_max)
@@ -110,11 +110,12 @@ class MetricsPipeline:
         self._received: dict[WriteProtocol, int] = {}
         self._dropped: dict[str, int] = {}
         self.exemplar_buffer = ExemplarBuffer()
+        tenants = tenants or ResourceTenants(tenancy)
         self._streams = OtlpStreams(
-            self.table, self.router, self.resolver, self.types, self.deltas, limits, tenant_rule
+            self.table, self.router, self.resolver, self.types, self.deltas, limits, tenants
         )
         self._decoders: dict[WriteProtocol, BodyDecoder] = {**decoders}
-        self._decoders[OTLP_METRICS] = OtlpMetrics(self._streams, tenant_rule)
+        self._decoders[OTLP_METRICS] = OtlpMetrics(self._streams, tenants)
         self._gate: ReplayGate | None = None
         self._marks = -1
         """Position of the last transaction that is no accepted request; counts down."""

@@ -130,10 +130,10 @@ def _audit_records(view: RecordsView, agents: Sequence[RecordAgentStatistics]) -
     yield Check(f"{unit} sent, received by the relay", sent, statistics.received)
     refused = sum(agent.refused for agent in own) + statistics.oversized
     yield Check(f"{unit} refused by the relay or too large, none", refused, 0)
-    nobody = sum(agent.nobody for agent in own)
-    yield Check(f"{unit} of no project, counted by the relay", nobody, statistics.nobody)
+    no_tenant = sum(agent.no_tenant for agent in own)
+    yield Check(f"{unit} of no project, counted by the relay", no_tenant, statistics.no_tenant)
     told = sum(agent.rejected for agent in own)
-    yield Check(f"{unit} of no project, told to the sender", nobody, told)
+    yield Check(f"{unit} of no project, told to the sender", no_tenant, told)
 
 
 def _audit_sink(

@@ -12,7 +12,7 @@ class OtlpSettings:
 
     ``tenant_attributes``: the first of these attributes that a resource has names its project.
     ``category_attribute`` names the category of a log record. ``reject_without_tenant``: senders
-    are told of records of nobody, which are counted either way.
+    are told of data without a project, which is counted either way.
     """
 
     tenant_attributes: tuple[str, ...] = ("milo.project.id",)

@@ -2,8 +2,9 @@
 """Append records to the batches of the sinks that take them: the inner loops of logs and traces.
 
 What is known of a resource and scope is looked up by the bytes of their heads. All else is left to
-:class:`~relay.pipeline.records.unknown_heads.UnknownHeads`. A batch is also full at :data:`BATCH_BYTES_MAX` bytes, heads included, so that encoding and
-compressing it never holds the event loop.
+:class:`~relay.pipeline.records.unknown_heads.UnknownHeads`. A batch is also full at
+:data:`BATCH_BYTES_MAX` bytes, heads included, so that encoding and compressing it never holds the
+event loop.
 """
 
 from relay.codec.otlp.batch cimport OpenBatch
@@ -27,7 +28,7 @@ def append_envelope(
 
     ``counts`` gets the plans of those that were appended, with the number of records. Resources and
     scopes that ``table`` does not know, and plans that are not valid with ``inventory``, come from
-    ``unknown``, which also has the records of nobody, and those that are looked at one by one.
+    ``unknown``, which also counts records without a project and looks at single ones.
     """
     cdef object pause = transaction.pace.pause
     cdef dict young = table.young(origin)
@@ -52,7 +53,7 @@ def append_envelope(
         if resource.project is None:
             while scopes:
                 _, first, stop = scopes.pop()
-                unknown.note_nobody(resource, stop - first)
+                unknown.count_no_tenant(resource, stop - first)
             continue
         while scopes:
             head, first, stop = scopes.pop()

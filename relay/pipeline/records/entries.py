@@ -82,7 +82,7 @@ class ScopeEntry:
 
 
 class ResourceEntry:
-    """One resource: attributes, project ("" without tenancy, None: nobody's), scopes by head.
+    """One resource: attributes, project ("" without tenancy, None: it has none), scopes by head.
 
     ``records`` came since it was read; ``without_severity`` of the ``sampled`` log records have no
     severity number.

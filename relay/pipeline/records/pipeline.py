@@ -38,19 +38,14 @@ from relay.pipeline.records.routing import RecordRouter
 from relay.pipeline.records.selecting import LOG_RECORD, SPAN, RecordFields
 from relay.pipeline.records.unknown_heads import HeadReader, UnknownHeads
 from relay.pipeline.routing.match_set import PROJECT_LIMIT
-from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
+from relay.pipeline.routing.resource_tenants import NO_TENANT, ResourceTenants
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.pipeline.signal import Sealed
 from relay.selector.inventory.store import Inventory
 from relay.selector.resources.compiler import Compiler
 
-TENANT: Final = "project"
-"""Label of a tenancy of resources: it stands for any of their tenant attributes."""
-
 TOO_LARGE: Final = "record_too_large"
 """Reason for records that are left out because they, or a head of theirs, are too large."""
-
-NO_TENANT: Final = "no_tenant"
-"""Reason for records of nobody: their resource names no project, and so does the path."""
 
 FIELDS: Final[Mapping[RecordSignal, RecordFields]] = {"logs": LOG_RECORD, "traces": SPAN}
 PROTOCOLS: Final[Mapping[RecordSignal, WriteProtocol]] = {
@@ -63,15 +58,9 @@ UNITS: Final[Mapping[RecordSignal, str]] = {"logs": "log records", "traces": "sp
 
 @dataclass(frozen=True, slots=True)
 class RecordOptions:
-    """Options of the operator, and bounds.
+    """The attribute with the category of a log record, and bounds of the resource table."""
 
-    ``tenant_attributes``: the first of these that a resource has names its project.
-    ``reports_nobody``: senders are told of records of nobody.
-    """
-
-    tenant_attributes: tuple[str, ...] = ("milo.project.id",)
     category_attribute: str = "log.category"
-    reports_nobody: bool = True
     entries_max: int = 100_000
     idle_s: float = 3600.0
 
@@ -84,7 +73,7 @@ class RecordsPipeline:
         signal: RecordSignal,
         *,
         offsets: OffsetTracker | None = None,
-        tenancy: Tenancy | None = None,
+        tenants: ResourceTenants | None = None,
         compiler: Compiler | None = None,
         inventory: Inventory | None = None,
         options: RecordOptions | None = None,
@@ -95,22 +84,20 @@ class RecordsPipeline:
         self._has_severities = signal == "logs"
         self.options = options or RecordOptions()
         self.offsets = offsets if offsets is not None else OffsetTracker()
-        self.tenancy = tenancy or Tenancy()
+        self.tenants = tenants or ResourceTenants()
         self.router = RecordRouter(
             compiler=compiler,
             inventory=inventory,
             category_attribute=self.options.category_attribute,
         )
         self.table = ResourceTable(entries_max=self.options.entries_max, idle_s=self.options.idle_s)
-        self._reader = HeadReader(
-            self.table, self.router, self.tenancy, self.options.tenant_attributes, FIELDS[signal]
-        )
+        self._reader = HeadReader(self.table, self.router, self.tenants, FIELDS[signal])
         self.drops = drops if drops is not None else DropTable()
         self.schedule = FlushSchedule()
         self.grown = 0
         """Bytes by which requests made open batches larger, since the start."""
         self._gate: ReplayGate | None = None
-        self._received = self._nobody = self._oversized = self._unmatched = 0
+        self._received = self._no_tenant = self._oversized = self._unmatched = 0
         self._current: int | None = None
         self._marks = -1
         """Position of the last transaction that is no accepted request; counts down."""
@@ -127,7 +114,7 @@ class RecordsPipeline:
 
     def path_of(self, tenant: Tenant | None) -> IngestPath:
         """Return the tenant part of a request's path."""
-        return self.tenancy.path_of(tenant)
+        return self.tenants.path_of(tenant)
 
     def ingest(
         self,
@@ -217,7 +204,7 @@ class RecordsPipeline:
         return RecordStatistics(
             self.signal,
             self._received,
-            self._nobody,
+            self._no_tenant,
             self._oversized,
             self._unmatched,
             self.table.statistics(),
@@ -269,12 +256,12 @@ class RecordsPipeline:
 
     def _result(self, transaction: BatchTransaction, counts: RequestCounts) -> RecordsTaken:
         dropped, examples = {}, []
-        if counts.nobody and self.options.reports_nobody:
-            dropped[NO_TENANT] = counts.nobody
+        if counts.no_tenant and self.tenants.tells_senders:
+            dropped[NO_TENANT] = counts.no_tenant
             examples.append(counts.example)
         if counts.oversized:
             dropped[TOO_LARGE] = counts.oversized
-        good = counts.received - counts.nobody - counts.oversized
+        good = counts.received - counts.no_tenant - counts.oversized
         return RecordsTaken(
             transaction.request,
             AcceptedCounts(good, 0, 0),
@@ -286,7 +273,7 @@ class RecordsPipeline:
 
     def _count(self, counts: RequestCounts, pace: Pace) -> None:
         self._received += counts.received
-        self._nobody += counts.nobody
+        self._no_tenant += counts.no_tenant
         self._oversized += counts.oversized
         self._unmatched += counts.unmatched
         for at, (plan, count) in enumerate(counts.plans):

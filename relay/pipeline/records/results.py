@@ -48,11 +48,11 @@ class RecordsReplayed:
 
 @dataclass(frozen=True, slots=True)
 class RecordStatistics:
-    """Counters since the start: records received, of nobody, too large, and that no source took."""
+    """Counters since the start: records received, without project, too large, and unmatched."""
 
     signal: RecordSignal
     received: int
-    nobody: int
+    no_tenant: int
     oversized: int
     unmatched: int
     resources: ResourceTableStatistics
@@ -63,7 +63,7 @@ class RequestCounts:
     """Counts of one request, added to the counters once it is final."""
 
     received: int = 0
-    nobody: int = 0
+    no_tenant: int = 0
     oversized: int = 0
     unmatched: int = 0
     plans: list[tuple[RecordPlan, int]] = field(default_factory=list)

@@ -5,7 +5,6 @@ The loop over known heads is :mod:`relay.pipeline.records.appending`, which call
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,9 +18,9 @@ from relay.pipeline.records.resource_table import ResourceTable, read_resource
 from relay.pipeline.records.results import RequestCounts, covered_by
 from relay.pipeline.records.routing import RecordRoute, RecordRouter
 from relay.pipeline.records.selecting import Ranges, RecordFields, select, split_by_share
-from relay.pipeline.routing.resource_tenants import nobody, project_of
+from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.series_tally import SHARE_ALL
-from relay.pipeline.routing.tenancy import IngestPath, Tenancy
+from relay.pipeline.routing.tenancy import IngestPath
 from relay.runtime.errors import DecodeError
 
 RECORD_TAG: Final = b"\x12"  # of ScopeLogs and ScopeSpans
@@ -35,13 +34,8 @@ class HeadReader:
 
     table: ResourceTable
     router: RecordRouter
-    tenancy: Tenancy
-    tenant_attributes: tuple[str, ...]
+    tenants: ResourceTenants
     fields: RecordFields
-
-    def project_of(self, texts: Iterable[tuple[str, str]], origin: IngestPath) -> str | None:
-        """Return the project of a resource; "" without tenancy, None for nobody's."""
-        return project_of(texts, origin, self.tenancy, self.tenant_attributes)
 
 
 class UnknownHeads:
@@ -73,7 +67,8 @@ class UnknownHeads:
             texts = read_resource(head)
         except DecodeError as error:
             raise self._at(head, error) from error
-        return table.add(self._origin, head, texts, self._reader.project_of(texts, self._origin))
+        project = self._reader.tenants.project_of(texts, self._origin)
+        return table.add(self._origin, head, texts, project)
 
     def scope(self, resource: ResourceEntry, head: bytes) -> ScopeEntry:
         """Return the resource's scope with this head, and a valid plan. Raise DecodeError."""
@@ -88,12 +83,11 @@ class UnknownHeads:
         )
         return scope
 
-    def note_nobody(self, resource: ResourceEntry, count: int) -> None:
-        """Count records of nobody."""
-        self._counts.nobody += count
+    def count_no_tenant(self, resource: ResourceEntry, count: int) -> None:
+        """Count records of a resource without a project."""
+        self._counts.no_tenant += count
         if not self._counts.example:
-            service = resource.attributes.exact.get("service.name", "")
-            self._counts.example = nobody(service, self._reader.tenant_attributes)
+            self._counts.example = self._reader.tenants.fault(resource.attributes.exact)
 
     def test(self, first: int, stop: int, scope: ScopeEntry) -> int:
         """Append a scope's records where sources ask something of each; return how many none takes.

@@ -1,64 +1,73 @@
-"""Determines the project of an OTLP resource, by its attributes and the request's path."""
+"""Determine the project of an OTLP resource by its attributes and the request's path."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Final
 
+from relay.pipeline.contract import Tenant
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, IngestPath, Tenancy
 
+NO_TENANT: Final = "no_tenant"
+"""Reason for data of a resource without a project: neither it nor the path names one, or they name
+two."""
 
-class TenantRule(Protocol):
-    """Options for the tenants of resources.
-
-    ``tenant_attributes``: the first of these that a resource has names its project.
-    ``reports_nobody``: senders are told of data of nobody.
-    """
-
-    @property
-    def tenant_attributes(self) -> tuple[str, ...]:
-        """Attributes that may name a project."""
-        ...
-
-    @property
-    def reports_nobody(self) -> bool:
-        """True if data of nobody is in partial success."""
-        ...
+_LABEL: Final = "project"
+_SERVICE_CHARS_MAX: Final = 80
 
 
-@dataclass(frozen=True, slots=True)
 class ResourceTenants:
-    """A :class:`TenantRule` as a value."""
+    """Determines projects of resources; immutable.
 
-    tenant_attributes: tuple[str, ...] = ("milo.project.id",)
-    reports_nobody: bool = True
-
-
-DEFAULT_RULE: Final = ResourceTenants()
-
-
-def project_of(
-    attributes: Iterable[tuple[str, str]],
-    origin: IngestPath,
-    tenancy: Tenancy,
-    names: Sequence[str],
-) -> str | None:
-    """Return the project of a resource; "" without tenancy, None for nobody's.
-
-    ``names``: attributes that may name it; the first one that the resource has counts.
+    ``tenancy`` has the accounts of paths. ``attributes``: the first of these that a resource has
+    names its project. ``tells_senders``: senders are told of data without a project, which is
+    counted either way.
     """
-    if not tenancy.enabled:
-        return ""
-    values = dict(reversed(list(attributes)))
-    named = next((values[name] for name in names if values.get(name)), "")
-    labels = {name: values[name] for name in ACCOUNT_LABELS if name in values}
-    if named and tenancy.label:
-        labels[tenancy.label] = named
-    return tenancy.project_of(labels, origin) or None
 
+    __slots__ = ("_tenancy", "attributes", "tells_senders")
 
-def nobody(service: str, names: Sequence[str]) -> str:
-    """Say that a resource of a service, "" for none, names no project, and how it would."""
-    of = f" of service.name {service[:80]!r}" if service else ""
-    return f"the resource{of} names no project: set its attribute {' or '.join(names)}"
+    def __init__(
+        self,
+        tenancy: Tenancy | None = None,
+        attributes: tuple[str, ...] = ("milo.project.id",),
+        *,
+        tells_senders: bool = True,
+    ) -> None:
+        tenancy = tenancy or Tenancy()
+        # The label of series, if any, is none of resources: their attribute stands for it.
+        self._tenancy: Final = tenancy.renamed(_LABEL) if tenancy.enabled else tenancy
+        self.attributes: Final = attributes
+        self.tells_senders: Final = tells_senders
+
+    @property
+    def enabled(self) -> bool:
+        """True if resources belong to projects."""
+        return self._tenancy.enabled
+
+    def path_of(self, tenant: Tenant | None) -> IngestPath:
+        """Return the ingest path of a request's tenant; None stands for a path that names none."""
+        return self._tenancy.path_of(tenant)
+
+    def project_of(self, attributes: Iterable[tuple[str, str]], origin: IngestPath) -> str | None:
+        """Return the project of a resource; "" without tenancy, None if it has none.
+
+        Of equal names the first counts.
+        """
+        if not self.enabled:
+            return ""
+        values = dict(reversed(list(attributes)))
+        labels = {name: values[name] for name in ACCOUNT_LABELS if name in values}
+        named = next((values[name] for name in self.attributes if values.get(name)), "")
+        if named:
+            labels[_LABEL] = named
+        return self._tenancy.project_of(labels, origin) or None
+
+    def fault(self, attributes: Mapping[str, str]) -> str:
+        """Return what a resource without a project is told: its fault, and how to mend it."""
+        service = attributes.get("service.name", "")[:_SERVICE_CHARS_MAX]
+        of = f" of service.name {service!r}" if service else ""
+        names = " or ".join(self.attributes)
+        return f"the resource{of} names no project: set its attribute {names}"
+
+    def __repr__(self) -> str:
+        return f"<ResourceTenants {', '.join(self.attributes)}, {self._tenancy!r}>"

@@ -14,7 +14,9 @@ from relay.codec.otlp.any_value import value_text
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.record_buffer import RecordBuffer
 from relay.pipeline.records.pipeline import RecordsPipeline
+from relay.pipeline.records.results import RecordSignal
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
+from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import AttributeMatcher, RecordSelection, plain_name
@@ -51,7 +53,8 @@ class Rig:
 
 def rig_of(kind: Kind, wanted: Mapping[str, RecordSelection], tenancy: Tenancy) -> Rig:
     """Return a pipeline with an exporter for each project."""
-    pipeline = RecordsPipeline("logs" if kind is LOGS else "traces", tenancy=tenancy)
+    signal: RecordSignal = "logs" if kind is LOGS else "traces"
+    pipeline = RecordsPipeline(signal, tenants=ResourceTenants(tenancy))
     batches = {}
     for project, selection in wanted.items():
         batch = batches[project] = OpenBatch(None, limit=1 << 20, new_buffer=RecordBuffer)
@@ -137,5 +140,5 @@ def test_every_sink_gets_what_it_selects(kind: Kind, tenancy: bool, data: st.Dat
     statistics = rig.pipeline.statistics()
     assert statistics.received == received
     dropped = sum(result.dropped.get("no_tenant", 0) for result in results)
-    assert dropped == statistics.nobody
+    assert dropped == statistics.no_tenant
     assert received == dropped + sum(result.taken.samples for result in results)

@@ -10,6 +10,7 @@ from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.types import ExporterPath
 from relay.control.explain_records import RecordRules, explain_records, parse_attributes
 from relay.pipeline.contract import Tenant
+from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.runtime.errors import SelectorError
 from relay.selector.inventory.store import Inventory
@@ -42,13 +43,12 @@ def explained(
     loaded = load_exporters([ExporterPath(path, project)], tenancy=tenancy, need_secrets=False)
     assert not loaded.faults
     rules = RecordRules(
-        Tenancy("t", {(1, 0): "acme"}) if tenancy else Tenancy(),
+        ResourceTenants(Tenancy("t", {(1, 0): "acme"}) if tenancy else Tenancy()),
         Compiler(),
         Inventory(objects_max=10),
-        ("milo.project.id",),
         "log.category",
     )
-    origin = rules.tenancy.path_of(more.pop("tenant", None))  # type: ignore[arg-type]
+    origin = rules.tenants.path_of(more.pop("tenant", None))  # type: ignore[arg-type]
     exporters = {one.id: one for one in loaded.exporters}
     attributes = parse_attributes(question)
     return list(
@@ -90,7 +90,7 @@ def test_spans_are_sampled(tmp_path: Path) -> None:
 
 def test_nobodys_records_and_others(tmp_path: Path) -> None:
     (line,) = explained(tmp_path, "{}", tenancy=True)
-    assert line.startswith("nobody's: neither its path nor milo.project.id names a project")
+    assert line.startswith("no project: neither its path nor milo.project.id names one")
     own = explained(tmp_path, '{milo.project.id="acme"}', tenancy=True)
     assert own[0] == "acme/default/x:"
     assert explained(tmp_path, "{}", tenancy=True, tenant=Tenant(1)) == own

@@ -32,7 +32,7 @@ _HEADERS = {
 class RecordAgentStatistics:
     """Acknowledged ``records`` and ``requests``.
 
-    ``nobody`` were sent without a project, ``rejected`` named by partial successes. ``refused``
+    ``no_tenant`` were sent without a project, ``rejected`` named by partial successes. ``refused``
     were answered otherwise; ``last_refusal`` is that answer, or "". ``expected`` is the tally of
     what should arrive.
     """
@@ -40,7 +40,7 @@ class RecordAgentStatistics:
     signal: RecordSignal
     requests: int = 0
     records: int = 0
-    nobody: int = 0
+    no_tenant: int = 0
     rejected: int = 0
     refused: int = 0
     last_refusal: str = ""
@@ -64,7 +64,7 @@ class RecordAgent:
         self._url = url
         self._interval_s = interval_s
         self._clock_ns = clock_ns
-        self._requests = self._records = self._nobody = self._rejected = self._refused = 0
+        self._requests = self._records = self._no_tenant = self._rejected = self._refused = 0
         self._last_refusal = ""
         self._expected = NO_RECORDS
 
@@ -80,7 +80,7 @@ class RecordAgent:
             self._scraper.signal,
             self._requests,
             self._records,
-            self._nobody,
+            self._no_tenant,
             self._rejected,
             self._refused,
             self._last_refusal,
@@ -98,7 +98,7 @@ class RecordAgent:
             return
         self._requests += 1
         self._records += request.records
-        self._nobody += request.nobody
+        self._no_tenant += request.no_tenant
         self._rejected += _rejected(self._scraper.signal, answer.body)
         self._expected += request.expected
 

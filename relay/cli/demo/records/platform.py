@@ -2,7 +2,7 @@
 
 * A request has records of all customers: gateways' access and security logs and workloads' output,
   and traces that begin in a gateway and go on in a workload. Every few requests a resource names
-  no project: its records are nobody's.
+  no project: its records must not arrive anywhere.
 * With each request goes the tally of what globex's Exporter should select of it, by rules of this
   module's own.
 """
@@ -48,14 +48,14 @@ _LINES: Final = ("job done", "job taken", "queue empty", "job failed: timed out"
 
 @dataclass(frozen=True, slots=True)
 class RecordRequest:
-    """One uncompressed request of ``records``, ``nobody`` of which are of no project.
+    """One uncompressed request of ``records``, ``no_tenant`` of which are of no project.
 
     ``expected`` is the tally of those that globex's Exporter should select.
     """
 
     body: bytes
     records: int
-    nobody: int
+    no_tenant: int
     expected: Tally
 
 
@@ -95,17 +95,17 @@ class LogCollector:
             workload = _resource(customer, "Workload", WORKLOAD)
             output = ScopeLogs(log_records=list(self._workload_lines(now_ns)))
             message.resource_logs.add(resource=workload, scope_logs=[output])
-        nobody = 0
+        no_tenant = 0
         if self._requests % LOST_REQUESTS == 0:
             stray = ScopeLogs(log_records=list(self._workload_lines(now_ns)))
             message.resource_logs.add(resource=_resource("", "Node", "infra"), scope_logs=[stray])
-            nobody = _EACH
+            no_tenant = _EACH
         records = sum(
             len(scope.log_records)
             for resource in message.resource_logs
             for scope in resource.scope_logs
         )
-        return RecordRequest(message.SerializeToString(), records, nobody, expected)
+        return RecordRequest(message.SerializeToString(), records, no_tenant, expected)
 
     def _gateway_logs(self, now_ns: int) -> Iterator[tuple[str, list[LogRecord]]]:
         rng = self._rng
@@ -170,8 +170,8 @@ class TraceCollector:
                 if customer == WATCHED:
                     sampled = [span for span in spans if _is_sampled(span.trace_id)]
                     expected = expected.with_records(one.SerializeToString() for one in sampled)
-        nobody = 6 * (len(customers) - len(CUSTOMERS))
-        return RecordRequest(message.SerializeToString(), 6 * len(customers), nobody, expected)
+        no_tenant = 6 * (len(customers) - len(CUSTOMERS))
+        return RecordRequest(message.SerializeToString(), 6 * len(customers), no_tenant, expected)
 
     def _trace(self, now_ns: int) -> list[Span]:
         rng = self._rng

@@ -12,14 +12,12 @@ from relay.pipeline.batching.transaction import BatchTransaction
 from relay.pipeline.metrics.otlp.streams import OtlpStreams
 from relay.pipeline.metrics.otlp.take_points import take_points
 from relay.pipeline.metrics.series.lookup import SeriesLookup
-from relay.pipeline.routing.resource_tenants import TenantRule, nobody
+from relay.pipeline.routing.resource_tenants import NO_TENANT, ResourceTenants
 from relay.runtime.errors import DecodeError
 
 OTLP_METRICS: Final[WriteProtocol] = "otlp_metrics"
 """The name of the protocol."""
 
-NO_TENANT: Final = "no_tenant"
-"""Reason for points of nobody: their resource names no project, and so does the path."""
 TOO_LARGE: Final = "record_too_large"
 """Reason for points that are left out because they, or a head of theirs, are too large."""
 
@@ -27,9 +25,9 @@ TOO_LARGE: Final = "record_too_large"
 class OtlpMetrics:
     """``ExportMetricsServiceRequest``; implements what the pipeline needs of a decoder."""
 
-    def __init__(self, streams: OtlpStreams, rule: TenantRule) -> None:
+    def __init__(self, streams: OtlpStreams, tenants: ResourceTenants) -> None:
         self.streams = streams
-        self._rule = rule
+        self._tenants = tenants
 
     def decode(self, body: bytes, transaction: BatchTransaction, lookup: SeriesLookup) -> None:
         """Append every good point to the batches of its stream, count the others.
@@ -76,7 +74,7 @@ class OtlpMetrics:
             resource = streams.resource(head)
             if resource.project is None:
                 points = sum(stop - first for _, metrics in scopes for *_, first, stop in metrics)
-                self._note_nobody(resource.attributes, points, transaction)
+                self._count_no_tenant(resource.attributes, points, transaction)
                 return
             for scope_head, metrics in scopes:
                 reading = scope_head
@@ -91,14 +89,13 @@ class OtlpMetrics:
                 raise
             raise DecodeError(str(error), offset=max(0, envelope.body.find(reading))) from error
 
-    def _note_nobody(
+    def _count_no_tenant(
         self, attributes: Attributes, count: int, transaction: BatchTransaction
     ) -> None:
-        if not self._rule.reports_nobody:
+        if not self._tenants.tells_senders:
             transaction.sample_counts.append((self.streams.unmatched, count))
             return
-        service = dict(attributes).get("service.name", "")
-        transaction.drop(NO_TENANT, count, nobody(service, self._rule.tenant_attributes))
+        transaction.drop(NO_TENANT, count, self._tenants.fault(dict(attributes)))
 
     def __repr__(self) -> str:
         return f"<OtlpMetrics {self.streams!r}>"

@@ -31,7 +31,7 @@ FREED_PER_ENTRY: Final = 4
 
 @dataclass(slots=True, eq=False)
 class MetricsResource:
-    """One resource; ``project`` is "" without tenancy, None for nobody's.
+    """One resource; ``project`` is "" without tenancy, None if it has none.
 
     ``entries`` and ``size`` (bytes) are those of all that is below it, too.
     """

@@ -58,7 +58,7 @@ from relay.pipeline.routing.match_set import (
     RawOutput,
     SinkOutputSpec,
 )
-from relay.pipeline.routing.resource_tenants import TenantRule, project_of
+from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.route import Route
 from relay.pipeline.routing.router import Router
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, IngestPath
@@ -84,7 +84,7 @@ class OtlpStreams:
         types: TypeStore,
         deltas: DeltaStore,
         limits: Limits,
-        rule: TenantRule,
+        tenants: ResourceTenants,
     ) -> None:
         self.table = table
         self.known = StreamTable(entries_max=limits.series_max, idle_s=limits.series_idle_s)
@@ -94,7 +94,7 @@ class OtlpStreams:
         self._raw = resolver.raw
         self._deltas = deltas
         self._limits = limits
-        self._rule = rule
+        self._tenants = tenants
         self._bounded = True
         self._new = self._new_bytes = 0
         self.origin = own_origin(IngestPath())
@@ -108,7 +108,7 @@ class OtlpStreams:
 
     @property
     def unmatched(self) -> MatchSet:
-        """The match set of points of nobody."""
+        """The match set of points without a project."""
         return self._router.match({}, "")[0]
 
     def resource(self, head: bytes) -> MetricsResource:
@@ -117,9 +117,7 @@ class OtlpStreams:
         if found is None:
             self._count_new(len(head))
             attributes = resource_attributes(head)
-            project = project_of(
-                attributes, self.origin, self._router.tenancy, self._rule.tenant_attributes
-            )
+            project = self._tenants.project_of(attributes, self.origin)
             if self.origin.by_labels:
                 attributes = [one for one in attributes if one[0] not in ACCOUNT_LABELS]
             found = self.known.add_resource(self.origin, head, attributes, project)

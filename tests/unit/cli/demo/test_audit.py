@@ -24,7 +24,7 @@ OWN = ("acme/default/e", "own")
 GUEST = ("hooli/default/e", "guest")
 ELSEWHERE = ("hooli/default/f", "elsewhere")
 LOGS = ("globex/default/everything", "collector-eu/logs")
-SENT = RecordAgentStatistics("logs", 2, records=9, nobody=2, rejected=2, expected=Tally(4, 77))
+SENT = RecordAgentStatistics("logs", 2, records=9, no_tenant=2, rejected=2, expected=Tally(4, 77))
 TABLE = ResourceTableStatistics(1, 1)
 COUNTED = RecordStatistics("logs", 9, 2, 0, 3, TABLE)
 REMOVED = LedgerStatistics(5, 5, {}, 0, {}, 0)
@@ -100,7 +100,7 @@ def test_records_balance() -> None:
     [
         (replace(SENT, records=8), COUNTED, "log records sent, received by the relay: 8 != 9"),
         (replace(SENT, refused=1), COUNTED, "log records refused by the relay"),
-        (SENT, replace(COUNTED, nobody=1), "of no project, counted by the relay: 2 != 1"),
+        (SENT, replace(COUNTED, no_tenant=1), "of no project, counted by the relay: 2 != 1"),
         (replace(SENT, rejected=0), COUNTED, "of no project, told to the sender: 2 != 0"),
         (replace(SENT, expected=Tally(5, 77)), COUNTED, "meant to arrive, kept by the endpoint"),
         (replace(SENT, expected=Tally(4, 78)), COUNTED, "checksums of both: 78 != 77"),

@@ -36,8 +36,8 @@ def test_requests_have_what_they_say(make: type[RecordScraper], kind: Kind) -> N
             for resource in [kind.resource.FromString(head).resource.attributes]
         ]
         assert {*projects} - {""} == {*CUSTOMERS}
-        assert request.nobody == projects.count("")
-        assert (request.nobody > 0) == (number % LOST_REQUESTS == 0)
+        assert request.no_tenant == projects.count("")
+        assert (request.no_tenant > 0) == (number % LOST_REQUESTS == 0)
         mine = [
             record for (_, _, record), one in zip(rows, projects, strict=True) if one == WATCHED
         ]

@@ -10,9 +10,10 @@ import pytest
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.record_buffer import RecordBuffer
 from relay.pipeline.contract import MULTITENANT, Tenant
-from relay.pipeline.records.pipeline import TENANT, RecordOptions, RecordsPipeline
+from relay.pipeline.records.pipeline import RecordOptions, RecordsPipeline
 from relay.pipeline.records.resource_table import SCOPES_MAX, ResourceTable
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
+from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import ANYWHERE, Tenancy
 from relay.runtime.errors import DecodeError, TooLargeError
 from relay.selector.inventory.store import Inventory, ManifestIndex, Object
@@ -67,8 +68,9 @@ def logs(*values: float, **attributes: Any) -> bytes:
     return bytes(request.SerializeToString())
 
 
-def tenants(**more: Any) -> Rig:
-    return Rig("acme", "umbrella", tenancy=Tenancy(TENANT, ACCOUNTS), **more)
+def tenants(**options: Any) -> Rig:
+    tenancy = Tenancy("label", ACCOUNTS)
+    return Rig("acme", "umbrella", tenants=ResourceTenants(tenancy, **options))
 
 
 def test_a_resource_names_its_project() -> None:
@@ -94,19 +96,18 @@ def test_the_multitenant_path_has_accounts_in_attributes() -> None:
 
 
 def test_the_first_tenant_attribute_that_is_there_counts() -> None:
-    options = RecordOptions(tenant_attributes=("a", "b"))
-    rig = tenants(options=options)
+    rig = tenants(attributes=("a", "b"))
     rig.ingest(logs(1.0, b="acme") + logs(2.0, a="umbrella", b="acme") + logs(3.0, a="", b="acme"))
     assert (rig.got("acme"), rig.got("umbrella")) == ([1.0, 3.0], [2.0])
 
 
 @pytest.mark.parametrize("reports", [True, False])
-def test_nobodys_records_are_counted_and_told_where_wanted(reports: bool) -> None:
-    rig = tenants(options=RecordOptions(reports_nobody=reports))
+def test_records_without_a_project_are_counted_and_told_where_wanted(reports: bool) -> None:
+    rig = tenants(tells_senders=reports)
     result = rig.ingest(logs(1.0, 2.0) + logs(3.0, milo__project__id="acme"))
     assert result.dropped == ({"no_tenant": 2} if reports else {})
     assert result.taken.samples == 1
-    assert rig.pipeline.statistics().nobody == 2
+    assert rig.pipeline.statistics().no_tenant == 2
     if reports:
         assert result.examples == [
             "the resource of service.name 'api' names no project: set its attribute milo.project.id"

@@ -50,8 +50,9 @@ def of_project(project: str) -> dict[str, str]:
     return {"milo.project.id": project}
 
 
-def test_tenants_are_named_by_the_resource_or_the_path() -> None:
-    rig = Rig(tenancy=TENANCY)
+@pytest.mark.parametrize("label", ["project", ""], ids=["label", "accounts"])
+def test_tenants_are_named_by_the_resource_or_the_path(label: str) -> None:
+    rig = Rig(tenancy=TENANCY.renamed(label))
     sinks = {
         project: rig.export(RigSink("s", limit=100), exporter=project, project=project)
         for project in ("a", "seven")
@@ -65,10 +66,10 @@ def test_tenants_are_named_by_the_resource_or_the_path() -> None:
     assert contradicting.dropped == {"no_tenant": 4}
 
 
-def test_points_of_nobody_are_counted_and_told_if_the_operator_wants_it() -> None:
+def test_points_without_a_project_are_counted_and_told_if_the_operator_wants_it() -> None:
     resource = {"service.name": "api"}
     for reports in (True, False):
-        rig = Rig(tenancy=TENANCY, tenant_rule=ResourceTenants(("p",), reports))
+        rig = Rig(tenancy=TENANCY, tenants=ResourceTenants(TENANCY, ("p",), tells_senders=reports))
         transaction = rig.feed(body(3, resource=resource), protocol=PROTOCOL)
         statistics = rig.engine.statistics()
         assert statistics.received_by_protocol == {PROTOCOL: 3}
