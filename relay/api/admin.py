@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -29,7 +29,7 @@ from relay.api.access import Gate
 from relay.api.contract import StatusFilter, StatusView
 from relay.api.misdirected import MisdirectedSenders
 from relay.api.tools import ToolPages
-from relay.config.exporter.types import SignalName
+from relay.codec.otlp.signal_names import SIGNALS, SignalName
 from relay.config.settings.settings import Admin, ListenAddress, Settings
 from relay.control.replicas.report import REPORT_PATH
 from relay.control.tools import ExporterTools
@@ -237,7 +237,7 @@ def _json(body: bytes, *, status: int = 200) -> web.Response:
 
 def _signal_of(text: str) -> SignalName:
     """Parse the name of a signal. Raise ConfigError."""
-    for one in get_args(SignalName):
+    for one in SIGNALS:
         if text == one:
-            return cast("SignalName", one)
-    raise ConfigError([Fault("signal", f"there is no {text!r}; one of metrics, logs, traces")])
+            return one
+    raise ConfigError([Fault("signal", f"there is no {text!r}; one of {', '.join(SIGNALS)}")])

@@ -8,11 +8,12 @@ from typing import Any
 
 from relay.api.sink_document import sink_document
 from relay.api.usage_status import figures_document
+from relay.codec.otlp.signal_names import RECORD_TOO_LARGE
 from relay.config.exporter.records.outputs import record_outputs
 from relay.config.exporter.types import Exporter, RecordSource
 from relay.control.reconcile.sink_report import SinkReport
 from relay.control.status.object_status import UsageFigures
-from relay.pipeline.records.pipeline import TOO_LARGE, RecordsPipeline
+from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.pipeline.records.results import RecordStatistics
 from relay.pipeline.routing.resource_tenants import NO_TENANT
 from relay.telemetry.snapshot import RecordFigures
@@ -49,7 +50,7 @@ def record_figures(view: RecordsView) -> RecordFigures:
     return RecordFigures(
         view.signal,
         statistics.received,
-        {NO_TENANT: statistics.no_tenant, TOO_LARGE: statistics.oversized},
+        {NO_TENANT: statistics.no_tenant, RECORD_TOO_LARGE: statistics.oversized},
         statistics.unmatched,
         statistics.resources.resources,
         dict(view.matched),

@@ -23,6 +23,7 @@ from relay.cli.live.kubernetes import (
 from relay.cli.live.own_api import EXPLANATIONS, answers, ask_api, namespace_and_name
 from relay.cli.usage import UsageError
 from relay.codec.compression import decompress
+from relay.codec.otlp.signal_names import SIGNALS
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.types import Exporter
 from relay.config.inventory_manifests import load_inventory
@@ -80,7 +81,7 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--signal",
-        choices=("metrics", "logs", "traces"),
+        choices=SIGNALS,
         default="metrics",
         help="with logs or traces the question is a resource",
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from relay.codec.otlp.signal_names import RecordSignal
 from relay.config.settings.settings import Settings
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.limits import Limits
 from relay.pipeline.records.pipeline import RecordOptions, RecordsPipeline
-from relay.pipeline.records.results import RecordSignal
 from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.pipeline.signals import Signals

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
+from relay.codec.otlp.signal_names import SignalName
 from relay.codec.remote_write.v1 import SeriesFault, WriteProtocol, label_key, parse_labels
-from relay.config.exporter.types import Exporter, SignalName, Sink
+from relay.config.exporter.types import Exporter, Sink
 from relay.control.explain_lines import is_raw, otlp_lines, raw_lines, said
 from relay.control.explain_records import (
     RecordRules,

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from relay.codec.otlp.signal_names import SignalName
 from relay.config.exporter.records.outputs import sources_of
-from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, SignalName
+from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource
 from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.pipeline.signals import Signals

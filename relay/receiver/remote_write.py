@@ -38,7 +38,8 @@ from relay.codec.compression import (
     decompress_as_said,
     fits,
 )
-from relay.codec.otlp.json_request import JSON_BYTES_MAX, OtlpSignal, protobuf_of
+from relay.codec.otlp.json_request import JSON_BYTES_MAX, protobuf_of
+from relay.codec.otlp.signal_names import SignalName
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Ingest, ListenAddress
 from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult, Tenant
@@ -97,7 +98,7 @@ class IngestHead(NamedTuple):
     tenant: Tenant | None
     encoding: SenderEncoding
     protocol: WriteProtocol
-    json_signal: OtlpSignal | None = None
+    json_signal: SignalName | None = None
     """Signal of a body in JSON, which becomes protobuf."""
 
 
@@ -355,7 +356,7 @@ class IngestServer:
         self._counters.decoded_bytes += len(body)
         return body
 
-    async def _as_protobuf(self, raw: bytes, encoding: SenderEncoding, signal: OtlpSignal) -> bytes:
+    async def _as_protobuf(self, raw: bytes, encoding: SenderEncoding, signal: SignalName) -> bytes:
         """Return a JSON body as protobuf, converted in a thread. Raise WireError."""
         bytes_max = min(self._settings.decoded_bytes_max, JSON_BYTES_MAX)
 

@@ -18,6 +18,7 @@ from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.otlp.data_points import NumberPoint, encode_point
 from relay.codec.otlp.point_buffer import PointBuffer
 from relay.codec.otlp.record_buffer import RecordBuffer
+from relay.codec.otlp.signal_names import RecordSignal
 from relay.control.flush_timer import FlushTimer
 from relay.control.time_slicing import Turns
 from relay.pipeline.batching.flush_schedule import FlushSchedule, seal_all
@@ -32,7 +33,6 @@ from relay.pipeline.contract import Tenant
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.pacing import UNPACED, Pace
 from relay.pipeline.records.pipeline import FIELDS, RecordsPipeline
-from relay.pipeline.records.results import RecordSignal
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.pipeline.signal import Sealed, Signal

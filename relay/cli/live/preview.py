@@ -17,6 +17,7 @@ from relay.cli.live.kubernetes import access_of, add_kubernetes_arguments, wants
 from relay.cli.live.own_api import PREVIEWS, answers, ask_api, namespace_and_name
 from relay.cli.live.subject import as_manifest, document_in_files, document_on_kubernetes
 from relay.cli.usage import UsageError
+from relay.codec.otlp.signal_names import RECORD_UNITS
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.excerpt import printable
 
@@ -170,7 +171,7 @@ def render(result: Mapping[str, Any]) -> Iterator[str]:
 
 def _record_lines(source: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of a source of logs or traces."""
-    unit = "log records" if source["signal"] == "logs" else "spans"
+    unit = RECORD_UNITS[source["signal"]]
     of = counted(source["ofResources"], "resource")
     yield (
         f"source {source['name']}: {source['resources']:,} of {of}, "

@@ -14,6 +14,7 @@ from relay.cli.check import counted
 from relay.cli.live.admin_client import DEFAULT_URL, add_relay_argument, read_json
 from relay.cli.live.screen import Screen
 from relay.cli.live.sink_table import COLUMNS, SinkRow, fit, rule, sink_table
+from relay.codec.otlp.signal_names import RECORD_UNITS
 from relay.sink.reporting.health import STATES
 
 INTERVAL_S: Final = 2.0
@@ -128,7 +129,7 @@ def render(document: Mapping[str, Any], rows: Sequence[SinkRow], relay: str) -> 
             f"  received {ingest['receivedSamples']:,} samples of {ingest['activeSeries']:,} "
             f"series, {ingest['unmatchedSamples']:,} selected by none"
         )
-        for signal, unit in (("logs", "log records"), ("traces", "spans")):
+        for signal, unit in RECORD_UNITS.items():
             records = ingest.get("records", {}).get(signal)
             if records and records["received"]:
                 yield (

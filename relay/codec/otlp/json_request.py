@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from google.protobuf import json_format
@@ -21,19 +21,18 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from relay.codec.otlp.signal_names import SignalName
 from relay.runtime.errors import DecodeError, TooLargeError
 
 JSON_BYTES_MAX: Final = 4 << 20
 """Largest JSON body; bytes. A parser of JSON holds the interpreter: 20 ms for so many."""
 
-OtlpSignal = Literal["logs", "metrics", "traces"]
-
-_REQUESTS: Final[Mapping[str, Any]] = {
+_REQUESTS: Final[Mapping[SignalName, Any]] = {
     "logs": ExportLogsServiceRequest,
     "traces": ExportTraceServiceRequest,
     "metrics": ExportMetricsServiceRequest,
 }
-_PATHS: Final[Mapping[str, tuple[str, str, str]]] = {
+_PATHS: Final[Mapping[SignalName, tuple[str, str, str]]] = {
     "logs": ("resourceLogs", "scopeLogs", "logRecords"),
     "traces": ("resourceSpans", "scopeSpans", "spans"),
     "metrics": ("resourceMetrics", "scopeMetrics", "metrics"),
@@ -49,7 +48,7 @@ _NESTED: Final = (
 _IDS: Final = ("traceId", "spanId", "parentSpanId")
 
 
-def protobuf_of(body: bytes, signal: OtlpSignal) -> bytes:
+def protobuf_of(body: bytes, signal: SignalName) -> bytes:
     """Return a JSON request as protobuf. Raise DecodeError and TooLargeError."""
     if len(body) > JSON_BYTES_MAX:
         raise TooLargeError(f"a JSON body has at most {JSON_BYTES_MAX} bytes; send protobuf")

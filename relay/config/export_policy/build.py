@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+from relay.codec.otlp.signal_names import RECORD_SIGNALS
 from relay.config.export_policy.dialect import (
     BASIC_AUTH_TYPE,
     BATCH_DEFAULT,
@@ -36,7 +37,6 @@ from relay.config.exporter.types import (
     RecordSource,
     RetrySettings,
     SecretRef,
-    SignalName,
     Sink,
     Source,
 )
@@ -49,7 +49,6 @@ from relay.config.yaml.document import Where
 from relay.selector import lint
 from relay.selector.matchers import Selector
 
-OTHER_SIGNALS: Final[tuple[SignalName, ...]] = ("logs", "traces")
 METRICS_ONLY: Final = "{signal} are not exported to {word}: give the sink an openTelemetry target"
 
 
@@ -99,7 +98,7 @@ def _sources(
     for index, values in enumerate(spec.get("sources", ())):
         one = values or {}
         name = one.get("name", "")
-        others = [signal for signal in OTHER_SIGNALS if signal in one]
+        others = [signal for signal in RECORD_SIGNALS if signal in one]
         for signal in others:
             field = ("spec", "sources", index, signal)
             selected = _with_readable_kinds(one[signal])

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
+from relay.codec.otlp.signal_names import RECORD_SIGNALS, SignalName
 from relay.config.exporter.backend_profiles import PROFILES, ProfileName, profile_warnings
 from relay.config.exporter.endpoint_access import (
     access_warnings,
@@ -28,7 +29,6 @@ from relay.config.exporter.endpoints import (
     signal_url,
 )
 from relay.config.exporter.records.build import build_record_sources
-from relay.config.exporter.records.outputs import RECORD_SIGNALS
 from relay.config.exporter.remote_write import build_remote_write, remote_write_sink_warnings
 from relay.config.exporter.resource_selectors import build_resource_selectors
 from relay.config.exporter.types import (
@@ -39,7 +39,6 @@ from relay.config.exporter.types import (
     Queue,
     RecordSource,
     RetrySettings,
-    SignalName,
     Sink,
     Source,
 )
@@ -168,7 +167,7 @@ def _sources(reading: Reading, spec: dict[str, Any], namespace: str) -> tuple[So
     sources: list[Source] = []
     for index, values in enumerate(spec.get("sources", ())):
         one = values or {}
-        if "logs" in one or "traces" in one:
+        if any(signal in one for signal in RECORD_SIGNALS):
             continue
         place = ("spec", "sources", index, "metrics")
         name, metrics = one.get("name", ""), one.get("metrics", {})

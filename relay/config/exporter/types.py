@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from relay.codec.otlp.metrics import Kind, Temporality
+from relay.codec.otlp.signal_names import SignalName
 from relay.runtime.errors import Fault
 from relay.selector.records.selection import RecordSelection
 from relay.selector.resources.label_selector import Selection
@@ -24,7 +25,6 @@ BadRequest = Literal["partial", "rollback", "unreadable", "unknown"]
 Overflow = Literal["dropOldest", "dropNewest", "block"]
 Drain = Literal["oldestFirst", "freshFirst"]
 ResourceKind = Literal["Exporter", "ExportPolicy"]
-SignalName = Literal["metrics", "logs", "traces"]
 RefusalReason = Literal["InvalidAuthentication", "InvalidSources", "InvalidConfiguration"]
 BACKOFF_S_MAX = 60.0
 """Longest delay between two attempts of one request, unless the first one is longer; s."""

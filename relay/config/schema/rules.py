@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from relay.codec.otlp.signal_names import SIGNALS
 from relay.config.schema.kind_spelling import spelling_of_kind
 from relay.config.schema.words import nearest
 from relay.config.yaml.document import Step, Where, shown
@@ -107,7 +108,6 @@ def _needs(field: str, *kinds: str) -> Callable[[Any], bool]:
 
 
 _TYPE: Final = (("type",),)
-SIGNALS: Final = ("metrics", "logs", "traces")
 
 RULES: Final[dict[str, Rule]] = {
     "oneSelector": Rule(

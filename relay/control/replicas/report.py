@@ -20,8 +20,8 @@ from typing import Final
 
 import msgspec
 
+from relay.codec.otlp.signal_names import SIGNALS
 from relay.config.exporter.load_result import ObjectKey
-from relay.config.exporter.records.outputs import SIGNALS
 from relay.control.kubernetes.objects import UNREADABLE
 from relay.control.status.conditions import StatusCondition
 from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus, UsageFigures

@@ -15,6 +15,7 @@ from typing import Final
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.envelope import Envelope, scan
+from relay.codec.otlp.signal_names import RECORD_TOO_LARGE, RecordSignal
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, WriteProtocol
 from relay.pipeline.batching.flush_schedule import FlushSchedule, seal_all
 from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
@@ -26,7 +27,6 @@ from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
 from relay.pipeline.records.appending import append_envelope
 from relay.pipeline.records.resource_table import ResourceTable
 from relay.pipeline.records.results import (
-    RecordSignal,
     RecordsProbed,
     RecordsReplayed,
     RecordsTaken,
@@ -44,16 +44,12 @@ from relay.pipeline.signal import Sealed
 from relay.selector.inventory.store import Inventory
 from relay.selector.resources.compiler import Compiler
 
-TOO_LARGE: Final = "record_too_large"
-"""Reason for records that are left out because they, or a head of theirs, are too large."""
-
 FIELDS: Final[Mapping[RecordSignal, RecordFields]] = {"logs": LOG_RECORD, "traces": SPAN}
 PROTOCOLS: Final[Mapping[RecordSignal, WriteProtocol]] = {
     "logs": "otlp_logs",
     "traces": "otlp_traces",
 }
 RECORD_PROTOCOLS: Final = frozenset(PROTOCOLS.values())
-UNITS: Final[Mapping[RecordSignal, str]] = {"logs": "log records", "traces": "spans"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +256,7 @@ class RecordsPipeline:
             dropped[NO_TENANT] = counts.no_tenant
             examples.append(counts.example)
         if counts.oversized:
-            dropped[TOO_LARGE] = counts.oversized
+            dropped[RECORD_TOO_LARGE] = counts.oversized
         good = counts.received - counts.no_tenant - counts.oversized
         return RecordsTaken(
             transaction.request,

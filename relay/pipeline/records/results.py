@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from relay.codec.otlp.batch import OpenBatch
+from relay.codec.otlp.signal_names import RecordSignal
 from relay.pipeline.batching.transaction import AcceptedCounts
 from relay.pipeline.records.entries import RecordPlan
 from relay.pipeline.records.resource_table import ResourceTableStatistics
 from relay.pipeline.records.routing import RecordRoute
 from relay.pipeline.records.selecting import Ranges
 from relay.pipeline.signal import Sealed
-
-RecordSignal = Literal["logs", "traces"]
 
 
 @dataclass(slots=True)

@@ -16,22 +16,16 @@ from typing import Final
 
 import msgspec
 
-from relay.codec.otlp.json_request import OtlpSignal
+from relay.codec.otlp.signal_names import UNITS, SignalName
 from relay.codec.protobuf import field_bytes, varint
 from relay.pipeline.contract import IngestResult
-from relay.pipeline.records.pipeline import UNITS
 from relay.receiver.otlp.target import JSON, PROTOBUF
 from relay.receiver.responses import Answer, Outcome, Rejection, short_text, status_and_headers
 
-_REJECTED: Final[Mapping[OtlpSignal, str]] = {
+_REJECTED: Final[Mapping[SignalName, str]] = {
     "logs": "rejectedLogRecords",
     "traces": "rejectedSpans",
     "metrics": "rejectedDataPoints",
-}
-_UNITS: Final[Mapping[OtlpSignal, str]] = {
-    "metrics": "data points",
-    "logs": UNITS["logs"],
-    "traces": UNITS["traces"],
 }
 _CODES: Final[Mapping[int, int]] = {
     HTTPStatus.UNAUTHORIZED: 16,  # UNAUTHENTICATED
@@ -54,7 +48,7 @@ ALL_TAKEN: Final = Answer(200, headers={"Content-Type": PROTOBUF}, body=b"")
 """The most frequent response: all of a request in protobuf was taken."""
 
 
-def otlp_answer(outcome: Outcome, signal: OtlpSignal, media_type: str) -> Answer:
+def otlp_answer(outcome: Outcome, signal: SignalName, media_type: str) -> Answer:
     """Return the response; ``media_type`` is that of the request."""
     is_json = media_type == JSON
     if isinstance(outcome, Rejection):
@@ -75,9 +69,9 @@ def otlp_answer(outcome: Outcome, signal: OtlpSignal, media_type: str) -> Answer
     return Answer(200, text, headers, partial=bool(rejected), body=body)
 
 
-def _text(outcome: IngestResult, signal: OtlpSignal) -> str:
+def _text(outcome: IngestResult, signal: SignalName) -> str:
     reasons = ", ".join(f"{reason}: {count}" for reason, count in outcome.dropped.items() if count)
-    return short_text("; ".join([f"{_UNITS[signal]} dropped: {reasons}", *outcome.examples]))
+    return short_text("; ".join([f"{UNITS[signal]} dropped: {reasons}", *outcome.examples]))
 
 
 def _partial(rejected: int, text: str) -> bytes:
@@ -87,7 +81,7 @@ def _partial(rejected: int, text: str) -> bytes:
     return field_bytes(_PARTIAL_SUCCESS, partial)
 
 
-def _json_partial(rejected: int, text: str, signal: OtlpSignal) -> bytes:
+def _json_partial(rejected: int, text: str, signal: SignalName) -> bytes:
     if not rejected:
         return b"{}"
     # ProtoJSON writes int64 as a text.

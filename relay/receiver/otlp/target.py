@@ -11,7 +11,7 @@ import re
 from typing import Final, NamedTuple
 
 from relay.codec.compression import OTLP_ENCODINGS, SenderEncoding
-from relay.codec.otlp.json_request import OtlpSignal
+from relay.codec.otlp.signal_names import SignalName
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.contract import Tenant
 from relay.pipeline.metrics.otlp.decoder import OTLP_METRICS
@@ -22,12 +22,12 @@ from relay.runtime.errors import UnsupportedMediaError
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 
-_SIGNALS: Final[dict[str, OtlpSignal]] = {
+_SIGNALS: Final[dict[str, SignalName]] = {
     "/v1/metrics": "metrics",
     "/v1/logs": "logs",
     "/v1/traces": "traces",
 }
-OTLP_PROTOCOLS: Final[dict[OtlpSignal, WriteProtocol]] = {
+OTLP_PROTOCOLS: Final[dict[SignalName, WriteProtocol]] = {
     "metrics": OTLP_METRICS,
     "logs": PROTOCOLS["logs"],
     "traces": PROTOCOLS["traces"],
@@ -38,7 +38,7 @@ _CLUSTER: Final = re.compile(r"/insert/([^/]+)/opentelemetry(/v1/(?:logs|metrics
 class OtlpTarget(NamedTuple):
     """An OTLP request by its path; ``account`` is the text of its tenant, "" for none."""
 
-    signal: OtlpSignal
+    signal: SignalName
     account: str
 
     @property

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from relay.codec.otlp.signal_names import RECORD_SIGNALS
 from relay.ui.api_calls import ApiProblemError
 from relay.ui.authoring.completion import (
     ROUNDS_MAX,
@@ -32,7 +33,7 @@ async def complete(visit: Visit) -> web.StreamResponse:
     place = place_of(text, int(at) if at.isascii() and at.isdigit() and len(at) < 7 else len(text))
     answer: dict[str, Any] = {"from": 0, "to": 0, "options": []}
     signal = visit.text("signal", 20)
-    of_records = signal in ("logs", "traces")
+    of_records = signal in RECORD_SIGNALS
     if place is not None and not (of_records and place.expecting == "name"):
         options = await _options(visit, place, signal if of_records else "metrics")
         answer = {

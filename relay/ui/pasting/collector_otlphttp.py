@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
+from relay.codec.otlp.signal_names import SIGNALS, SignalName
 from relay.ui.pasting.pasted_sink import PastedSink, take_headers, take_tls, take_url
 
 _TYPES: Final = ("otlphttp", "otlp_http")
 _OTHER_TYPES: Final = ("otlp",)
-_SIGNALS: Final = ("metrics", "logs", "traces")
 _COMPRESSIONS: Final = ("gzip", "zstd", "none")
-_OWN: Final = tuple(f"{signal}_endpoint" for signal in _SIGNALS)
+_OWN: Final = tuple(f"{signal}_endpoint" for signal in SIGNALS)
 _ENDPOINTS: Final = ("endpoint", *_OWN)
 _LEFT_OUT: Final = {
     "sending_queue": "sending_queue: the relay has a queue of its own: see More settings",
@@ -57,7 +57,7 @@ def has_grpc_exporter(value: Any) -> bool:
 def read_otlphttp(body: Mapping[str, Any], extensions: object = None) -> PastedSink:
     """Return the sink of an exporter; ``extensions`` are the configuration's."""
     pasted = PastedSink("otlp_http")
-    own = {signal: body.get(f"{signal}_endpoint") for signal in _SIGNALS}
+    own = {signal: body.get(f"{signal}_endpoint") for signal in SIGNALS}
     if not _take_endpoints(pasted, body.get("endpoint"), own):
         pasted.note("the exporter has no endpoint: enter it")
     auth = body.get("auth")
@@ -84,12 +84,12 @@ def read_otlphttp(body: Mapping[str, Any], extensions: object = None) -> PastedS
 
 
 def _take_user(pasted: PastedSink) -> None:
-    for key in ("endpoint", *(f"{signal}Endpoint" for signal in _SIGNALS)):
+    for key in ("endpoint", *(f"{signal}Endpoint" for signal in SIGNALS)):
         if key in pasted.endpoint:
             pasted.endpoint[key] = take_url(pasted, pasted.endpoint[key])
 
 
-def _take_endpoints(pasted: PastedSink, base: object, own: Mapping[str, object]) -> bool:
+def _take_endpoints(pasted: PastedSink, base: object, own: Mapping[SignalName, object]) -> bool:
     """Take the base endpoint and those of single signals; return False without any."""
     urls = {
         signal: text
@@ -114,7 +114,7 @@ def _take_endpoints(pasted: PastedSink, base: object, own: Mapping[str, object])
 def base_url(url: str) -> str:
     """Return an endpoint without the path of a signal that is appended."""
     text = url.strip().rstrip("/")
-    for signal in _SIGNALS:
+    for signal in SIGNALS:
         text = text.removesuffix(f"/v1/{signal}")
     return text
 
@@ -154,7 +154,7 @@ def _unquoted(text: str) -> str:
 def read_environment(variables: Mapping[str, str]) -> PastedSink:
     """Return the sink that the variables name (OpenTelemetry specification, OTLP exporter)."""
     pasted = PastedSink("otlp_http")
-    own = {signal: variables.get(f"{PREFIX}{signal.upper()}_ENDPOINT") for signal in _SIGNALS}
+    own = {signal: variables.get(f"{PREFIX}{signal.upper()}_ENDPOINT") for signal in SIGNALS}
     if not _take_endpoints(pasted, variables.get(f"{PREFIX}ENDPOINT"), own):
         pasted.note("there is no endpoint: enter it")
     headers = variables.get(f"{PREFIX}METRICS_HEADERS") or variables.get(f"{PREFIX}HEADERS") or ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from relay.codec.otlp.signal_names import RECORD_SIGNALS, SignalName
 from relay.config.exporter.resource_selectors import build_resource_selectors
-from relay.config.exporter.types import RecordSource, SignalName
+from relay.config.exporter.types import RecordSource
 from relay.config.schema.validate import Reading
 from relay.config.yaml.document import Where
 from relay.runtime.errors import SelectorError
@@ -44,10 +45,9 @@ def build_record_sources(
 
 
 def _sources(reading: Reading, spec: dict[str, Any], namespace: str) -> Iterator[RecordSource]:
-    signals: tuple[SignalName, ...] = ("logs", "traces")
     for index, values in enumerate(spec.get("sources", ())):
         one = values or {}
-        for signal in signals:
+        for signal in RECORD_SIGNALS:
             if signal in one:
                 place = ("spec", "sources", index, signal)
                 yield build_record_source(

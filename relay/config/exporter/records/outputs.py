@@ -9,15 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
 
+from relay.codec.otlp.signal_names import RECORD_SIGNALS, SignalName
 from relay.config.exporter.endpoints import METRICS_PATH
-from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, SignalName, Sink
-
-RECORD_SIGNALS: Final[tuple[SignalName, ...]] = ("logs", "traces")
-SIGNALS: Final[tuple[SignalName, ...]] = ("metrics", *RECORD_SIGNALS)
-RECORD_UNITS: Final = {"logs": "log records", "traces": "spans"}
-"""Words for the records of each signal."""
+from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink
 
 
 def outputs_of(exporter: Exporter) -> tuple[Sink, ...]:

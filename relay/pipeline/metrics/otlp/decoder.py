@@ -7,6 +7,7 @@ from typing import Final
 
 from relay.codec.otlp.any_value import Attributes
 from relay.codec.otlp.metrics_in.scan import MetricsEnvelope, scan_metrics
+from relay.codec.otlp.signal_names import RECORD_TOO_LARGE
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, Metadata, Pause, WriteProtocol
 from relay.pipeline.batching.transaction import BatchTransaction
 from relay.pipeline.metrics.otlp.streams import OtlpStreams
@@ -17,9 +18,6 @@ from relay.runtime.errors import DecodeError
 
 OTLP_METRICS: Final[WriteProtocol] = "otlp_metrics"
 """The name of the protocol."""
-
-TOO_LARGE: Final = "record_too_large"
-"""Reason for points that are left out because they, or a head of theirs, are too large."""
 
 
 class OtlpMetrics:
@@ -40,7 +38,7 @@ class OtlpMetrics:
         self.streams.begin(lookup.origin, bounded=transaction.bounded)
         if envelope.oversized:
             transaction.drop(
-                TOO_LARGE,
+                RECORD_TOO_LARGE,
                 envelope.oversized,
                 "points of over 1 MiB, or below a head of over 64 KiB",
             )
