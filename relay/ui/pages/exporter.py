@@ -94,11 +94,12 @@ async def _tick(there: Visit) -> _Tick:
     for sink in details.sinks:
         await turns.turn(there.project, in_background=True)
         own = {**values, "sink": sink}
-        parts.append(Part(f"facts-{sink.index}", there.text_of("sink_facts.html", own)))
+        parts.append(Part(f"state-{sink.index}", there.text_of("sink_state.html", own)))
         for output in sink.outputs:
             its = {**own, "output": output, "chart": values["charts"][output.name]}
-            ident = f"chart-{sink.index}{output.suffix}"
-            parts.append(Part(ident, there.text_of("sink_chart.html", its)))
+            for word in ("facts", "chart"):
+                ident = f"{word}-{sink.index}{output.suffix}"
+                parts.append(Part(ident, there.text_of(f"sink_{word}.html", its)))
     edited = there.fragment(_TEMPLATE, "edited", {**values, "is_new": True})
     return _Tick(details.generation, Part("edited", edited), parts)
 

@@ -154,7 +154,7 @@ function draw(root) {
       ],
       series: [
         { value: (_, at) => (at == null ? "–" : clock(at)) },
-        { label: "Points/s", stroke: colour("--c1"), width: 2, fill: colour("--accent-soft"), points: { show: false }, value: (_, one) => (one == null ? "–" : one < 10 ? one : Math.round(one)) },
+        { label: place.dataset.unit, stroke: colour("--c1"), width: 2, fill: colour("--accent-soft"), points: { show: false }, value: (_, one) => (one == null ? "–" : one < 10 ? one : Math.round(one)) },
         { label: "A request", scale: "s", stroke: colour("--c3"), width: 1.5, dash: [4, 3], spanGaps: true, points: { show: false }, value: (_, one) => seconds(one) },
       ],
     };

@@ -14,7 +14,9 @@ from relay.control.status.sink_history import HistoryMinute
 from relay.ui.authoring.signals import SIGNALS, SignalRow
 from relay.ui.views.exporter_rows import read_time
 from relay.ui.views.history import ShownHistory
+from relay.ui.views.source_views import SourceView, signals_of, source_view
 from relay.ui.views.states import ShownCondition, ShownState, state_of
+from relay.ui.views.values import mapping_of, mappings_in, number_in, numbers_of
 
 EVENTS_MAX: Final = 50
 _BAR_UNITS: Final = 1000
@@ -30,13 +32,13 @@ PARTS: Final = (
 )
 """Parts of a ledger: their fields, words and meaning."""
 LOSSES: Final = {
-    "rejected": "the endpoint refused these points for good: read its last error, and send others",
-    "expired": "these points waited for longer than the queue keeps them: mend the endpoint, or "
-    "let points wait longer",
-    "dropped": "the queue was full, or the relay gave these points up: mend the endpoint, or give "
+    "rejected": "the endpoint refused these {unit} for good: read its last error, and send others",
+    "expired": "these {unit} waited for longer than the queue keeps them: mend the endpoint, or "
+    "let {unit} wait longer",
+    "dropped": "the queue was full, or the relay gave these {unit} up: mend the endpoint, or give "
     "it a larger queue",
 }
-"""Fates of points that were lost, and remedies, by the part of a ledger."""
+"""Fates of points, log records or spans that were lost, and remedies, by the part of a ledger."""
 _CREATE: Final = "; create it: "
 _LOSS: Final = "a part of the data was lost"
 """First words of the message of a sink that delivers, and has lost something lately."""
@@ -56,16 +58,17 @@ class LedgerPart:
 
 @dataclass(frozen=True, slots=True)
 class LedgerPicture:
-    """A ledger: what was matched is the sum of its parts."""
+    """A ledger: what was matched is the sum of its parts. ``unit`` is what it counts."""
 
     matched: int
     parts: tuple[LedgerPart, ...]
+    unit: str = "points"
 
     @property
     def losses(self) -> tuple[tuple[str, str], ...]:
         """Words and explanations of the parts that are lost."""
         return tuple(
-            (part.word, LOSSES[part.field])
+            (part.word, LOSSES[part.field].format(unit=self.unit))
             for part in self.parts
             if part.points and part.field in LOSSES
         )
@@ -77,22 +80,6 @@ class LedgerPicture:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceView:
-    """One source: its selector, series, samples or records a minute, and share of those of all."""
-
-    name: str
-    signal: str
-    selector: str
-    series: int | None
-    per_minute: int | None
-    share: tuple[float, float]
-    everything: str
-    """Words for what it takes without a selector."""
-    asks: tuple[str, ...] = ()
-    """Its other conditions, and its changes of attributes."""
-
-
-@dataclass(frozen=True, slots=True)
 class OutputView:
     """One signal that a sink sends. Times are wall clock, s; None: never.
 
@@ -101,6 +88,7 @@ class OutputView:
 
     name: str
     signal: str
+    word: str
     unit: str
     suffix: str
     ledger: LedgerPicture | None
@@ -174,7 +162,22 @@ class ExporterDetails:
     sinks: tuple[SinkView, ...]
     conditions: tuple[ShownCondition, ...]
     usage: Mapping[str, int]
+    signals: tuple[str, ...]
+    """The signals of its sources."""
     is_deleting: bool
+
+    @property
+    def rates(self) -> tuple[tuple[str, int | None], ...]:
+        """Words and figures a minute of its usage, of all sinks."""
+        units = [row.unit for row in SIGNALS if row.field in self.signals]
+        found = []
+        if "metrics" in self.signals:
+            del units[0]
+            found.append(("Samples", self.usage.get("samplesPerMinute")))
+        if units:
+            word = " and ".join(units).capitalize()
+            found.append((word, self.usage.get("recordsPerMinute")))
+        return tuple(found)
 
     @property
     def troubles(self) -> tuple[SinkView, ...]:
@@ -191,17 +194,20 @@ class ExporterDetails:
 
 def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:
     """Return the details of an object of the API, whatever others wrote into its status."""
-    metadata, spec = _mapping(value.get("metadata")), _mapping(value.get("spec"))
-    status = _mapping(value.get("status"))
+    metadata, spec = mapping_of(value.get("metadata")), mapping_of(value.get("spec"))
+    status = mapping_of(value.get("status"))
     conditions = _conditions(status)
     state = state_of(conditions)
-    usages = {str(one.get("name")): _mapping(one.get("usage")) for one in _list(status, "sources")}
-    totals = {
-        row.field: sum(_number(one, row.per_minute) or 0 for one in usages.values())
-        for row in SIGNALS
+    usages = {
+        str(one.get("name")): mapping_of(one.get("usage")) for one in mappings_in(status, "sources")
     }
-    states = {str(one.get("name")): one for one in _list(status, "sinks")}
-    signals = {str(one.get("name")): _signals_of(one) for one in _list(spec, "sources")}
+    totals: dict[str, int] = {}
+    for one in mappings_in(spec, "sources"):
+        for row in signals_of(one):
+            count = number_in(usages.get(str(one.get("name")), {}), row.per_minute) or 0
+            totals[row.field] = totals.get(row.field, 0) + count
+    states = {str(one.get("name")): one for one in mappings_in(status, "sinks")}
+    signals = {str(one.get("name")): signals_of(one) for one in mappings_in(spec, "sources")}
     return ExporterDetails(
         kind=str(value.get("kind", "")),
         group=str(value.get("apiVersion", "")).partition("/")[0],
@@ -210,67 +216,25 @@ def details_of(value: Mapping[str, Any], file: str = "") -> ExporterDetails:
         state=state,
         file=file,
         created=read_time(metadata.get("creationTimestamp")),
-        generation=_number(metadata, "generation") or 0,
+        generation=number_in(metadata, "generation") or 0,
         sources=tuple(
-            _source(one, row, usages.get(str(one.get("name")), {}), totals[row.field])
-            for one in _list(spec, "sources")
-            for row in _signals_of(one)
+            source_view(one, row, usages.get(str(one.get("name")), {}), totals[row.field])
+            for one in mappings_in(spec, "sources")
+            for row in signals_of(one)
         ),
         sinks=tuple(
             _sink(index, one, states.get(str(one.get("name")), {}), signals, state)
-            for index, one in enumerate(_list(spec, "sinks"))
+            for index, one in enumerate(mappings_in(spec, "sinks"))
         ),
         conditions=conditions,
-        usage=_numbers(_mapping(status.get("usage"))),
+        usage=numbers_of(mapping_of(status.get("usage"))),
+        signals=tuple(totals),
         is_deleting="deletionTimestamp" in metadata,
-    )
-
-
-def _source(
-    source: Mapping[str, Any], row: SignalRow, usage: Mapping[str, Any], total: int
-) -> SourceView:
-    body = _mapping(source.get(row.field))
-    selector = body.get(row.selector)
-    if not isinstance(selector, str):
-        rest = body.get("resourceSelectors")
-        selector = "" if rest is None else msgspec.json.encode(rest).decode()
-    count = _number(usage, row.per_minute)
-    return SourceView(
-        str(source.get("name", "")),
-        row.field,
-        selector,
-        _number(usage, "activeSeries") if row.field == "metrics" else None,
-        count,
-        (float(count or 0), float(total)),
-        f"every {row.unit_of_one}",
-        tuple(_conditions_of(body)),
     )
 
 
 _KEYS: Final = {"basicAuth": "password", "bearerToken": "token", "apiKey": "apiKey"}
 """Keys of Secrets, by the type of authentication (of a pair that which is secret)."""
-
-
-def _signals_of(source: Mapping[str, Any]) -> tuple[SignalRow, ...]:
-    """Return the signals of a source: that of a policy may have several."""
-    return tuple(row for row in SIGNALS if row.field in source) or SIGNALS[:1]
-
-
-def _conditions_of(body: Mapping[str, Any]) -> Iterator[str]:
-    """Yield in words what a source of logs or traces asks besides its selector."""
-    categories, severity = body.get("categories"), body.get("minSeverity")
-    if isinstance(categories, list):
-        yield f"category {' or '.join(map(str, categories))}"
-    if isinstance(severity, str):
-        yield f"severity {severity} or more"
-    ratio = body.get("sampleRatio")
-    if isinstance(ratio, int | float) and ratio < 1:
-        yield f"{ratio:.4g} of all traces"
-    if body.get("keep") == "trace":
-        yield "whole traces"
-    for one in _list(body, "redact"):
-        how = "hashes" if one.get("action") == "hash" else "drops"
-        yield f"{how} {one.get('attribute', '')}"
 
 
 _KINDS: Final = {
@@ -283,16 +247,17 @@ def _outputs(
     name: str, signals: Sequence[SignalRow], status: Mapping[str, Any]
 ) -> Iterator[OutputView]:
     """Yield what a sink sends of each signal, in the order of the table."""
-    known = {str(one.get("signal")): one for one in _list(status, "signals")}
+    known = {str(one.get("signal")): one for one in mappings_in(status, "signals")}
     for number, row in enumerate(signals):
         own = known.get(row.field, status if row.field == "metrics" else {})
-        error = _mapping(own.get("lastError"))
+        error = mapping_of(own.get("lastError"))
         yield OutputView(
             name if row.field == "metrics" else f"{name}/{row.field}",
             row.field,
+            row.word,
             row.unit,
             f"-{row.field}" if number else "",
-            ledger_picture(_mapping(own["ledger"])) if "ledger" in own else None,
+            ledger_picture(mapping_of(own["ledger"]), row.unit) if "ledger" in own else None,
             read_time(own.get("lastSuccess")),
             str(error.get("message", "")),
             read_time(error.get("time")),
@@ -308,18 +273,18 @@ def _sink(
 ) -> SinkView:
     """Return a sink; one without conditions is as its exporter is."""
     field = next((name for name in _KINDS if name in sink), "")
-    endpoint = _mapping(sink.get(field))
+    endpoint = mapping_of(sink.get(field))
     is_otlp = field == "otlp_http"
     if not field:
-        target = _mapping(sink.get("target"))
+        target = mapping_of(sink.get("target"))
         is_otlp = "openTelemetry" in target
         field = next((name for name in _KINDS if name in target), "prometheusRemoteWrite")
-        endpoint = _mapping(target.get(field))
+        endpoint = mapping_of(target.get(field))
         if is_otlp:
-            field, endpoint = "otlp_http", _mapping(target.get("openTelemetry"))
-            endpoint = {**endpoint, **_mapping(endpoint.get("http"))}
+            field, endpoint = "otlp_http", mapping_of(target.get("openTelemetry"))
+            endpoint = {**endpoint, **mapping_of(endpoint.get("http"))}
     conditions = _conditions(status)
-    error = _mapping(status.get("lastError"))
+    error = mapping_of(status.get("lastError"))
     name = str(sink.get("name", ""))
     wanted = [str(one) for one in sink.get("sources") or signals]
     sent = {row.field for one in wanted for row in signals.get(one, ())}
@@ -328,8 +293,8 @@ def _sink(
     state = state_of(conditions) if conditions else exporter
     if state.tone == "good" and state.message.startswith(_LOSS):
         state = state._replace(tone="warn")
-    authentication = _mapping(endpoint.get("authentication"))
-    secret = _mapping(authentication.get("secretRef"))
+    authentication = mapping_of(endpoint.get("authentication"))
+    secret = mapping_of(authentication.get("secretRef"))
     return SinkView(
         index=index,
         name=name,
@@ -344,16 +309,16 @@ def _sink(
         last_success=read_time(status.get("lastSuccess")),
         last_error=str(error.get("message", "")),
         last_error_at=read_time(error.get("time")),
-        usage=_numbers(_mapping(status.get("usage"))),
+        usage=numbers_of(mapping_of(status.get("usage"))),
         secret=str(secret.get("name", "")),
         secret_key=str(secret.get("key") or _KEYS.get(str(authentication.get("type")), "")),
         outputs=outputs,
     )
 
 
-def ledger_picture(ledger: Mapping[str, Any]) -> LedgerPicture:
+def ledger_picture(ledger: Mapping[str, Any], unit: str = "points") -> LedgerPicture:
     """Return a ledger as parts of a bar; every part that is not nothing can be seen."""
-    points = {field: max(0, _number(ledger, field) or 0) for field, _, _ in PARTS}
+    points = {field: max(0, number_in(ledger, field) or 0) for field, _, _ in PARTS}
     total = sum(points.values())
     widths = {
         field: max(_LEAST_UNITS, round(_BAR_UNITS * number / total)) if number else 0
@@ -367,7 +332,7 @@ def ledger_picture(ledger: Mapping[str, Any]) -> LedgerPicture:
     for field, word, meaning in PARTS:
         parts.append(LedgerPart(field, word, meaning, points[field], x, widths[field]))
         x += widths[field]
-    return LedgerPicture(_number(ledger, "matched") or 0, tuple(parts))
+    return LedgerPicture(number_in(ledger, "matched") or 0, tuple(parts), unit)
 
 
 def events_of(listed: Mapping[str, Any], uid: str) -> tuple[EventView, ...]:
@@ -378,10 +343,10 @@ def events_of(listed: Mapping[str, Any], uid: str) -> tuple[EventView, ...]:
             one.get("type") == "Warning",
             str(one.get("reason", "")),
             str(one.get("message", "")),
-            _number(one, "count") or 1,
+            number_in(one, "count") or 1,
         )
-        for one in _list(listed, "items")
-        if _mapping(one.get("involvedObject")).get("uid") in (uid, None)
+        for one in mappings_in(listed, "items")
+        if mapping_of(one.get("involvedObject")).get("uid") in (uid, None)
     ]
     found.sort(key=lambda one: one.at or 0.0, reverse=True)
     return tuple(found[:EVENTS_MAX])
@@ -452,26 +417,8 @@ def pause_patch(index: int, name: str, *, paused: bool) -> list[dict[str, Any]]:
 
 def _conditions(status: Mapping[str, Any]) -> tuple[ShownCondition, ...]:
     found = []
-    for one in _list(status, "conditions"):
+    for one in mappings_in(status, "conditions"):
         words = ("type", "status", "reason", "message", "lastTransitionTime")
         texts = [one.get(word) if isinstance(one.get(word), str) else "" for word in words]
         found.append(ShownCondition(*map(str, texts)))
     return tuple(found)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Mapping[str, Any], field: str) -> Sequence[Mapping[str, Any]]:
-    found = value.get(field)
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
-
-
-def _number(value: Mapping[str, Any], field: str) -> int | None:
-    found = value.get(field)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
-
-
-def _numbers(value: Mapping[str, Any]) -> dict[str, int]:
-    return {name: number for name in value if (number := _number(value, name)) is not None}

@@ -111,6 +111,7 @@ def test_a_sink_has_a_ledger_for_each_signal() -> None:
     value["spec"]["sinks"] = [sink, {**sink, "name": "two", "sources": ["spans"]}]
     told = {"signal": "logs", "ledger": {"matched": 3, "delivered": 3}}
     value["status"] = {
+        "usage": {"samplesPerMinute": 180, "recordsPerMinute": 40},
         "sinks": [{"name": "one", "ledger": {"matched": 1}, "signals": [told]}],
         "sources": [
             {"name": "all", "usage": {"activeSeries": 2, "samplesPerMinute": 60}},
@@ -131,9 +132,14 @@ def test_a_sink_has_a_ledger_for_each_signal() -> None:
     assert logs.everything == "every log record"
     assert [one.per_minute for one in details.sources] == [60, 30, 10]
     assert [one.series for one in details.sources] == [2, None, None]
-    assert (details.sources[0].share, logs.share) == ((60.0, 60.0), (30.0, 40.0))
+    assert [one.share for one in details.sources] == [(60.0, 60.0), (30.0, 30.0), (10.0, 10.0)]
+    assert [one.counts for one in details.sources] == ["samples", "log records", "spans"]
+    assert details.rates == (("Samples", 180), ("Log records and spans", 40))
     assert logs.asks == ("category access or audit", "severity WARN or more", "drops user")
-    assert (spans.selector, spans.asks) == ('{a="b"}', ("0.25 of all traces", "whole traces"))
+    assert (spans.selector, spans.asks) == (
+        '{a="b"}',
+        ("25 % of all traces", "every span of a trace, or none"),
+    )
 
 
 def test_sinks_and_sources_of_policies_are_shown() -> None:
@@ -154,7 +160,35 @@ def test_sinks_and_sources_of_policies_are_shown() -> None:
     }
     details = details_of(value)
     assert details.sinks[0].endpoint == "https://prom.example/w"
-    assert (details.sources[0].signal, details.sources[0].selector) == ("logs", '[{"kinds":[]}]')
+    assert (details.sources[0].signal, details.sources[0].selector) == ("logs", "")
+    assert details.sources[0].resources == ("Resources of any kind, in this namespace",)
+
+
+def test_resource_selectors_are_told_in_words() -> None:
+    value = exporter("acme", namespace="default")
+    among = {"key": "tier", "operator": "In", "values": ["a", "b"]}
+    value["spec"]["sources"][0] = {
+        "name": "one",
+        "logs": {
+            "resourceSelectors": [
+                {"namespaceSelector": {}, "kinds": [{"group": "g.example", "kind": "Gateway"}]},
+                {
+                    "namespaceSelector": {"matchLabels": {"e": "p"}},
+                    "labelSelectors": {"matchExpressions": [among]},
+                    "kinds": [
+                        {"apiGroups": ["", "g"], "resources": ["pods", "nodes"]},
+                        {"kind": 3},
+                    ],
+                },
+                "?",
+            ]
+        },
+    }
+    (source,) = details_of(value).sources
+    assert source.resources == (
+        "Resources of kind Gateway (g.example), in any namespace, or none",
+        "Resources of kind pods or nodes (core or g), with tier in (a, b), in namespaces with e=p",
+    )
 
 
 def test_a_pause_is_refused_where_another_sink_is_at_its_place() -> None:
@@ -264,3 +298,6 @@ def test_every_loss_is_explained() -> None:
     picture = ledger_picture({"matched": 6, "rejected": 1, "expired": 2, "dropped": 3})
     assert [word for word, _ in picture.losses] == ["Rejected", "Expired", "Dropped"]
     assert ledger_picture({"matched": 1, "queued": 1}).losses == ()
+    for _, text in ledger_picture({"rejected": 1, "expired": 2, "dropped": 3}, "spans").losses:
+        assert " these spans " in f" {text}"
+        assert "points" not in text
