@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from relay.config.exporter.records.outputs import signal_of
 from relay.control.reconcile.sink_report import SinkReport
 
 MINUTES: Final = 60
@@ -41,11 +42,14 @@ class HistoryMinute(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SinkNow:
-    """A sink as of the last note: delivered points a second, age of the oldest, lost in a day."""
+    """An exporter as of the last note: delivered a second, age of the oldest, lost in a day.
 
-    points_per_s: float | None
+    What is delivered and lost is told of each signal, in its own unit: points, records or spans.
+    """
+
+    per_s: Mapping[str, float]
     oldest_s: float | None
-    lost_in_day: int
+    lost_in_day: Mapping[str, int]
 
 
 class SinkHistory:
@@ -163,17 +167,19 @@ class SinkHistories:
         return self._histories.get(exporter, {})
 
     def now(self, exporter: str, now: float) -> SinkNow | None:
-        """Return the sum of an exporter's sinks, None where nothing was noted."""
+        """Return the sums of an exporter's sinks by signal, None where nothing was noted."""
         found = self._histories.get(exporter)
         if not found:
             return None
-        rates = [one.points_per_s for one in found.values() if one.points_per_s is not None]
+        rates: dict[str, float] = {}
+        lost: dict[str, int] = {}
+        for name, one in found.items():
+            signal = signal_of(name)
+            if one.points_per_s is not None:
+                rates[signal] = rates.get(signal, 0.0) + one.points_per_s
+            lost[signal] = lost.get(signal, 0) + one.lost_in_day(now)
         ages = [one.oldest_s for one in found.values() if one.oldest_s is not None]
-        return SinkNow(
-            sum(rates) if rates else None,
-            max(ages) if ages else None,
-            sum(one.lost_in_day(now) for one in found.values()),
-        )
+        return SinkNow(rates, max(ages) if ages else None, lost)
 
     def __repr__(self) -> str:
         return f"<SinkHistories of {len(self._histories)} exporters>"

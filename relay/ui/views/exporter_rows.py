@@ -13,6 +13,7 @@ import msgspec
 
 from relay.apiserver.objects.metadata import FILE_ANNOTATION
 from relay.control.status.sink_history import SinkNow
+from relay.ui.authoring.signals import SIGNALS
 from relay.ui.views.states import FILTERS, ShownCondition, ShownState, state_of
 
 PAGE_ROWS: Final = 100
@@ -189,13 +190,18 @@ def _read_cursor(text: str) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True, slots=True)
 class ExporterRow:
-    """One line of the list. Times are wall clock, s; None: unknown, or never."""
+    """One line of the list. Times are wall clock, s; None: unknown, or never.
+
+    Figures of each signal have its unit: ``per_s`` of all that are sent, ``lost`` of those that
+    have lost something; () where nothing is known yet.
+    """
 
     summary: ExporterSummary
     series: int | None
-    points_per_s: float | None
+    per_s: tuple[tuple[str, float], ...]
     oldest_s: float | None
-    lost: int | None
+    lost: tuple[tuple[str, int], ...]
+    is_known: bool
     last_success: float | None
 
 
@@ -207,21 +213,34 @@ def row_of(
     sinks = status.get("sinks", ())
     times = [time for sink in sinks if (time := read_time(sink.get("lastSuccess"))) is not None]
     usage = status.get("usage") or {}
-    lost = now.lost_in_day if now is not None else None
-    if lost is None and sinks:
-        lost = sum(lost_points(sink.get("ledger") or {}) for sink in sinks)
+    ledgers = _ledgers(sinks)
+    if now is not None:
+        per_s, lost = now.per_s, now.lost_in_day
+    else:
+        per_s, lost = dict.fromkeys(ledgers, 0.0), ledgers
+    sent = [row for row in SIGNALS if row.field in (ledgers or per_s)]
     return ExporterRow(
         summary,
         usage.get("activeSeries"),
-        now.points_per_s if now is not None else (0.0 if sinks else None),
+        tuple((row.unit, per_s[row.field]) for row in sent if row.field in per_s),
         now.oldest_s if now is not None else None,
-        lost,
+        tuple((row.unit, number) for row in sent if (number := lost.get(row.field, 0))),
+        now is not None or bool(ledgers),
         max(times) if times else None,
     )
 
 
+def _ledgers(sinks: Iterable[Mapping[str, Any]]) -> Mapping[str, int]:
+    """Return by signal what sinks that send it have lost."""
+    found: Counter[str] = Counter()
+    for sink in sinks:
+        for one in sink.get("signals") or ({**sink, "signal": "metrics"},):
+            found[str(one.get("signal"))] += lost_points(one.get("ledger") or {})
+    return found
+
+
 def lost_points(ledger: Mapping[str, Any]) -> int:
-    """Return the points of a ledger that will not arrive."""
+    """Return the points, records or spans of a ledger that will not arrive."""
     return sum(int(ledger.get(name, 0)) for name in ("rejected", "expired", "dropped"))
 
 

@@ -130,7 +130,9 @@ async def test_the_first_view_is_small_and_fast(tmp_path: Path) -> None:
             assert "Failing <b>200</b>" in page
             assert page.count("<tr id=") == 100
             assert page.count(f'data-label="Series">{count(1234)}<') == 100
-            assert len(re.findall(r'data-label="Points/s out">\d', page)) == 100
+            assert (
+                len(re.findall(r'data-label="Sent per second"><span class="each">\d', page)) == 100
+            )
             assert {address.rpartition(".")[2] for address in sizes} >= {"js", "css", "svg"}
             assert sum(sizes.values()) < VIEW_BYTES_MAX, sizes
             failing = await visitor.get(f"{LIST}?state=failing&after=")

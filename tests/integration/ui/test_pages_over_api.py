@@ -76,7 +76,7 @@ async def test_the_last_hour_is_the_apis(tmp_path: Path) -> None:
         assert lost is not None
         assert lost[1] == str(sink["lostInDay"])
         line = (await visitor.get("/ui/exporters")).text
-        rate = re.search(r'data-label="Points/s out">([^<]*)<', line)
+        rate = re.search(r'data-label="Sent per second"><span class="each">([^<]*) <', line)
         assert rate is not None
         assert float(rate[1]) == sink["pointsPerSecond"]
 

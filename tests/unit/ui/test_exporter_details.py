@@ -175,10 +175,7 @@ def test_resource_selectors_are_told_in_words() -> None:
                 {
                     "namespaceSelector": {"matchLabels": {"e": "p"}},
                     "labelSelectors": {"matchExpressions": [among]},
-                    "kinds": [
-                        {"apiGroups": ["", "g"], "resources": ["pods", "nodes"]},
-                        {"kind": 3},
-                    ],
+                    "kinds": [{"apiGroups": ["", "g"], "resources": ["pods", "nodes"]}],
                 },
                 "?",
             ]

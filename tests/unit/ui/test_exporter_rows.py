@@ -100,13 +100,27 @@ def test_a_line_has_the_newest_success_and_the_sum_of_losses() -> None:
     }
     summary = summary_of(shown("a"))
     row = row_of(summary, computed, None)
-    assert (row.series, row.lost) == (7, 7)
+    assert (row.series, row.lost, row.per_s) == (7, (("points", 7),), (("points", 0.0),))
     assert row.last_success == read_time("2026-11-29T08:00:00Z")
-    now = SinkNow(points_per_s=1.5, oldest_s=3.0, lost_in_day=9)
+    now = SinkNow({"metrics": 1.5}, 3.0, {"metrics": 9})
     row = row_of(summary, computed, now)
-    assert (row.points_per_s, row.oldest_s, row.lost) == (1.5, 3.0, 9)
+    assert (row.per_s, row.oldest_s, row.lost) == ((("points", 1.5),), 3.0, (("points", 9),))
     empty = row_of(summary, None, None)
-    assert (empty.series, empty.points_per_s, empty.lost, empty.last_success) == (None,) * 4
+    assert (empty.per_s, empty.lost, empty.is_known) == ((), (), False)
+    assert (empty.series, empty.last_success) == (None, None)
+
+
+def test_a_line_has_the_figures_of_each_signal_that_is_sent() -> None:
+    signals = [{"signal": "logs", "ledger": {"dropped": 2}}, {"signal": "traces"}]
+    summary = summary_of(shown("a"))
+    row = row_of(summary, {"sinks": [{"ledger": {}, "signals": signals}]}, None)
+    assert row.per_s == (("log records", 0.0), ("spans", 0.0))
+    assert row.lost == (("log records", 2),)
+    # The output of metrics runs, although no source has any.
+    now = SinkNow({"metrics": 0.0, "traces": 2.0, "logs": 1.0}, None, {"logs": 3, "traces": 0})
+    row = row_of(summary, {"sinks": [{"signals": signals}]}, now)
+    assert row.per_s == (("log records", 1.0), ("spans", 2.0))
+    assert row.lost == (("log records", 3),)
 
 
 def test_times_of_others_are_none() -> None:

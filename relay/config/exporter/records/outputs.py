@@ -70,6 +70,11 @@ def carries_records(output: str) -> bool:
     return "/" in output
 
 
+def signal_of(output: str) -> str:
+    """Return the signal of an output of this name."""
+    return output.rpartition("/")[2] if carries_records(output) else "metrics"
+
+
 def _output(sink: Sink, endpoint: OtlpHttp, signal: SignalName, sources: tuple[str, ...]) -> Sink:
     appended = f"{endpoint.url.removesuffix(METRICS_PATH)}/v1/{signal}"
     own = replace(

@@ -91,6 +91,23 @@ def test_a_history_is_small() -> None:
     assert sys.getsizeof(history) + sum(map(sys.getsizeof, parts)) < 2400
 
 
+def now_of(histories: SinkHistories) -> tuple[object, ...]:
+    now = histories.now("a", START + 10)
+    assert now is not None
+    return now.per_s, now.oldest_s, now.lost_in_day
+
+
+def test_points_records_and_spans_are_not_added_up() -> None:
+    histories = SinkHistories()
+    names = ("one", "two", "one/logs", "two/traces")
+    histories._histories["a"] = {name: SinkHistory(counters(0), START) for name in names}
+    for number, name in enumerate(names):
+        noted = counters(10 * 10**number, number)
+        histories.of("a")[name].note(noted, START + 10, float(number))
+    per_s = {"metrics": pytest.approx(11.0), "logs": pytest.approx(100), "traces": 1000.0}
+    assert now_of(histories) == (per_s, 3.0, {"metrics": 1, "logs": 2, "traces": 3})
+
+
 def test_of_exporters_that_are_gone_nothing_is_kept() -> None:
     histories = SinkHistories()
     assert histories.now("a", START) is None
@@ -98,8 +115,6 @@ def test_of_exporters_that_are_gone_nothing_is_kept() -> None:
     assert histories.of("a") == {}
     histories._histories["a"] = {"one": SinkHistory(counters(0), START)}
     histories.of("a")["one"].note(counters(20, 2), START + 10, 4.0)
-    now = histories.now("a", START + 10)
-    assert now is not None
-    assert (now.points_per_s, now.oldest_s, now.lost_in_day) == (pytest.approx(2.0), 4.0, 2)
+    assert now_of(histories) == ({"metrics": pytest.approx(2.0)}, 4.0, {"metrics": 2})
     histories.forget_all_but(["b"])
     assert histories.now("a", START) is None
