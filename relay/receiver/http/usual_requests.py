@@ -4,10 +4,14 @@ Rules:
 
 * Usual is a whole, small POST with a Content-Length and nothing that asks for more than HTTP/1.1's
   defaults. Nearly all requests of agents are; aiohttp spends more on one than the relay does.
+* A head is read by aiohttp's own parser, so both have the same idea of what is valid and of where a
+  request ends; Connection and the like are left to aiohttp altogether.
 * At the first other request, or malformed one, and at a body that does not arrive at once, the
   connection becomes aiohttp's for good, which gets every byte from that request's first on. So
   slow, large and strange requests have the limits, times and answers that they have there.
 * Senders repeat their heads: all but the length is recognised by its bytes, and parsed once.
+
+docs/adr/0027 has the reasons, and says when this is to be dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ from email.utils import formatdate
 from typing import Final, NamedTuple, cast
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, web
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpProcessingError, HttpRequestParser
+from multidict import CIMultiDictProxy
 
 from relay.receiver.http.connection_limit import Connections, ServedConnection
 from relay.receiver.http.no_content import NoContent
@@ -35,10 +41,12 @@ ARRIVAL_S: Final = 0.05
 """Time for the rest of a body, s: agents write head and body at once."""
 
 _END: Final = b"\r\n\r\n"
-_REQUEST_LINE: Final = re.compile(rb"POST (/[A-Za-z0-9_:.\-/]*) HTTP/1\.1")
-_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([ -~\t]*?)[ \t]*")
+_LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
+_REQUEST_LINE: Final = re.compile(r"POST (/[A-Za-z0-9_:.\-/]*) HTTP/1\.1\r\n")
+_PARSER_BYTES: Final = 1 << 16
+"""Limit of a body that aiohttp's parser would hold; it gets none."""
 _USUAL_VALUES: Final = {"connection": "keep-alive"} | dict.fromkeys(
-    ("transfer-encoding", "expect", "upgrade", "trailer", "te", "content-length")
+    ("transfer-encoding", "expect", "upgrade", "trailer", "te", "proxy-connection")
 )
 """The only value that a usual field may have; None: it is not usual at all."""
 _log = logging.getLogger("relay.receiver")
@@ -120,10 +128,10 @@ class UsualRequests:
         return UsualConnection(self)
 
     def head_of(self, text: bytes) -> UsualHead | None:
-        """Return a head, of which the length is cut out; None if it is not usual."""
+        """Return a head whose length is written as 0; None if it is not usual."""
         head = self._heads.get(text)
         if head is None:
-            head = parse_head(text)
+            head = parse_head(text, self.loop)
             if head is not None:
                 if len(self._heads) >= HEADS_MAX:
                     self._heads.clear()
@@ -243,15 +251,15 @@ class UsualConnection(asyncio.Protocol):
             if not 0 <= head_end <= HEAD_BYTES_MAX:
                 self._give_up()
                 return
-            at = buffer.find(b"ontent-Length: ", 0, head_end)
+            at = buffer.find(_LENGTHS[0], 0, head_end)
             if at < 0:
-                at = buffer.find(b"ontent-length: ", 0, head_end)
-            digits = buffer[at + 15 : buffer.find(b"\r", at)]
+                at = buffer.find(_LENGTHS[1], 0, head_end)
+            begin = at + len(_LENGTHS[0])
+            end = buffer.find(b"\r", begin)
+            digits = buffer[begin:end]
             head = None
             if at >= 0 and digits.isdigit() and len(digits) < 7:
-                head = self._owner.head_of(
-                    buffer[: at + 15] + buffer[at + 15 + len(digits) : head_end]
-                )
+                head = self._owner.head_of(buffer[:begin] + b"0" + buffer[end:head_end])
                 self._size = int(digits)
             if head is None or self._size > BODY_BYTES_MAX:
                 self._give_up()
@@ -358,27 +366,29 @@ class UsualConnection(asyncio.Protocol):
         return f"<UsualConnection of {self._remote}, {len(self._buffer)} bytes>"
 
 
-def parse_head(text: bytes) -> UsualHead | None:
-    """Return a usual head, of which the digits of the length are cut out; None if it is another."""
-    first, *lines = text.split(b"\r\n")
-    target = _REQUEST_LINE.fullmatch(first)
-    if target is None or b"//" in target[1] or b"/." in target[1]:
+def parse_head(text: bytes, loop: asyncio.AbstractEventLoop) -> UsualHead | None:
+    """Return a usual head, in which the length is written as 0; None if it is another.
+
+    aiohttp's parser decides what is valid.
+    """
+    target = _REQUEST_LINE.match(text.decode("latin-1"))
+    if target is None or "//" in target[1] or "/." in target[1]:
         return None
-    headers: CIMultiDict[str] = CIMultiDict()
-    lengths = 0
-    for line in lines:
-        field = _FIELD.fullmatch(line)
-        if field is None:
+    parser = HttpRequestParser(BaseProtocol(loop), loop, _PARSER_BYTES, auto_decompress=False)
+    try:
+        messages, _, tail = parser.feed_data(text + _END)
+    except HttpProcessingError:
+        return None
+    if len(messages) != 1 or tail:
+        return None
+    headers = messages[0][0].headers
+    for name, value in headers.items():
+        lower = value.lower()
+        if not value.isascii() or lower != _USUAL_VALUES.get(name.lower(), lower):
             return None
-        name, value = field[1].decode("ascii"), field[2].decode("ascii")
-        lower = name.lower()
-        if lower == "content-length" and not value:
-            lengths += 1
-        elif name in headers or value.lower() != _USUAL_VALUES.get(lower, value.lower()):
-            return None
-        else:
-            headers[name] = value
-    return UsualHead(target[1].decode("ascii"), CIMultiDictProxy(headers)) if lengths == 1 else None
+    if len({name.lower() for name in headers}) != len(headers):
+        return None
+    return UsualHead(target[1], headers)
 
 
 def encode_response(response: web.StreamResponse) -> bytes:

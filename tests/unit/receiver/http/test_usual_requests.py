@@ -157,25 +157,31 @@ async def test_a_connection_without_requests_is_closed_in_time(
 @pytest.mark.parametrize(
     "field",
     [
-        b"Content-Length: ",
-        b"content-length: 1",
+        b"Content-Length:",
+        b"content-length: 0",
         b"Transfer-Encoding: chunked",
         b"Expect: 100-continue",
         b"Connection: Upgrade",
+        b"Proxy-Connection: close",
         b"Upgrade: h2c",
         b"Host: again",
+        b"X-Twice: 1\r\nx-twice: 2",
         b"No colon",
         b"Space : x",
         b" folded",
         b"Control: \x01",
+        b"Line: a\nb",
         b"Latin: \xe9",
-        b"",
+        b"X-Utf8: \xc3\xa9",
+        b"Sec-WebSocket-Key1: x",
+        b"\r\n".join(b"X-%d: y" % number for number in range(200)),
     ],
 )
-def test_heads_with_a_field_that_is_not_usual(field: bytes) -> None:
-    plain = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: "
-    assert parse_head(plain) is not None
-    assert parse_head(plain + b"\r\n" + field) is None
+async def test_heads_with_a_field_that_is_not_usual(field: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    plain = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: 0"
+    assert parse_head(plain, loop) is not None
+    assert parse_head(plain + b"\r\n" + field, loop) is None
 
 
 @pytest.mark.parametrize(
@@ -187,18 +193,27 @@ def test_heads_with_a_field_that_is_not_usual(field: bytes) -> None:
         b"POST /v1/../logs HTTP/1.1",
         b"POST http://relay/v1/logs HTTP/1.1",
         b"POST /v1/logs  HTTP/1.1",
+        b"POST /v1/l%6Fgs HTTP/1.1",
+        b"POST /v1/logs HTTP/1.1\r\nX: GET / HTTP/1.1\r\n",
         b"",
     ],
 )
-def test_request_lines_that_are_not_usual(line: bytes) -> None:
-    assert parse_head(line + b"\r\nContent-Length: ") is None
+async def test_request_lines_that_are_not_usual(line: bytes) -> None:
+    text = line + b"\r\nHost: relay\r\nContent-Length: 0"
+    assert parse_head(text, asyncio.get_running_loop()) is None
+
+
+async def test_a_head_without_a_host_is_not_usual() -> None:
+    text = b"POST /v1/logs HTTP/1.1\r\nContent-Length: 0"
+    assert parse_head(text, asyncio.get_running_loop()) is None
 
 
 async def test_a_bounded_number_of_heads_is_remembered() -> None:
     requests = UsualRequests(asyncio.Protocol, Requests(), None, idle_s=1)  # type: ignore[arg-type]
     for number in range(HEADS_MAX + 1):
-        head = requests.head_of(b"POST /v1/logs HTTP/1.1\r\nX: %d\r\nContent-Length: " % number)
+        text = b"POST /v1/logs HTTP/1.1\r\nHost: %d\r\nContent-Length: 0" % number
+        head = requests.head_of(text)
         assert head is not None
-        assert head.headers == {"X": str(number)}
+        assert head.headers == {"Host": str(number), "Content-Length": "0"}
     assert requests.head_of(b"GET / HTTP/1.1") is None
     assert repr(requests) == "<UsualRequests 0 connections, 1 heads>"
