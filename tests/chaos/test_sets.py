@@ -21,7 +21,7 @@ async def survive_deaths(directory: Path, *, seed: int, deaths: int) -> None:
         f"\nseed {seed}: {report.kills} kills and {report.stops} stops in {report.seconds:.0f} s, "
         f"start-up {max(report.startups_s):.2f} s at most"
     )
-    print("\n".join(chaos.oracle.describe()))
+    print("\n".join((*chaos.oracle.describe(), *chaos.records.oracle.describe())))
     chaos.check()
 
 

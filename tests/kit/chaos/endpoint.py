@@ -30,7 +30,7 @@ WRITE_PATH = "/api/v1/write"
 
 
 class ChaosOracle(Protocol):
-    """What an endpoint tells of points that it took."""
+    """What an endpoint tells of points or records that it took."""
 
     def arrive(self, endpoint: str, points: Sequence[Any]) -> None:
         """AssertionError for what was never sent like that."""
@@ -40,7 +40,8 @@ class ChaosOracle(Protocol):
 class ChaosEndpoint(LoopbackServer):
     """One endpoint; what it takes it tells the oracle under its name.
 
-    ``points`` decodes OTLP; remote write, of the version that a request names, is decoded as it is.
+    ``points`` decodes metrics of OTLP; remote write, of the version that a request names, is
+    decoded as it is.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class ChaosEndpoint(LoopbackServer):
         port: int,
         points: Callable[[ExportMetricsServiceRequest], Sequence[Any]] = flatten,
     ) -> None:
-        super().__init__(port=port, path="/{path:v1/metrics|api/v1/write}")
+        super().__init__(port=port, path="/{path:v1/metrics|v1/logs|v1/traces|api/v1/write}")
         self._points = points
         self.name = name
         self.mode: Mode = "ok"
@@ -104,7 +105,7 @@ class ChaosEndpoint(LoopbackServer):
             return web.Response(status=503)
         if mode == "unauthorized":
             return web.Response(status=401)
-        points = self._decode(body, request)
+        points = self.decode(body, request)
         if mode == "small" and len(points) > SMALL_POINTS:
             return web.Response(status=413)
         self._oracle.arrive(self.name, points)
@@ -112,7 +113,8 @@ class ChaosEndpoint(LoopbackServer):
             return _abort(request)
         return self._taken(request, len(points), rejected=mode == "partial")
 
-    def _decode(self, body: bytes, request: web.Request) -> Sequence[Any]:
+    def decode(self, body: bytes, request: web.Request) -> Sequence[Any]:
+        """Return what is in a request, in the form that the oracle takes."""
         if request.path == WRITE_PATH:
             assert request.headers["Content-Encoding"] == "snappy"
             return read_written(body, content_type=request.headers["Content-Type"])

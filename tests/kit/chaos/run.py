@@ -166,6 +166,10 @@ class Run:
         log = self._log.read_text()
         assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:3000]
 
+    def complete(self) -> bool:
+        """Whether everything arrived wherever it belongs."""
+        return self.oracle.complete()
+
     def _configure(self, paused: Sequence[str] = ()) -> None:
         self.report.paused += len(paused)
         manifests = [
@@ -225,18 +229,22 @@ class Run:
                 return response.status == 200
         return False
 
-    async def _status(self, session: aiohttp.ClientSession) -> dict[str, Any]:
+    async def _ledgers(self, session: aiohttp.ClientSession) -> dict[str, Any]:
+        """Return the ledgers of all outputs."""
         async with session.get(f"{self._admin}/status") as response:
             document = await response.json()
-        return {
-            exporter["name"].removeprefix("default/"): exporter["sinks"][0]
-            for exporter in document["exporters"]
-        }
+        ledgers = {}
+        for exporter in document["exporters"]:
+            (sink,) = exporter["sinks"]
+            for output in (sink, *sink.get("signals", ())):
+                name = f"{exporter['name']} {output.get('signal', 'metrics')}"
+                ledgers[name] = output["ledger"]
+        return ledgers
 
     async def _check_ledgers(self, session: aiohttp.ClientSession) -> None:
-        for name, sink in (await self._status(session)).items():
-            if not sink["ledger"]["balanced"]:
-                self.report.unbalanced.append(f"{name}: {sink['ledger']}")
+        for name, ledger in (await self._ledgers(session)).items():
+            if not ledger["balanced"]:
+                self.report.unbalanced.append(f"{name}: {ledger}")
 
     async def _send(self, session: aiohttp.ClientSession, sender: int) -> None:
         """Send one request after another; what is not acknowledged is never sent again."""
@@ -259,10 +267,9 @@ class Run:
         with contextlib.suppress(TimeoutError):  # check() says what is missing
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 while True:
-                    status = await self._status(session)
-                    self.report.ledgers = {name: sink["ledger"] for name, sink in status.items()}
-                    queued = sum(sink["queued"] for sink in self.report.ledgers.values())
-                    if not queued and self.oracle.complete():
+                    self.report.ledgers = await self._ledgers(session)
+                    queued = sum(ledger["queued"] for ledger in self.report.ledgers.values())
+                    if not queued and self.complete():
                         break
                     await asyncio.sleep(0.05)
         await self._check_ledgers(session)

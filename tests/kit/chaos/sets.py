@@ -1,9 +1,10 @@
-"""Deaths and stops under histograms and summaries in pieces, new families and large blocks.
+"""Deaths and stops under sets in pieces, new families, large blocks, and all signals of OTLP.
 
 The senders do what Prometheus and vmagent do: whatever is not acknowledged is sent again until it
 is. So every sample arrives in the end, every histogram and summary whole, and what is delivered
 twice was first delivered shortly before a death. An endpoint of remote write gets the same samples
-as they were sent, one by one.
+as they were sent, one by one. Beside them go logs, traces and OTLP metrics of two projects, see
+:mod:`tests.kit.chaos.records`; all samples of remote write belong to the first one.
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ import contextlib
 import random
 import signal
 import time
-from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
+from tests.kit.chaos.arrivals import Arrived, Deaths
 from tests.kit.chaos.endpoint import ChaosEndpoint
+from tests.kit.chaos.records import RecordsTraffic
 from tests.kit.chaos.run import Report, Run, chaos_exporter
 from tests.kit.oracle.any_points import AnyPoint, bits, read_points
 from tests.kit.oracle.written_points import WrittenPoint, read_written
@@ -36,8 +37,11 @@ from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
 SETTINGS = """
 storage:
   path: data
+tenancy: {label: tenant, accounts: [{account: "1", project: acme}]}
+allowPrivateEndpoints: true
 exporters:
-  - path: exporters.yaml
+  - {path: acme.yaml, project: acme}
+  - {path: rival.yaml, project: rival}
 translation:
   firstSightWait: 10s
   assemblyTimeout: 30s
@@ -46,8 +50,8 @@ shutdown:
 """
 
 ENDPOINTS = {
-    "steady": '{__name__!~"block.*"}',
-    "flaky": '{__name__!~"block.*"}',
+    "steady": '{__name__!~"(block|otlp).*"}',
+    "flaky": '{__name__!~"(block|otlp).*"}',
     "blocks": '{__name__=~"block.*"}',
 }
 WRITTEN = "written"
@@ -71,29 +75,10 @@ IN_FLIGHT_S = 0.25
 """How long after a death its last requests may arrive. The next process needs longer to start."""
 
 
-@dataclass
-class Arrived:
-    """What one endpoint took."""
-
-    counts: Counter[Key] = field(default_factory=Counter)
-    first_at: dict[Key, float] = field(default_factory=dict)
-    whole_at: dict[str, float] = field(default_factory=dict)
-    """By group of requests: when the last of its points arrived for the first time."""
-    again_after_s: list[float] = field(default_factory=list)
-    """Of what arrived again: how long before the next death it had arrived."""
-    again_despite_s: list[float] = field(default_factory=list)
-    """Of what arrived again: how long before the death's checkpoint its group was whole."""
-
-    @property
-    def duplicates(self) -> int:
-        """Arrivals beyond the first of each point."""
-        return self.counts.total() - len(self.counts)
-
-
 class SetsOracle:
     """Knows what was sent, and says what is wrong with what arrives."""
 
-    def __init__(self) -> None:
+    def __init__(self, deaths: Deaths) -> None:
         self.arrivals = {name: Arrived() for name in ENDPOINTS}
         self.written: Counter[WrittenPoint] = Counter()
         """Samples that arrived by remote write."""
@@ -105,12 +90,7 @@ class SetsOracle:
         self.blocks: dict[int, int] = {}
         """Samples that arrived of each block, by its ms."""
         self.blocks_sent: set[int] = set()
-        self.deaths: list[float] = []
-        self.checkpoints: list[float] = []
-        """When the checkpoint was written that each death left behind."""
-        self.resent: set[str] = set()
-        """Groups of requests of which one was sent again, because its answer was lost: what is in
-        it may arrive once for each time that it was taken."""
+        self.deaths = deaths
 
     def arrive(self, endpoint: str, points: Sequence[Any]) -> None:
         """An endpoint took these. AssertionError for what was never sent like that."""
@@ -130,19 +110,12 @@ class SetsOracle:
                 expected = self.sent.get(key)
                 assert expected is not None, f"{endpoint}: {key} was never sent: {point}"
                 assert point.data == expected, f"{endpoint}: {key} is torn: {point.data}"
-            arrived.counts[key] += 1
-            if arrived.counts[key] == 1:
-                arrived.first_at[key] = arrived.whole_at[group_of(key)] = now
+            if arrived.take(key, group_of(key), now):
                 if point.name == "block_value":
                     self.blocks[at_ms] = self.blocks.get(at_ms, 0) + 1
-            elif endpoint not in FLAKY and group_of(key) not in self.resent:
+            elif endpoint not in FLAKY:
                 # A flaky endpoint takes a request, says nothing, and gets it again.
-                first_at = arrived.first_at[key]
-                death = bisect(self.deaths, first_at)
-                assert death < len(self.deaths), f"{endpoint}: {key} again, and nobody died"
-                arrived.again_after_s.append(self.deaths[death] - first_at)
-                whole_at = arrived.whole_at[group_of(key)]
-                arrived.again_despite_s.append(self.checkpoints[death] - whole_at)
+                arrived.again(key, group_of(key), self.deaths)
 
     def missing(self, endpoint: str) -> list[Key]:
         """Acknowledged points that an endpoint ought to have and has not."""
@@ -166,13 +139,8 @@ class SetsOracle:
         yield f"{WRITTEN}: {len(self.written)} samples arrived, {again} duplicates"
         yield f"sent {len(self.sent)} points, {sets} of them sets; {len(self.blocks_sent)} blocks"
         for name, arrived in self.arrivals.items():
-            ages = arrived.again_after_s
-            yield (
-                f"{name}: {len(arrived.counts)} arrived, {len(self.missing(name))} missing, "
-                f"{arrived.duplicates} duplicates, first delivered at most "
-                f"{max(ages, default=0.0):.2f} s before a death and "
-                f"{max(arrived.again_despite_s, default=0.0):.2f} s before its checkpoint"
-            )
+            missing = len(self.missing(name))
+            yield f"{name}: {len(arrived.counts)} arrived, {missing} missing, {arrived.figures()}"
 
     def __repr__(self) -> str:
         return f"<SetsOracle {len(self.sent)} sent>"
@@ -192,7 +160,9 @@ class SetsRun(Run):
         super().__init__(directory, seed=seed)
         self._stops = stops
         self._typed = typed
-        self.oracle = SetsOracle()
+        deaths = Deaths()
+        self.records = RecordsTraffic(deaths, random.Random(seed))
+        self.oracle = SetsOracle(deaths)
         self.endpoints = {
             name: ChaosEndpoint(name, self.oracle, free_port(), _points)
             for name in (*ENDPOINTS, WRITTEN)
@@ -204,23 +174,27 @@ class SetsRun(Run):
         began = time.monotonic()
         self._configure()
         async with contextlib.AsyncExitStack() as stack:
-            for endpoint in self.endpoints.values():
+            for endpoint in (*self.endpoints.values(), *self.records.endpoints.values()):
                 await stack.enter_async_context(endpoint)
             session = await stack.enter_async_context(aiohttp.ClientSession())
             await stack.enter_async_context(self._running(session))
             senders = [asyncio.create_task(self._send(session, n)) for n in range(3)]
             senders.append(asyncio.create_task(self._send_blocks(session)))
-            trouble = asyncio.create_task(
-                self.endpoints["flaky"].misbehave(random.Random(self._rng.randrange(1 << 30)))
-            )
+            senders += [asyncio.create_task(self._send_records(session)) for _ in range(2)]
+            rng = random.Random(self._rng.randrange(1 << 30))
+            troubles = [
+                asyncio.create_task(self.endpoints["flaky"].misbehave(rng)),
+                asyncio.create_task(self.records.misbehave()),
+            ]
             while self.report.kills + self.report.stops < kills:
                 # At times at once, while the journal is being replayed.
                 await asyncio.sleep(self._rng.choice((0.0, 0.02, 0.2, 1.0, self._rng.random() * 3)))
                 await self._die(session)
             self._sending = False
             await asyncio.gather(*senders)
-            trouble.cancel()
-            await asyncio.gather(trouble, return_exceptions=True)
+            for trouble in troubles:
+                trouble.cancel()
+            await asyncio.gather(*troubles, return_exceptions=True)
             await self._drained(session)
         self.report.seconds = time.monotonic() - began
         return self.report
@@ -241,6 +215,7 @@ class SetsRun(Run):
         for name in ("steady", "blocks"):
             oldest = max(self.oracle.arrivals[name].again_despite_s, default=0.0)
             assert oldest < slack_s, f"{name}: {oldest}\n{story}"
+        self.records.check(slack_s=slack_s)
         log = self._log.read_text()
         assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:3000]
         assert "cannot be replayed" not in log
@@ -260,7 +235,9 @@ class SetsRun(Run):
         manifests.append(
             chaos_exporter(WRITTEN, ENDPOINTS["steady"], written, kind="1.0", timeout="30s")
         )
-        (self._directory / "exporters.yaml").write_text("".join(manifests))
+        manifests.append(self.records.manifests("acme"))
+        (self._directory / "acme.yaml").write_text("".join(manifests))
+        (self._directory / "rival.yaml").write_text(self.records.manifests("rival"))
         (self._directory / "relay.yaml").write_text(SETTINGS)
 
     async def _die(self, session: aiohttp.ClientSession) -> None:
@@ -276,10 +253,18 @@ class SetsRun(Run):
             self.report.kills += 1
         await self._process.wait()
         # What it had handed to the kernel is still read by the endpoints, for a moment.
-        self.oracle.deaths.append(time.monotonic() + IN_FLIGHT_S)
-        self.oracle.checkpoints.append(self._checkpointed_at())
+        self.oracle.deaths.ended.append(time.monotonic() + IN_FLIGHT_S)
+        self.oracle.deaths.checkpoints.append(self._checkpointed_at())
         await self._start(session)
         await self._check_ledgers(session)
+
+    def complete(self) -> bool:
+        """Whether everything arrived wherever it belongs."""
+        return self.oracle.complete() and not any(self.records.oracle.missing.values())
+
+    async def _send_records(self, session: aiohttp.ClientSession) -> None:
+        origin = f"http://127.0.0.1:{self._port}"
+        await self.records.send_again_and_again(session, origin, lambda: self._sending)
 
     def _checkpointed_at(self) -> float:
         """Return when the newest checkpoint was written; 0.0 if there is none."""
@@ -371,7 +356,7 @@ class SetsRun(Run):
 
     async def _post(self, session: aiohttp.ClientSession, body: bytes, group: str) -> None:
         """Send a request until it is acknowledged; ``group`` is that of its points."""
-        url = f"http://127.0.0.1:{self._port}/api/v1/write"
+        url = f"http://127.0.0.1:{self._port}/insert/1/prometheus/api/v1/write"
         samples = read_written(body) if not group.startswith("block") else []
         self.oracle.samples_sent.update(samples)
         while True:
@@ -382,7 +367,7 @@ class SetsRun(Run):
                         self.oracle.samples_acknowledged.update(samples)
                         return
                     assert response.status // 100 == 5, f"{response.status}: {text}"
-            self.oracle.resent.add(group)
+            self.oracle.deaths.resent.add(group)
             await asyncio.sleep(RETRY_S)
 
 
