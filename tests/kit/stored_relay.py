@@ -130,18 +130,19 @@ class Sender:
     def __init__(self, relay: Relay, session: aiohttp.ClientSession) -> None:
         self.relay = relay
         self._session = session
-        self._next = 0
+        self.following = 0
+        """The number of the next sample or record."""
 
     async def send(self, count: int = 10, *, name: str = "numbered") -> int:
         """Send the next samples in one request; returns the status."""
-        values = range(self._next, self._next + count)
-        self._next += count
+        values = range(self.following, self.following + count)
+        self.following += count
         return await self.post(body_of(values, name=name))
 
     async def send_records(self, signal: str, count: int = 10) -> int:
         """Send the next data points, log records or spans of OTLP; returns the status."""
-        values = range(self._next, self._next + count)
-        self._next += count
+        values = range(self.following, self.following + count)
+        self.following += count
         body = request_of(KINDS[signal], map(float, values))
         return await self.post(gzip.compress(body), path=f"/v1/{signal}", headers=OTLP)
 

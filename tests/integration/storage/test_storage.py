@@ -97,7 +97,7 @@ async def test_requests_during_replay_wait_their_turn(tmp_path: Path) -> None:
             again._admission._memory_bytes_max = 0  # crowded: the replay stands still
             await eventually(lambda: again._admission.crowded or not replay.active)
             again._admission._memory_bytes_max = 1 << 30
-            sender._next = 600
+            sender.following = 600
             sends = [asyncio.ensure_future(sender.send()) for _ in range(5)]
             assert set(await asyncio.gather(*sends)) == {204}
             await server.wait_until(lambda: len(server.values) >= 650)
