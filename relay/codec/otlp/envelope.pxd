@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport uint64_t
 
 
@@ -9,15 +10,20 @@ cdef struct Field:
     Py_ssize_t end
 
 
+@cython.final
 cdef class Reader:
     cdef const unsigned char *data
     cdef object pause
     cdef Py_ssize_t steps
+    cdef Py_ssize_t entries_max
+    cdef Py_ssize_t head_bytes_max
 
     cdef uint64_t varint(self, Py_ssize_t *at, Py_ssize_t stop) except? 0
     cdef int read(self, Field *field, Py_ssize_t at, Py_ssize_t stop) except -1
+    cdef int check(self, Py_ssize_t entries) except -1
 
 
+@cython.final
 cdef class Head:
     cdef const unsigned char *data
     cdef Py_ssize_t start
@@ -36,11 +42,31 @@ cdef struct Slice:
     Py_ssize_t end
 
 
-cdef class Envelope:
+cdef class RequestEnvelope
+
+
+ctypedef Py_ssize_t (*ScanScope)(
+    RequestEnvelope envelope, Reader reader, list scopes, Field *whole, Py_ssize_t entries
+) except -1
+
+
+cdef class RequestEnvelope:
     cdef readonly bytes body
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t oversized
     cdef readonly list resources
+
+    cdef int scan(
+        self, bytes body, object pause, Py_ssize_t entries_max, Py_ssize_t head_bytes_max,
+        ScanScope scan_scope,
+    ) except -1
+    cdef Py_ssize_t scan_resource(
+        self, Reader reader, Field *whole, Py_ssize_t entries, ScanScope scan_scope
+    ) except -1
+    cdef bint leaves_out(self, Py_ssize_t head_size, Py_ssize_t first, Reader reader) noexcept
+
+
+cdef class Envelope(RequestEnvelope):
     cdef Slice *records
     cdef Py_ssize_t capacity
 

@@ -5,13 +5,15 @@ from relay.codec.remote_write.v1 import Pause
 Scope: TypeAlias = tuple[bytes, int, int]
 """Head of a scope, and the numbers of its first record and of the one behind its last."""
 
-class Envelope:
+class RequestEnvelope:
     @property
     def body(self) -> bytes: ...
     @property
     def count(self) -> int: ...
     @property
     def oversized(self) -> int: ...
+
+class Envelope(RequestEnvelope):
     @property
     def resources(self) -> list[tuple[bytes, list[Scope]]]: ...
     def record(self, number: int) -> bytes: ...

@@ -15,14 +15,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint64_t
 
+from relay.codec.wire_types cimport BYTES, FIXED32, FIXED64, VARINT
+
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, no_pause
 from relay.runtime.errors import DecodeError, TooLargeError
 
 cdef enum:
-    VARINT = 0
-    FIXED64 = 1
-    BYTES = 2
-    FIXED32 = 5
     RESOURCE = 1  # of the request
     CHILDREN = 2  # of a resource: its scopes; of a scope: its records
     FIRST_RECORDS = 64
@@ -93,6 +91,15 @@ cdef class Reader:
         field.end = pos
         return 0
 
+    cdef int check(self, Py_ssize_t entries) except -1:
+        """Raise TooLargeError for more entries than a request may have."""
+        if entries > self.entries_max:
+            raise TooLargeError(
+                f"over {self.entries_max} resources, scopes, metrics, points and records in one "
+                "request"
+            )
+        return 0
+
 
 cdef class Head:
     """Collects the fields of a message that belong to its head."""
@@ -120,13 +127,66 @@ cdef class Head:
         return b"".join(self.before)
 
 
-cdef class Envelope:
-    """The records of a request, numbered in their order.
+cdef class RequestEnvelope:
+    """The entries of a request, numbered in their order: records or data points.
 
-    ``resources`` has (head, scopes) for each resource with records, and ``scopes`` in that (head,
-    first record, record behind the last) for each scope with some. ``oversized`` counts records
+    ``resources`` has (head, scopes) for each resource with entries. ``oversized`` counts entries
     that are left out because they, or a head of theirs, are too large.
     """
+
+    cdef int scan(
+        self, bytes body, object pause, Py_ssize_t entries_max, Py_ssize_t head_bytes_max,
+        ScanScope scan_scope,
+    ) except -1:
+        """Find the entries of a request; ``scan_scope`` adds those of a scope."""
+        cdef Reader reader = Reader()
+        cdef Field field
+        cdef Py_ssize_t at = 0, stop = PyBytes_GET_SIZE(body), entries = 0
+        self.body = body
+        self.resources = []
+        reader.data = <const unsigned char *>PyBytes_AS_STRING(body)
+        reader.pause = pause
+        reader.entries_max = entries_max
+        reader.head_bytes_max = head_bytes_max
+        while at < stop:
+            reader.read(&field, at, stop)
+            at = field.end
+            if field.number == RESOURCE and field.wire_type == BYTES:
+                entries = self.scan_resource(reader, &field, entries + 1, scan_scope)
+        return 0
+
+    cdef Py_ssize_t scan_resource(
+        self, Reader reader, Field *whole, Py_ssize_t entries, ScanScope scan_scope
+    ) except -1:
+        """Add a resource; return the number of entries so far."""
+        cdef Head head = Head()
+        cdef Field field
+        cdef list scopes = []
+        cdef Py_ssize_t at = whole.payload, first = self.count
+        head.data = reader.data
+        while at < whole.end:
+            reader.read(&field, at, whole.end)
+            at = field.end
+            if field.number == CHILDREN and field.wire_type == BYTES:
+                entries = scan_scope(self, reader, scopes, &field, entries + 1)
+            else:
+                head.add(&field)
+        reader.check(entries)
+        if not self.leaves_out(head.size, first, reader) and scopes:
+            self.resources.append((head.whole(), scopes))
+        return entries
+
+    cdef bint leaves_out(self, Py_ssize_t head_size, Py_ssize_t first, Reader reader) noexcept:
+        """Leave out the entries from ``first`` on if their head is too large; return whether."""
+        if head_size <= reader.head_bytes_max:
+            return False
+        self.oversized += self.count - first
+        self.count = first
+        return True
+
+
+cdef class Envelope(RequestEnvelope):
+    """The records of a request; ``scopes`` of a resource have (head, first record, stop)."""
 
     def __dealloc__(self):
         PyMem_Free(self.records)
@@ -165,61 +225,19 @@ def scan(bytes body not None, *, Py_ssize_t entries_max=ELEMENTS_MAX, pause=no_p
     ``entries_max`` resources, scopes and records, and what ``pause`` raises.
     """
     cdef Envelope envelope = Envelope()
-    cdef Reader reader = Reader()
-    cdef Field field
-    cdef Py_ssize_t at = 0, stop = PyBytes_GET_SIZE(body), entries = 0
-    envelope.body = body
-    envelope.resources = []
-    reader.data = <const unsigned char *>PyBytes_AS_STRING(body)
-    reader.pause = pause
-    while at < stop:
-        reader.read(&field, at, stop)
-        at = field.end
-        if field.number == RESOURCE and field.wire_type == BYTES:
-            entries = scan_resource(
-                envelope, reader, field.payload, field.end, entries + 1, entries_max
-            )
+    RequestEnvelope.scan(envelope, body, pause, entries_max, HEAD_BYTES_MAX, scan_scope)
     return envelope
 
 
-cdef Py_ssize_t scan_resource(
-    Envelope envelope, Reader reader, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t entries,
-    Py_ssize_t entries_max,
-) except -1:
-    """Add a resource; return the number of entries so far."""
-    cdef Head head = Head()
-    cdef Field field
-    cdef list scopes = []
-    cdef Py_ssize_t first = envelope.count
-    head.data = reader.data
-    while at < stop:
-        reader.read(&field, at, stop)
-        at = field.end
-        if field.number == CHILDREN and field.wire_type == BYTES:
-            entries = scan_scope(
-                envelope, reader, scopes, field.payload, field.end, entries + 1, entries_max
-            )
-        else:
-            head.add(&field)
-    if entries > entries_max:
-        raise too_many(entries_max)
-    if head.size > HEAD_BYTES_MAX:
-        envelope.oversized += envelope.count - first
-        envelope.count = first
-    elif scopes:
-        envelope.resources.append((head.whole(), scopes))
-    return entries
-
-
 cdef Py_ssize_t scan_scope(
-    Envelope envelope, Reader reader, list scopes, Py_ssize_t at, Py_ssize_t stop,
-    Py_ssize_t entries, Py_ssize_t entries_max,
+    RequestEnvelope base, Reader reader, list scopes, Field *whole, Py_ssize_t entries
 ) except -1:
     """Add a scope and its records; return the number of entries so far."""
+    cdef Envelope envelope = <Envelope>base
     cdef Head head = Head()
     cdef Field field
     cdef Slice *record
-    cdef Py_ssize_t first = envelope.count
+    cdef Py_ssize_t at = whole.payload, stop = whole.end, first = envelope.count
     head.data = reader.data
     while at < stop:
         reader.read(&field, at, stop)
@@ -230,8 +248,7 @@ cdef Py_ssize_t scan_scope(
                 continue
             if envelope.count == envelope.capacity:
                 envelope.grow()
-                if entries + envelope.count - first > entries_max:
-                    raise too_many(entries_max)
+                reader.check(entries + envelope.count - first)
             record = &envelope.records[envelope.count]
             record.start = field.start
             record.payload = field.payload
@@ -240,15 +257,7 @@ cdef Py_ssize_t scan_scope(
         else:
             head.add(&field)
     entries += envelope.count - first
-    if entries > entries_max:
-        raise too_many(entries_max)
-    if head.size > HEAD_BYTES_MAX:
-        envelope.oversized += envelope.count - first
-        envelope.count = first
-    elif envelope.count > first:
+    reader.check(entries)
+    if not envelope.leaves_out(head.size, first, reader) and envelope.count > first:
         scopes.append((head.whole(), first, envelope.count))
     return entries
-
-
-cdef object too_many(Py_ssize_t entries_max):
-    return TooLargeError(f"over {entries_max} resources, scopes and records in one request")

@@ -13,12 +13,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
 
 from relay.codec.otlp.envelope cimport Envelope, Slice
+from relay.codec.wire_types cimport BYTES, FIXED32, FIXED64, VARINT
 
 cdef enum:
-    VARINT = 0
-    FIXED64 = 1
-    BYTES = 2
-    FIXED32 = 5
     SEVERITY_NUMBER = 2  # of LogRecord
     TRACE_ID = 1  # of Span
     TRACE_STATE = 3

@@ -11,14 +11,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memmove
 
 from relay.codec.varints cimport put_head, put_varint, varint_size
+from relay.codec.wire_types cimport BYTES, FIXED32, FIXED64, VARINT
 
 from relay.runtime.errors import DecodeError
 
 cdef enum:
-    VARINT = 0
-    FIXED64 = 1
-    BYTES = 2
-    FIXED32 = 5
     METADATA_TAG = 0x1A  # WriteRequest.metadata of 1.0
     SERIES_TAG_1 = 0x0A  # WriteRequest.timeseries of 1.0
     SAMPLES_TAG_1 = 0x12  # TimeSeries of 1.0

@@ -1,5 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
+from relay.codec.otlp.envelope cimport RequestEnvelope
+
 
 cdef struct DataPoint:
     Py_ssize_t start  # of the field's tag
@@ -14,11 +16,7 @@ cdef struct DataPoint:
     bint has_more  # exemplars
 
 
-cdef class MetricsEnvelope:
-    cdef readonly bytes body
-    cdef readonly Py_ssize_t count
-    cdef readonly Py_ssize_t oversized
-    cdef readonly list resources
+cdef class MetricsEnvelope(RequestEnvelope):
     cdef DataPoint *points
     cdef Py_ssize_t capacity
     cdef list scattered

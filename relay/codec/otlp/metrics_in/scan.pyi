@@ -1,17 +1,13 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
+from relay.codec.otlp.envelope import RequestEnvelope
+
 Metric: TypeAlias = tuple[bytes, bytes, int, bytes, int, int]
 """A metric: the key of its streams, its head, the number of its data, what else that has, its first
 point and the one behind its last."""
 
-class MetricsEnvelope:
-    @property
-    def body(self) -> bytes: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def oversized(self) -> int: ...
+class MetricsEnvelope(RequestEnvelope):
     @property
     def resources(self) -> list[tuple[bytes, list[tuple[bytes, list[Metric]]]]]: ...
     def point(self, number: int) -> bytes: ...

@@ -11,22 +11,19 @@
 * Field numbers: opentelemetry-proto, ``metrics/v1/metrics.proto``.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from relay.codec.otlp.envelope cimport Field, Head, Reader
+from relay.codec.otlp.envelope cimport Field, Head, Reader, RequestEnvelope
+from relay.codec.wire_types cimport BYTES, FIXED64, VARINT
 
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, no_pause
-from relay.runtime.errors import TooLargeError
 
 cdef enum:
-    VARINT = 0
-    FIXED64 = 1
-    BYTES = 2
-    CHILDREN = 2  # of a resource: its scopes; of a scope: its metrics
-    CHILD = 1  # of a request: its resources; of a metric's data: its points
+    METRICS = 2  # of a scope
+    POINTS = 1  # of a metric's data
     GAUGE = 5
     SUM = 7
     HISTOGRAM = 9
@@ -37,13 +34,11 @@ cdef enum:
     HEAD_BYTES_MAX = 1 << 16  # read once, which takes a microsecond an attribute
 
 
-cdef class MetricsEnvelope:
-    """The data points of a request, numbered in their order.
+cdef class MetricsEnvelope(RequestEnvelope):
+    """The data points of a request.
 
-    ``resources`` has (head, scopes) for each resource with points, ``scopes`` in that (head,
-    metrics) for each scope with some, and ``metrics`` in that (key, head, number of the data's
-    field, tail, first point, point behind the last). ``oversized`` counts points that are left out
-    because they, or a head of theirs, are too large.
+    ``scopes`` of a resource have (head, metrics), and ``metrics`` (key, head, number of the data's
+    field, tail, first point, point behind the last).
     """
 
     def __dealloc__(self):
@@ -87,74 +82,29 @@ def scan_metrics(bytes body not None, *, Py_ssize_t entries_max=ELEMENTS_MAX, pa
     ``entries_max`` resources, scopes, metrics and points, and what ``pause`` raises.
     """
     cdef MetricsEnvelope envelope = MetricsEnvelope()
-    cdef Reader reader = Reader()
-    cdef Field field
-    cdef Py_ssize_t at = 0, stop = PyBytes_GET_SIZE(body), entries = 0
-    envelope.body = body
-    envelope.resources = []
     envelope.scattered = []
-    reader.data = <const unsigned char *>PyBytes_AS_STRING(body)
-    reader.pause = pause
-    while at < stop:
-        reader.read(&field, at, stop)
-        at = field.end
-        if field.number == CHILD and field.wire_type == BYTES:
-            entries = scan_resource(
-                envelope, reader, field.payload, field.end, entries + 1, entries_max
-            )
+    RequestEnvelope.scan(envelope, body, pause, entries_max, HEAD_BYTES_MAX, scan_scope)
     return envelope
 
 
-cdef Py_ssize_t scan_resource(
-    MetricsEnvelope envelope, Reader reader, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t entries,
-    Py_ssize_t entries_max,
-) except -1:
-    """Add a resource; return the number of entries so far."""
-    cdef Head head = Head()
-    cdef Field field
-    cdef list scopes = []
-    cdef Py_ssize_t first = envelope.count
-    head.data = reader.data
-    while at < stop:
-        reader.read(&field, at, stop)
-        at = field.end
-        if field.number == CHILDREN and field.wire_type == BYTES:
-            entries = scan_scope(
-                envelope, reader, scopes, field.payload, field.end, entries + 1, entries_max
-            )
-        else:
-            head.add(&field)
-    if head.size > HEAD_BYTES_MAX:
-        envelope.oversized += envelope.count - first
-        envelope.count = first
-    elif scopes:
-        envelope.resources.append((head.whole(), scopes))
-    return entries
-
-
 cdef Py_ssize_t scan_scope(
-    MetricsEnvelope envelope, Reader reader, list scopes, Py_ssize_t at, Py_ssize_t stop,
-    Py_ssize_t entries, Py_ssize_t entries_max,
+    RequestEnvelope base, Reader reader, list scopes, Field *whole, Py_ssize_t entries
 ) except -1:
     """Add a scope and its metrics; return the number of entries so far."""
+    cdef MetricsEnvelope envelope = <MetricsEnvelope>base
     cdef Head head = Head()
     cdef Field field
     cdef list metrics = []
-    cdef Py_ssize_t first = envelope.count
+    cdef Py_ssize_t at = whole.payload, first = envelope.count
     head.data = reader.data
-    while at < stop:
-        reader.read(&field, at, stop)
+    while at < whole.end:
+        reader.read(&field, at, whole.end)
         at = field.end
-        if field.number == CHILDREN and field.wire_type == BYTES:
-            entries = scan_metric(
-                envelope, reader, metrics, field.payload, field.end, entries + 1, entries_max
-            )
+        if field.number == METRICS and field.wire_type == BYTES:
+            entries = scan_metric(envelope, reader, metrics, &field, entries + 1)
         else:
             head.add(&field)
-    if head.size > HEAD_BYTES_MAX:
-        envelope.oversized += envelope.count - first
-        envelope.count = first
-    elif metrics:
+    if not envelope.leaves_out(head.size, first, reader) and metrics:
         scopes.append((head.whole(), metrics))
     return entries
 
@@ -167,18 +117,18 @@ cdef inline bint is_data(Field *field) noexcept:
 
 
 cdef Py_ssize_t scan_metric(
-    MetricsEnvelope envelope, Reader reader, list metrics, Py_ssize_t at, Py_ssize_t stop,
-    Py_ssize_t entries, Py_ssize_t entries_max,
+    MetricsEnvelope envelope, Reader reader, list metrics, Field *whole, Py_ssize_t entries
 ) except -1:
     """Add a metric and its points; return the number of entries so far."""
     cdef Head head = Head(), tail = Head()
     cdef Field field
+    cdef Py_ssize_t at = whole.payload
     cdef Py_ssize_t first = envelope.count, oversized = envelope.oversized
     cdef uint64_t number = 0
     cdef bytes own, rest
     head.data = tail.data = reader.data
-    while at < stop:
-        reader.read(&field, at, stop)
+    while at < whole.end:
+        reader.read(&field, at, whole.end)
         at = field.end
         if not is_data(&field):
             head.add(&field)
@@ -189,15 +139,12 @@ cdef Py_ssize_t scan_metric(
             tail = Head()
             tail.data = reader.data
         number = field.number
-        scan_points(envelope, reader, tail, number, field.payload, field.end,
-                    entries_max - entries + first)
+        scan_points(envelope, reader, tail, &field, entries - first)
     entries += envelope.count - first
-    if entries > entries_max:
-        raise too_many(entries_max)
-    if head.size + tail.size > HEAD_BYTES_MAX:
-        envelope.oversized += envelope.count - first
-        envelope.count = first
-    elif envelope.count > first:
+    reader.check(entries)
+    if envelope.leaves_out(head.size + tail.size, first, reader):
+        return entries
+    if envelope.count > first:
         own, rest = head.whole(), tail.whole()
         # No field begins with a zero byte, so that no other head and tail have this key.
         key = b"".join((own, b"\0", bytes((number,)), rest))
@@ -206,15 +153,15 @@ cdef Py_ssize_t scan_metric(
 
 
 cdef int scan_points(
-    MetricsEnvelope envelope, Reader reader, Head tail, uint64_t kind, Py_ssize_t at,
-    Py_ssize_t stop, Py_ssize_t count_max,
+    MetricsEnvelope envelope, Reader reader, Head tail, Field *data, Py_ssize_t others
 ) except -1:
-    """Add the points of a metric's data; ``kind`` is the number of its field."""
+    """Add the points of a metric's data; ``others``: entries so far that are not in the array."""
     cdef Field field
-    while at < stop:
-        reader.read(&field, at, stop)
+    cdef Py_ssize_t at = data.payload
+    while at < data.end:
+        reader.read(&field, at, data.end)
         at = field.end
-        if field.number != CHILD or field.wire_type != BYTES:
+        if field.number != POINTS or field.wire_type != BYTES:
             tail.add(&field)
             continue
         if field.end - field.start > POINT_BYTES_MAX:
@@ -222,9 +169,8 @@ cdef int scan_points(
             continue
         if envelope.count == envelope.capacity:
             envelope.grow()
-        if envelope.count >= count_max:
-            raise too_many(count_max)
-        scan_point(envelope, reader, kind, &field)
+        reader.check(others + envelope.count + 1)
+        scan_point(envelope, reader, data.number, &field)
         envelope.count += 1
     return 0
 
@@ -285,9 +231,3 @@ cdef int scan_point(
         point.attributes_end = -1
         envelope.scattered.append(b"".join(parts))
     return 0
-
-
-cdef object too_many(Py_ssize_t entries_max):
-    return TooLargeError(
-        f"over {entries_max} resources, scopes, metrics and points in one request"
-    )
