@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from relay.cli.captured_body import read_captured
 from relay.cli.live.admin_client import ANSWER_BYTES_MAX, ask
 from relay.cli.live.kubernetes import (
     access_of,
@@ -22,25 +23,21 @@ from relay.cli.live.kubernetes import (
 )
 from relay.cli.live.own_api import EXPLANATIONS, answers, ask_api, namespace_and_name
 from relay.cli.usage import UsageError
-from relay.codec.compression import decompress
 from relay.codec.otlp.signal_names import SIGNALS
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.types import Exporter
 from relay.config.inventory_manifests import load_inventory
 from relay.config.settings.settings import ExporterPath, Settings, load_settings
-from relay.config.yaml.document import read_bounded
 from relay.control.build_pipeline import resource_tenants_of, tenancy_of
+from relay.control.captured_records import captured_records
 from relay.control.explain import Explainer, parse_series
 from relay.control.explain_records import RecordRules, explain_records, parse_attributes
 from relay.control.kubernetes.kubeconfig import ClusterAccess
 from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, IngestPath
-from relay.runtime.errors import ConfigError, DecodeError, Fault, SelectorError, WireError
+from relay.runtime.errors import ConfigError, DecodeError, Fault, SelectorError
 from relay.selector.inventory.info_series import InfoReader
 from relay.selector.inventory.store import Inventory, ManifestIndex
 from relay.selector.resources.compiler import Compiler
-
-BODY_BYTES_MAX: Final = 256 * 1024 * 1024
-_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
 
 def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,13 +74,14 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
         dest="body",
         type=Path,
         metavar="FILE",
-        help="a captured remote-write request: list what of it the exporter takes",
+        help="""a captured request of remote write or OTLP (protobuf or JSON): list what of it the
+        exporter takes, and which log records and spans it does not, and why""",
     )
     parser.add_argument(
         "--signal",
         choices=SIGNALS,
-        default="metrics",
-        help="with logs or traces the question is a resource",
+        help="""with logs or traces the question is a resource; with --from the signal of the
+        request, which is found out without""",
     )
     parser.add_argument(
         "question",
@@ -117,7 +115,7 @@ def run_explain(arguments: argparse.Namespace) -> int:
         settings = Settings(exporters=tuple(map(ExporterPath, arguments.exporters)))
     origin = _origin(arguments.account, settings)
     paths = settings.exporters
-    if settings.tenancy is not None and not arguments.all and arguments.signal == "metrics":
+    if settings.tenancy is not None and not arguments.all and not _asks_records(arguments):
         # Exporters of other projects cannot match, so they need not be loaded.
         project = _project(arguments, settings, origin)
         own = tuple(path for path in paths if path.project == project)
@@ -155,14 +153,14 @@ def _print_answer(
     )
     if arguments.exporter:
         explainer.require(arguments.exporter, "--exporter")
-    if arguments.signal != "metrics":
-        lines = _explain_records(arguments, settings, exporters, inventory, origin)
-    elif arguments.body is not None:
+    if arguments.body is not None:
         explainer.require(arguments.question, "EXPORTER")
-        reader = InfoReader(settings.inventory.info_series)
-        lines = explainer.captured(
-            _read_body(arguments.body), arguments.question, reader=reader, origin=origin
+        by_id = {one.id: one for one in exporters}
+        lines = _captured(
+            arguments, settings, explainer, by_id, _rules(settings, inventory), origin
         )
+    elif _asks_records(arguments):
+        lines = _explain_records(arguments, exporters, _rules(settings, inventory), origin)
     else:
         lines = explainer.series(
             _parse(arguments.question),
@@ -174,29 +172,53 @@ def _print_answer(
         for line in lines:
             print(line)
     except DecodeError as error:
-        raise ConfigError([Fault("--from", f"is no remote-write request: {error}")]) from error
+        message = f"is no request of remote write or OTLP: {error}"
+        raise ConfigError([Fault("--from", message)]) from error
 
 
-def _explain_records(
+def _captured(
     arguments: argparse.Namespace,
     settings: Settings,
-    exporters: Iterable[Exporter],
-    inventory: Inventory,
+    explainer: Explainer,
+    exporters: Mapping[str, Exporter],
+    rules: RecordRules,
     origin: IngestPath,
 ) -> Iterator[str]:
-    """Answer the question about a resource of logs or traces."""
-    if arguments.body is not None:
-        raise ConfigError([Fault("--from", "is about metrics only")])
-    try:
-        attributes = parse_attributes(arguments.question)
-    except SelectorError as error:
-        raise ConfigError([Fault("RESOURCE", f"{error}\n{error.caret()}")]) from error
-    rules = RecordRules(
+    """Answer the question about a captured request."""
+    name = arguments.question
+    body, signal = read_captured(arguments.body, arguments.signal)
+    if signal is None:
+        reader = InfoReader(settings.inventory.info_series)
+        return explainer.captured(body, name, reader=reader, origin=origin)
+    if signal == "metrics":
+        return explainer.captured_streams(body, name, tenants=rules.tenants, origin=origin)
+    return captured_records(body, exporters[name], signal, rules, origin=origin)
+
+
+def _asks_records(arguments: argparse.Namespace) -> bool:
+    return arguments.signal in ("logs", "traces")
+
+
+def _rules(settings: Settings, inventory: Inventory) -> RecordRules:
+    return RecordRules(
         resource_tenants_of(settings),
         Compiler(settings.resources),
         inventory,
         settings.otlp.category_attribute,
     )
+
+
+def _explain_records(
+    arguments: argparse.Namespace,
+    exporters: Iterable[Exporter],
+    rules: RecordRules,
+    origin: IngestPath,
+) -> Iterator[str]:
+    """Answer the question about a resource of logs or traces."""
+    try:
+        attributes = parse_attributes(arguments.question)
+    except SelectorError as error:
+        raise ConfigError([Fault("RESOURCE", f"{error}\n{error.caret()}")]) from error
     return explain_records(
         {one.id: one for one in exporters},
         arguments.signal,
@@ -240,27 +262,10 @@ def _origin(account: str, settings: Settings) -> IngestPath:
     return tenancy_of(settings).origin((int(parts[0]), int(parts[1]) if parts[1:] else 0))
 
 
-def _read_body(path: Path) -> bytes:
-    """Read a request: compressed by zstd or snappy, or already decompressed."""
-    try:
-        raw = read_bounded(path, bytes_max=BODY_BYTES_MAX)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ConfigError([Fault("--from", f"{path} cannot be read: {reason}")]) from error
-    is_zstd = raw.startswith(_ZSTD_MAGIC)
-    try:
-        return decompress(raw, "zstd" if is_zstd else "snappy", bytes_max=BODY_BYTES_MAX)
-    except WireError as error:
-        if is_zstd:
-            raise ConfigError([Fault("--from", f"{path}: {error}")]) from error
-        # Probably decompressed already; the decoder will tell.
-        return raw
-
-
 def _ask_own_api(access: ClusterAccess, arguments: argparse.Namespace) -> int:
     """Ask a relay's own API, whose answer is of the series that it has now."""
     spec: dict[str, Any] = {"series": arguments.question, "all": arguments.all}
-    if arguments.signal != "metrics":
+    if _asks_records(arguments):
         spec["signal"] = arguments.signal
     namespace = access.namespace or "default"
     if arguments.exporter:
@@ -275,7 +280,7 @@ def _ask_relay(arguments: argparse.Namespace) -> int:
     if arguments.body is not None:
         raise ConfigError([Fault("--from", "goes with --config or --exporters, not with --relay")])
     question = {"series": arguments.question, "account": arguments.account}
-    if arguments.signal != "metrics":
+    if _asks_records(arguments):
         question["signal"] = arguments.signal
     question |= {"exporter": arguments.exporter, "all": "yes" if arguments.all else ""}
     with ask(arguments.relay, "explain", question) as answer:

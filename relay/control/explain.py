@@ -16,6 +16,7 @@ from itertools import islice
 from relay.codec.otlp.signal_names import SignalName
 from relay.codec.remote_write.v1 import SeriesFault, WriteProtocol, label_key, parse_labels
 from relay.config.exporter.types import Exporter, Sink
+from relay.control.captured_streams import captured_streams
 from relay.control.explain_lines import is_raw, otlp_lines, raw_lines, said
 from relay.control.explain_records import (
     RecordRules,
@@ -31,6 +32,7 @@ from relay.pipeline.metrics.decoders import DECODERS, DEFAULT_PROTOCOL
 from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.metrics.translate.translator import Translator
 from relay.pipeline.pacing import UNPACED, Pace
+from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.router import Router
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath, Tenancy
 from relay.pipeline.statistics import Exported
@@ -300,6 +302,27 @@ class Explainer:
                 yield f"{', '.join(names)}: {written(visible)}"
         unusable = f"; {faulty} more are faulty" if faulty else ""
         yield f"{exporter} takes {count} of {len(good)} series{unusable}"
+
+    def captured_streams(
+        self,
+        body: bytes,
+        exporter: str,
+        *,
+        tenants: ResourceTenants,
+        origin: IngestPath = ANYWHERE,
+    ) -> Iterator[str]:
+        """Yield lines: the streams of a request of OTLP metrics that an exporter takes, by source.
+
+        Raises DecodeError.
+        """
+        owner, sources = self._router.selections(exporter)
+        count = all_ = 0
+        for names, labels in captured_streams(body, owner, sources, tenants=tenants, origin=origin):
+            all_ += 1
+            if names:
+                count += 1
+                yield f"{', '.join(names)}: {written(labels)}"
+        yield f"{exporter} takes {count} of {all_} series"
 
     def _describe(self, labels: Mapping[str, str], origin: IngestPath) -> Exported:
         if self._engine is not None:

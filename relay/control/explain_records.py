@@ -130,7 +130,7 @@ def record_takers(
     for name, one in sorted(exporters.items()):
         if one.project != project:
             continue
-        for source, compiled in _compiled(one, signal, rules):
+        for source, compiled in compiled_sources(one, signal, rules):
             if compiled.decide(found, found) is not None:
                 yield name, source.name
 
@@ -148,7 +148,7 @@ def path_for(project: str, attributes: Iterable[tuple[str, str]], rules: RecordR
     return origin
 
 
-def _compiled(
+def compiled_sources(
     exporter: Exporter, signal: SignalName, rules: RecordRules
 ) -> Iterator[tuple[RecordSource, CompiledRecords]]:
     """Yield the sources of a signal with their compiled selections."""
@@ -170,7 +170,7 @@ def _answers(
 ) -> tuple[list[str], bool]:
     """Return the lines of an exporter, and whether one of its sources may take records."""
     lines, any_takes = [], False
-    for source, compiled in _compiled(exporter, signal, rules):
+    for source, compiled in compiled_sources(exporter, signal, rules):
         takes, text = compiled.explain(found, found)
         any_takes = any_takes or takes
         if not takes:

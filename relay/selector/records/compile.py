@@ -22,6 +22,7 @@ from relay.selector.records.selection import (
     LineFilter,
     RecordSelection,
     plain_name,
+    severity_name,
 )
 from relay.selector.regex import compile_regex
 from relay.selector.resources.compiler import Compiled, Compiler
@@ -183,19 +184,23 @@ class CompiledRecords:
         """Yield in words what is asked of each record."""
         selection = self.selection
         if residual.groups:
-            names = {one.name for group in residual.groups for one in group}
-            groups = [
-                ", ".join(map(str, (one for one in group if one.name in names)))
-                for group in selection.selector.groups
-            ]
-            yield "attributes " + " or ".join(group for group in groups if group)
+            yield f"attributes {self.asked_of_attributes(residual)}"
         if residual.category is not None:
             yield f"category {' or '.join(selection.categories)}"
         if residual.severity_min:
-            yield f"severity number {residual.severity_min} or more"
+            yield f"severity {severity_name(residual.severity_min)} or more"
         yield from (f"a line that has {one}" for one in selection.selector.lines)
         if residual.threshold:
-            yield f"a trace among {selection.ratio:.4g} of all"
+            yield f"a trace among {100 * selection.ratio:.4g} % of all"
+
+    def asked_of_attributes(self, residual: Residual) -> str:
+        """Return the matchers that a residual asks of the attributes of each record."""
+        names = {one.name for group in residual.groups for one in group}
+        groups = [
+            ", ".join(map(str, (one for one in group if one.name in names)))
+            for group in self.selection.selector.groups
+        ]
+        return " or ".join(group for group in groups if group)
 
     def _decide_groups(self, known: Attributes) -> tuple[_Group, ...] | None:
         """Return the groups that may still hold; () if one holds, None if none can."""

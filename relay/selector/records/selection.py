@@ -108,6 +108,17 @@ def threshold_of(ratio: float) -> int:
     return (1 << RANDOM_BITS) - max(1, round(ratio * (1 << RANDOM_BITS)))
 
 
+def severity_name(number: int) -> str:
+    """Return the short name of a severity number, such as ``WARN`` or ``WARN2``; else the number.
+
+    OpenTelemetry, "Logs Data Model", "Displaying Severity".
+    """
+    for name, first in reversed(SEVERITIES.items()):
+        if first <= number < first + 4:
+            return name if number == first else f"{name}{number - first + 1}"
+    return str(number)
+
+
 def plain_name(name: str) -> str:
     """Return the name under which an unquoted matcher finds an attribute."""
     return name.replace(".", "_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,6 +12,8 @@ import msgspec
 from relay.ui.authoring.signals import signal_row
 
 _LEAST_S: Final = 0.0001
+_SEVERITY: Final = re.compile(r"(?:^| and )severity [A-Z]+ or more")
+"""How a preview says that a source asks for a severity."""
 """Steps are told in tenths of milliseconds; none takes no time."""
 STEP_WORDS: Final = {
     "credentials": "Credentials",
@@ -82,7 +85,7 @@ class SelectedRecordsView(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def asks_severity(self) -> bool:
         """True if records without a severity do not pass."""
-        return "severity number" in self.asks
+        return bool(_SEVERITY.search(self.asks))
 
     @property
     def severity_share(self) -> tuple[float, float]:

@@ -71,7 +71,7 @@ async def test_logs_and_traces_from_the_form_to_the_endpoint(tmp_path: Path) -> 
         draft["text"] = draft["base"]
         shown = await visitor.post("/ui/preview", draft)
         assert "<b>3</b> log records of 1 of your 1 resources" in shown.text, shown.text
-        assert "severity number 13 or more" in shown.text
+        assert "severity WARN or more" in shown.text
         assert "of the records have no severity and do not pass" in shown.text
         assert "<b>3</b> spans of 1 of your 1 resources" in shown.text
 

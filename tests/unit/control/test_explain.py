@@ -197,7 +197,10 @@ def test_the_command_with_a_captured_request(capsys: pytest.CaptureFixture[str])
     ("arguments", "complaint"),
     [
         (["--exporters", "{m}", "--exporter", "a/b", "up"], "there is no exporter a/b; there are"),
-        (["--exporters", "{m}", "--from", "{m}", "default/minimal"], "is no remote-write request"),
+        (
+            ["--exporters", "{m}", "--from", "{m}", "default/minimal"],
+            "is no request of remote write or OTLP",
+        ),
         (["--exporters", "{m}", "--from", "/no/such", "default/minimal"], "cannot be read"),
         (["--exporters", "{m}", "--from", "{m}", "x/y"], "there is no exporter x/y"),
         (["--exporters", "{m}", "--account", "a", "up"], "--account: must be <accountID>"),

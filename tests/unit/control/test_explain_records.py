@@ -62,7 +62,7 @@ def test_what_is_left_to_records_is_said(tmp_path: Path) -> None:
         "  all: yes, all records to s",
         (
             '  some: yes, records with attributes "level"="error" and category access and '
-            'severity number 13 or more and a line that has |= "x" to s'
+            'severity WARN or more and a line that has |= "x" to s'
         ),
         '    drop attribute "user"',
     ]
@@ -85,7 +85,7 @@ def test_the_reason_is_said(tmp_path: Path, question: str, reason: str) -> None:
 
 def test_spans_are_sampled(tmp_path: Path) -> None:
     lines = explained(tmp_path, '{service.name="api"}', signal="traces")
-    assert lines[1:] == ["  spans: yes, records with a trace among 0.25 of all to s"]
+    assert lines[1:] == ["  spans: yes, records with a trace among 25 % of all to s"]
 
 
 def test_nobodys_records_and_others(tmp_path: Path) -> None:

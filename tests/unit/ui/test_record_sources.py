@@ -160,7 +160,7 @@ def test_a_preview_tells_of_records_without_a_severity() -> None:
                     "ofResources": 4,
                     "resources": 2,
                     "records": 10,
-                    "asks": "severity number 13 or more",
+                    "asks": "severity WARN or more",
                     "sampledRecords": 8,
                     "withoutSeverity": 2,
                     "firstResources": ["{}"],

@@ -94,7 +94,7 @@ async def test_records_of_a_resource(tmp_path: Path) -> None:
             status = made["status"]
             assert status["series"] == '{service.name="a"}'
             assert status["takenBy"] == [{"exporter": "acme/default/logs", "source": "lines"}]
-            assert "severity number 13 or more" in "\n".join(status["lines"])
+            assert "severity WARN or more" in "\n".join(status["lines"])
             assert not has_neighbour(made)
         code, status = await api.ask(KIND, {"signal": "logs", "series": "up"})
         assert (code, causes(status)) == (422, [("spec.series", "FieldValueInvalid")])

@@ -40,7 +40,7 @@ async def test_resources_and_records_are_counted() -> None:
     wanted = exporter(web='{service_name="web"} |= "x"', all="{}", none='{service_name="z"}')
     web, everything, none = await preview_records(wanted, [logs, traces], settled)
     assert (web.of_resources, web.resources, web.records) == (2, 1, 3)
-    assert web.asks == 'severity number 9 or more and a line that has |= "x"'
+    assert web.asks == 'severity INFO or more and a line that has |= "x"'
     assert (web.sampled, web.without_severity) == (2, 2)
     assert web.first == ('{service.name="web"}',)
     assert (everything.resources, everything.records) == (2, 6)
