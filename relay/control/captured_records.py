@@ -101,7 +101,8 @@ def _source_lines(
     name: str, part: _Part, texts: Texts, of_scope: Texts, taken: set[int]
 ) -> Iterator[str]:
     """Yield the lines of one source; add the numbers of the records that it takes."""
-    resource, both = Attributes(texts), Attributes(texts, of_scope)
+    resource = Attributes(texts)
+    both = Attributes(of_scope, before=resource)
     residual = part.compiled.decide(resource, both)
     if residual is None:
         yield f"  {name}: no: {part.compiled.explain(resource, both)[1]}"

@@ -2,7 +2,9 @@
 
 A value's text is that of the OpenTelemetry Collector (``pdata/pcommon/value.go``, ``AsString``): a
 text as it is, ``true`` and ``false``, decimal numbers, base64 of bytes, JSON of lists and mappings;
-"" without a value.
+"" without a value, and of a value that cannot be read or has over :data:`VALUES_MAX` others in it.
+
+Senders do write texts that are no UTF-8, and the Collector forwards them: what is not is replaced.
 """
 
 from __future__ import annotations
@@ -10,40 +12,69 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable
 from decimal import Decimal
+from typing import Final
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs, ScopeLogs
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+from relay.codec.otlp.record_fields import attributes_in, has_more_values
+from relay.codec.protobuf import read_length
+from relay.codec.remote_write.v1 import no_pause
 from relay.runtime.errors import DecodeError
 
 Attributes = list[tuple[str, str]]
 """Key and text of each attribute, in their order."""
 
+VALUES_MAX: Final = 10_000
+"""Values in a list or mapping that has a text: 8 ms."""
+STEP: Final = 128
+"""Attributes of a microsecond or two between two pauses."""
+_LARGE_BYTES: Final = 1 << 12
+"""Values that are larger take longer."""
 
-def resource_attributes(head: bytes) -> Attributes:
+_STRING_TAG: Final = b"\x0a"  # of AnyValue
+_HEAD: Final = 1  # of ResourceLogs, ScopeLogs and the like: the Resource, the InstrumentationScope
+_RESOURCE_ATTRIBUTES: Final = 1
+_SCOPE_ATTRIBUTES: Final = 3
+
+
+def resource_attributes(head: bytes, pause: Callable[[], None] = no_pause) -> Attributes:
     """Return the attributes in the head of a resource of any signal. Raise DecodeError."""
-    try:
-        return _texts(ResourceLogs.FromString(head).resource.attributes)
-    except ProtobufDecodeError as error:
-        raise DecodeError("a resource cannot be read") from error
+    return texts_of(attributes_in(head, _RESOURCE_ATTRIBUTES, _HEAD), "a resource", pause)
 
 
-def scope_attributes(head: bytes) -> Attributes:
+def scope_attributes(head: bytes, pause: Callable[[], None] = no_pause) -> Attributes:
     """Return the attributes in the head of a scope of any signal. Raise DecodeError."""
-    try:
-        return _texts(ScopeLogs.FromString(head).scope.attributes)
-    except ProtobufDecodeError as error:
-        raise DecodeError("a scope cannot be read") from error
+    return texts_of(attributes_in(head, _SCOPE_ATTRIBUTES, _HEAD), "a scope", pause)
+
+
+def texts_of(
+    pairs: list[tuple[bytes, bytes]] | None, what: str, pause: Callable[[], None] = no_pause
+) -> Attributes:
+    """Return encoded attributes as texts; raise DecodeError where there are None to be read."""
+    if pairs is None:
+        raise DecodeError(f"{what} cannot be read")
+    found = []
+    for number, (key, value) in enumerate(pairs):
+        if not (number + 1) % STEP or len(value) > _LARGE_BYTES:
+            pause()
+        found.append((key.decode(errors="replace"), text_of(value)))
+    return found
 
 
 def text_of(encoded: bytes) -> str:
     """Return the text of an encoded AnyValue; "" where it cannot be read."""
     try:
+        if encoded.startswith(_STRING_TAG):
+            start, stop = read_length(encoded, 1, len(encoded))
+            if stop == len(encoded):
+                return encoded[start:].decode(errors="replace")
+        if has_more_values(encoded, VALUES_MAX):
+            return ""
         return value_text(AnyValue.FromString(encoded))
-    except ProtobufDecodeError:
+    except (ProtobufDecodeError, DecodeError):
         return ""
 
 
@@ -64,10 +95,6 @@ def value_text(value: AnyValue) -> str:
         plain = _plain(value)
         return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return ""
-
-
-def _texts(attributes: Iterable[KeyValue]) -> Attributes:
-    return [(one.key, value_text(one.value)) for one in attributes]
 
 
 def _plain(value: AnyValue) -> object:

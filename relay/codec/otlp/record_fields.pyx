@@ -9,7 +9,7 @@
   ``common/v1/common.proto``.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 
 from relay.codec.otlp.envelope cimport Envelope, Slice
@@ -24,6 +24,10 @@ cdef enum:
     RANDOM_BYTES = 7  # of a trace id, its last ones
     KEY = 1  # of KeyValue
     VALUE = 2
+    ARRAY_VALUE = 5  # of AnyValue
+    KVLIST_VALUE = 6
+    VALUES = 1  # of ArrayValue and KeyValueList
+    DEPTH_MAX = 100  # messages in each other, as in protobuf's own parsers
 
 
 cdef struct Field:
@@ -260,14 +264,8 @@ def sampled(Envelope envelope not None, list ranges not None, uint64_t threshold
     return found
 
 
-def attributes_of(Envelope envelope not None, Py_ssize_t number, uint64_t field):
-    """Return key and value (an AnyValue's message) of each KeyValue in a record's ``field``.
-
-    None where the record cannot be read.
-    """
-    assert 0 <= number < envelope.count
-    cdef const unsigned char *at = data_of(envelope) + envelope.records[number].payload
-    cdef const unsigned char *stop = data_of(envelope) + envelope.records[number].end
+cdef list pairs_of(const unsigned char *at, const unsigned char *stop, uint64_t field):
+    """Return key and value of each KeyValue in a message's ``field``; None if it cannot be read."""
     cdef const unsigned char *pair
     cdef Field one, part
     cdef list found = []
@@ -292,6 +290,80 @@ def attributes_of(Envelope envelope not None, Py_ssize_t number, uint64_t field)
                 value = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
         found.append((key, value))
     return found
+
+
+def attributes_of(Envelope envelope not None, Py_ssize_t number, uint64_t field):
+    """Return key and value (an AnyValue's message) of each KeyValue in a record's ``field``.
+
+    None where the record cannot be read.
+    """
+    assert 0 <= number < envelope.count
+    cdef const unsigned char *data = data_of(envelope)
+    cdef Slice *record = &envelope.records[number]
+    return pairs_of(data + record.payload, data + record.end, field)
+
+
+def attributes_in(bytes message not None, uint64_t field, uint64_t outer=0):
+    """Return the same of a message, or of the messages in its field ``outer``; None likewise."""
+    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(message)
+    cdef const unsigned char *stop = at + PyBytes_GET_SIZE(message)
+    cdef Field one
+    cdef list found = [], own
+    if not outer:
+        return pairs_of(at, stop, field)
+    while at < stop:
+        at = read_field(at, stop, &one)
+        if at == NULL:
+            return None
+        if one.number == outer and one.wire_type == BYTES:
+            own = pairs_of(one.payload, one.end, field)
+            if own is None:
+                return None
+            found += own
+    return found
+
+
+cdef Py_ssize_t count_values(
+    const unsigned char *at, const unsigned char *stop, Py_ssize_t most, int depth
+) noexcept:
+    """Return how many values an AnyValue has, itself included; more than ``most`` is any number."""
+    cdef const unsigned char *inner
+    cdef const unsigned char *pair
+    cdef Field field, one, part
+    cdef Py_ssize_t count = 1
+    if depth > DEPTH_MAX:
+        return count  # it is not read
+    while at < stop and count <= most:
+        at = read_field(at, stop, &field)
+        if at == NULL:
+            return count
+        if field.wire_type != BYTES or not ARRAY_VALUE <= field.number <= KVLIST_VALUE:
+            continue
+        inner = field.payload
+        while inner < field.end and count <= most:
+            inner = read_field(inner, field.end, &one)
+            if inner == NULL:
+                return count
+            if one.number != VALUES or one.wire_type != BYTES:
+                continue
+            if field.number == ARRAY_VALUE:
+                count += count_values(one.payload, one.end, most - count, depth + 2)
+                continue
+            count += 1
+            pair = one.payload
+            while pair < one.end and count <= most:
+                pair = read_field(pair, one.end, &part)
+                if pair == NULL:
+                    return count
+                if part.number == VALUE and part.wire_type == BYTES:
+                    count += count_values(part.payload, part.end, most - count, depth + 3)
+    return count
+
+
+def has_more_values(bytes value not None, Py_ssize_t most):
+    """Return whether an encoded AnyValue has more than ``most`` values in it, itself included."""
+    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(value)
+    return count_values(at, at + PyBytes_GET_SIZE(value), most, 0) > most
 
 
 def field_of(Envelope envelope not None, Py_ssize_t number, uint64_t field):

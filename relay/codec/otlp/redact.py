@@ -4,16 +4,19 @@
   like), wherever a message has some: of spans also those of events and links.
 * A hashed value becomes a text: SHA-256 of its text, in hexadecimal.
 * A name is matched exactly. A message in which no name occurs is returned as it is, unread.
+* A message with over :data:`FIELDS_MAX` fields, those on the way included, is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
 from relay.codec.otlp.any_value import text_of
 from relay.codec.protobuf import BYTES, field_bytes, iter_fields, varint
+from relay.codec.remote_write.v1 import no_pause
+from relay.runtime.errors import TooLargeError
 
 Action: TypeAlias = Literal["drop", "hash"]
 Places: TypeAlias = "Mapping[int, Places]"
@@ -26,10 +29,36 @@ SPAN: Final[Places] = {9: _ATTRIBUTES, 11: {3: _ATTRIBUTES}, 13: {4: _ATTRIBUTES
 RESOURCE_HEAD: Final[Places] = {1: {1: _ATTRIBUTES}}
 SCOPE_HEAD: Final[Places] = {1: {3: _ATTRIBUTES}}
 
+FIELDS_MAX: Final = 20_000
+"""Fields of one message that is read, in 20 ms."""
+_STEP: Final = 1024
+"""Fields between two pauses."""
+
 _KEY: Final = 1  # of KeyValue
 _VALUE: Final = 2
 _VALUE_TAG: Final = b"\x12"
 _STRING_VALUE: Final = b"\x0a"  # of AnyValue
+
+
+class _Fields:
+    """The fields of one message, which are counted."""
+
+    __slots__ = ("_count", "_data", "_pause")
+
+    def __init__(self, data: bytes, pause: Callable[[], None]) -> None:
+        self._data = data
+        self._pause = pause
+        self._count = 0
+
+    def of(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yield the fields of a part; see :func:`~relay.codec.protobuf.iter_fields`."""
+        for field in iter_fields(self._data, start, stop):
+            self._count += 1
+            if not self._count % _STEP:
+                self._pause()
+                if self._count > FIELDS_MAX:
+                    raise TooLargeError(f"over {FIELDS_MAX} fields in one message")
+            yield field
 
 
 class Redaction:
@@ -38,31 +67,36 @@ class Redaction:
     def __init__(self, rules: Iterable[tuple[str, Action]]) -> None:
         self._rules: Final = {name.encode(): action for name, action in rules}
 
-    def apply(self, data: bytes, places: Places) -> bytes:
+    def apply(self, data: bytes, places: Places, pause: Callable[[], None] = no_pause) -> bytes:
         """Return a message without what the rules drop, and with what they hash hashed.
 
-        Raise DecodeError where a message on the way to an attribute cannot be read.
+        Raise DecodeError where a message on the way to an attribute cannot be read, TooLargeError
+        for too many fields, and what ``pause`` raises.
         """
         if not any(name in data for name in self._rules):
             return data
-        return self._rewritten(data, 0, len(data), places)
+        return self._rewritten(data, 0, len(data), places, _Fields(data, pause))
 
-    def _rewritten(self, data: bytes, start: int, stop: int, places: Places) -> bytes:
+    def _rewritten(
+        self, data: bytes, start: int, stop: int, places: Places, fields: _Fields
+    ) -> bytes:
         parts: list[bytes] = []
-        for number, wire_type, tag_at, payload, end in iter_fields(data, start, stop):
+        for number, wire_type, tag_at, payload, end in fields.of(start, stop):
             below = places.get(number) if wire_type == BYTES else None
             if below is None:
                 parts.append(data[tag_at:end])
             elif below:
-                inner = self._rewritten(data, payload, end, below)
+                inner = self._rewritten(data, payload, end, below, fields)
                 parts.append(field_bytes(varint(number << 3 | BYTES), inner))
             else:
-                parts.append(self._attribute(data, number, tag_at, payload, end))
+                parts.append(self._attribute(data, number, tag_at, payload, end, fields))
         return b"".join(parts)
 
-    def _attribute(self, data: bytes, number: int, tag_at: int, payload: int, end: int) -> bytes:
+    def _attribute(
+        self, data: bytes, number: int, tag_at: int, payload: int, end: int, fields: _Fields
+    ) -> bytes:
         key, value, others = b"", b"", []
-        for own, wire_type, own_tag, start, stop in iter_fields(data, payload, end):
+        for own, wire_type, own_tag, start, stop in fields.of(payload, end):
             if own == _VALUE and wire_type == BYTES:
                 value = data[start:stop]
                 continue

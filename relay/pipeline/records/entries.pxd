@@ -30,3 +30,5 @@ cdef class ResourceEntry:
     cdef public long long sampled
     cdef public long long without_severity
     cdef public dict scopes
+    cdef public Py_ssize_t size
+    cdef public Py_ssize_t scope_bytes

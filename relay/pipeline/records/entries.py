@@ -6,6 +6,7 @@ Compiled with the loop that reads them for every scope of a request
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from relay.codec.otlp.record_buffer import RecordGroup
@@ -67,12 +68,12 @@ class ScopeEntry:
         self.plan: RecordPlan | None = None
         self.redacted: dict[Redaction, RecordGroup] = {}
 
-    def group_for(self, redaction: Redaction) -> RecordGroup:
-        """Return the group with its heads redacted."""
+    def group_for(self, redaction: Redaction, pause: Callable[[], None]) -> RecordGroup:
+        """Return the group with its heads redacted. Raise DecodeError and TooLargeError."""
         found = self.redacted.get(redaction)
         if found is None:
-            resource = redaction.apply(self.group.resource, RESOURCE_HEAD)
-            scope = redaction.apply(self.group.scope, SCOPE_HEAD)
+            resource = redaction.apply(self.group.resource, RESOURCE_HEAD, pause)
+            scope = redaction.apply(self.group.scope, SCOPE_HEAD, pause)
             found = RecordGroup(resource, scope, self.group.shard_key)
             self.redacted[redaction] = found
         return found
@@ -85,7 +86,8 @@ class ResourceEntry:
     """One resource: attributes, project ("" without tenancy, None: it has none), scopes by head.
 
     ``records`` came since it was read; ``without_severity`` of the ``sampled`` log records have no
-    severity number.
+    severity number. ``size`` and ``scope_bytes`` are about the memory of the resource and of its
+    scopes, bytes.
     """
 
     def __init__(
@@ -100,6 +102,8 @@ class ResourceEntry:
         self.sampled = 0
         self.without_severity = 0
         self.scopes: dict[bytes, ScopeEntry] = {}
+        self.size = len(head)
+        self.scope_bytes = 0
 
     def __repr__(self) -> str:
         return f"<ResourceEntry {len(self.scopes)} scopes>"

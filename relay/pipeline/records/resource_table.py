@@ -3,24 +3,31 @@
 * Entries are found by the ingest path and the head: equal bytes of two paths are two resources.
 * Bounded by entries and bytes, in two generations: when the young one is full or old, it becomes
   the old one, and what is not asked for again is forgotten with it. A batch keeps its heads.
+* A resource with more scopes than it may have keeps those that it has; others are read each time.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from relay.codec.otlp.any_value import resource_attributes, scope_attributes
 from relay.codec.otlp.record_buffer import RecordGroup
+from relay.codec.remote_write.v1 import no_pause
 from relay.pipeline.records.entries import ResourceEntry, ScopeEntry
 from relay.pipeline.routing.tenancy import IngestPath
 from relay.selector.records.compile import Attributes
 
 BYTES_MAX: Final = 64 << 20
-"""Heads in one generation, bytes."""
+"""Heads and their attributes in one generation, bytes."""
+ATTRIBUTE_BYTES: Final = 400
+"""About what an attribute takes besides its place in the head."""
 SCOPES_MAX: Final = 1_000
 """Scopes that are kept of one resource."""
+SCOPE_BYTES_MAX: Final = 8 << 20
+"""The same in bytes."""
 FREED_PER_ENTRY: Final = 4
 """Forgotten entries that are freed for each new one."""
 
@@ -68,21 +75,27 @@ class ResourceTable:
         """Add a resource with its attributes."""
         self._read += 1
         entry = ResourceEntry(head, texts, project, zlib.crc32(head))
+        entry.size = size_of(head, texts)
         self._keep(origin, entry)
         return entry
 
-    def scope(self, resource: ResourceEntry, head: bytes) -> ScopeEntry:
+    def scope(
+        self, resource: ResourceEntry, head: bytes, pause: Callable[[], None] = no_pause
+    ) -> ScopeEntry:
         """Return a scope of a resource. Raise DecodeError where it cannot be read."""
         entry = resource.scopes.get(head)
         if entry is None:
-            texts = scope_attributes(head)
+            texts = scope_attributes(head, pause)
             self._read += 1
-            both = Attributes(resource.texts, texts) if texts else resource.attributes
+            own = resource.attributes
+            both = Attributes(texts, before=own) if texts else own
             group = RecordGroup(resource.head, head, resource.shard_key)
             entry = ScopeEntry(group, both)
-            if len(resource.scopes) < SCOPES_MAX:
+            size = size_of(head, texts)
+            if len(resource.scopes) < SCOPES_MAX and resource.scope_bytes < SCOPE_BYTES_MAX:
                 resource.scopes[head] = entry
-                self._count(len(head))
+                resource.scope_bytes += size
+                self._count(size)
         return entry
 
     def sweep(self, tick: float) -> None:
@@ -108,8 +121,7 @@ class ResourceTable:
     def _keep(self, origin: IngestPath, entry: ResourceEntry) -> None:
         self._bury()
         self._young.setdefault(origin, {})[entry.head] = entry
-        size = len(entry.head) + sum(map(len, entry.scopes))
-        self._count(size, 1 + len(entry.scopes))
+        self._count(entry.size + entry.scope_bytes, 1 + len(entry.scopes))
 
     def _count(self, size: int, entries: int = 1) -> None:
         self._entries += entries
@@ -136,6 +148,11 @@ class ResourceTable:
         return f"<ResourceTable {self._resources} resources>"
 
 
-def read_resource(head: bytes) -> list[tuple[str, str]]:
+def read_resource(head: bytes, pause: Callable[[], None] = no_pause) -> list[tuple[str, str]]:
     """Return the attributes of a resource. Raise DecodeError."""
-    return resource_attributes(head)
+    return resource_attributes(head, pause)
+
+
+def size_of(head: bytes, texts: list[tuple[str, str]]) -> int:
+    """Return about the memory of a head and its attributes, bytes."""
+    return len(head) + ATTRIBUTE_BYTES * len(texts)

@@ -21,7 +21,7 @@ from relay.pipeline.records.selecting import Ranges, RecordFields, select, split
 from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.pipeline.routing.tenancy import IngestPath
-from relay.runtime.errors import DecodeError
+from relay.runtime.errors import DecodeError, TooLargeError
 
 RECORD_TAG: Final = b"\x12"  # of ScopeLogs and ScopeSpans
 STEP: Final = 32
@@ -64,7 +64,7 @@ class UnknownHeads:
         if known is not None:
             return known
         try:
-            texts = read_resource(head)
+            texts = read_resource(head, self._transaction.pace.pause)
         except DecodeError as error:
             raise self._at(head, error) from error
         project = self._reader.tenants.project_of(texts, self._origin)
@@ -73,7 +73,7 @@ class UnknownHeads:
     def scope(self, resource: ResourceEntry, head: bytes) -> ScopeEntry:
         """Return the resource's scope with this head, and a valid plan. Raise DecodeError."""
         try:
-            scope = self._reader.table.scope(resource, head)
+            scope = self._reader.table.scope(resource, head, self._transaction.pace.pause)
         except DecodeError as error:
             raise self._at(head, error) from error
         assert resource.project is not None
@@ -126,15 +126,19 @@ class UnknownHeads:
     ) -> Ranges:
         """Append redacted records; return those that could be read, and so were taken."""
         transaction, envelope = self._transaction, self._envelope
-        group = scope.group_for(redaction)
+        pause, places = transaction.pace.pause, self._reader.fields.places
         found: Ranges = []
+        try:
+            group = scope.group_for(redaction, pause)
+        except (DecodeError, TooLargeError):
+            return found
         for begin, end in ranges:
             for number in range(begin, end):
                 if not number % STEP:
-                    transaction.pace.pause()
+                    pause()
                 try:
-                    message = redaction.apply(envelope.record(number), self._reader.fields.places)
-                except DecodeError:
+                    message = redaction.apply(envelope.record(number), places, pause)
+                except (DecodeError, TooLargeError):
                     continue  # what may hide in it is not known: it must not leave
                 record = field_bytes(RECORD_TAG, message)
                 for target in source.targets:

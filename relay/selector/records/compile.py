@@ -30,20 +30,29 @@ from relay.selector.resources.object_lookup import Objects
 
 
 class Attributes:
-    """Attributes by their names, and by their plain names. Of equal names the first counts."""
+    """Attributes by their names, and by their plain names. Of equal names the first counts.
 
-    __slots__ = ("exact", "plain")
+    Those of ``before`` come first; they are shared, not copied.
+    """
 
-    def __init__(self, *layers: Iterable[tuple[str, str]]) -> None:
+    __slots__ = ("_before", "exact", "plain")
+
+    def __init__(
+        self, texts: Iterable[tuple[str, str]] = (), *, before: Attributes | None = None
+    ) -> None:
+        self._before = before
         self.exact: dict[str, str] = {}
         self.plain: dict[str, str] = {}
-        for layer in layers:
-            for name, text in layer:
-                self.exact.setdefault(name, text)
-                self.plain.setdefault(plain_name(name), text)
+        for name, text in texts:
+            self.exact.setdefault(name, text)
+            self.plain.setdefault(plain_name(name), text)
 
     def get(self, name: str, *, is_exact: bool) -> str | None:
         """Return an attribute's text; None where there is none."""
+        if self._before is not None:
+            found = self._before.get(name, is_exact=is_exact)
+            if found is not None:
+                return found
         return (self.exact if is_exact else self.plain).get(name)
 
 

@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from relay.codec.otlp.any_value import value_text
 from relay.codec.otlp.envelope import scan
 from relay.codec.otlp.redact import (
+    FIELDS_MAX,
     LOG_RECORD,
     RESOURCE_HEAD,
     SCOPE_HEAD,
     SPAN,
     Redaction,
 )
-from relay.runtime.errors import DecodeError
+from relay.codec.protobuf import field_bytes
+from relay.runtime.errors import DecodeError, TooLargeError
 from tests.kit.examples import examples
 from tests.kit.otlp.official import LOGS, TRACES, Kind, attribute
 from tests.kit.otlp.requests import requests
@@ -84,6 +86,16 @@ def test_events_and_links_of_spans_have_attributes_too() -> None:
 def test_what_cannot_be_read_is_an_error() -> None:
     with pytest.raises(DecodeError):
         Redaction([("a", "drop")]).apply(b"\x32\x05\x0a\x09a", LOG_RECORD)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_too_many_fields_are_an_error_and_are_read_with_pauses(*, inside: bool) -> None:
+    pauses: list[int] = []
+    many, name = b"\x18\x00" * FIELDS_MAX * 2, field_bytes(b"\x0a", b"a")
+    record = field_bytes(b"\x32", name + many) if inside else many + field_bytes(b"\x32", name)
+    with pytest.raises(TooLargeError):
+        Redaction([("a", "drop")]).apply(record, LOG_RECORD, lambda: pauses.append(1))
+    assert len(pauses) == FIELDS_MAX // 1024 + 1
 
 
 def test_what_has_no_such_name_is_not_read() -> None:

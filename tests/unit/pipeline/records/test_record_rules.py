@@ -11,7 +11,13 @@ from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.record_buffer import RecordBuffer
 from relay.pipeline.contract import MULTITENANT, Tenant
 from relay.pipeline.records.pipeline import RecordOptions, RecordsPipeline
-from relay.pipeline.records.resource_table import SCOPES_MAX, ResourceTable
+from relay.pipeline.records.resource_table import (
+    ATTRIBUTE_BYTES,
+    BYTES_MAX,
+    SCOPE_BYTES_MAX,
+    SCOPES_MAX,
+    ResourceTable,
+)
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import ANYWHERE, Tenancy
@@ -215,6 +221,30 @@ def test_a_resource_keeps_a_bounded_number_of_scopes() -> None:
     for number in range(SCOPES_MAX + 10):
         table.scope(resource, b"\x1a\x04%04d" % number)
     assert len(resource.scopes) == SCOPES_MAX
+
+
+def test_a_resource_keeps_a_bounded_number_of_bytes_of_scopes() -> None:
+    table = ResourceTable(entries_max=10_000, idle_s=10.0)
+    resource = table.add(ANYWHERE, b"", [], "")
+    for number in range(100):
+        head = b"\x1a\x80\x80\x40%07d%b" % (number, bytes((1 << 20) - 7))
+        assert table.find(ANYWHERE, b"") is resource
+        assert table.scope(resource, head).group.scope == head
+    assert SCOPE_BYTES_MAX <= sum(map(len, resource.scopes)) < 2 * SCOPE_BYTES_MAX
+
+
+def test_attributes_count_as_memory_and_scopes_share_those_of_their_resource() -> None:
+    table = ResourceTable(entries_max=10_000, idle_s=10.0)
+    many = [(f"k{number}", "") for number in range(BYTES_MAX // ATTRIBUTE_BYTES // 2)]
+    resource = table.add(ANYWHERE, b"many", many, "")
+    scope = table.scope(resource, b"\x0a\x06\x1a\x04\x0a\x02s1")
+    assert scope.attributes.get("k7", is_exact=True) == ""
+    assert scope.attributes.get("s1", is_exact=False) == ""
+    assert scope.attributes.get("s2", is_exact=False) is None
+    assert list(scope.attributes.exact) == ["s1"]
+    for number in range(4):
+        table.add(ANYWHERE, b"%d" % number, many, "")
+    assert table.find(ANYWHERE, b"many") is None
 
 
 def test_the_table_forgets_what_is_not_asked_for() -> None:

@@ -23,7 +23,7 @@ def decide(selector: str, **more: object) -> Residual | None:
     """Return what a selector asks of the records of the resource and scope above."""
     selection = RecordSelection(parse_selector(selector), **more)  # type: ignore[arg-type]
     compiled = CompiledRecords(selection, compiler=Compiler())
-    return compiled.decide(Attributes(RESOURCE), Attributes(RESOURCE, SCOPE))
+    return compiled.decide(Attributes(RESOURCE), Attributes(SCOPE, before=Attributes(RESOURCE)))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,10 @@ def test_categories_may_stand_anywhere() -> None:
     assert decide("", categories=("*",)) == NOTHING
     selection = RecordSelection(categories=("access",))
     compiled = CompiledRecords(selection, compiler=Compiler(), category_attribute="lib")
-    assert compiled.decide(Attributes(RESOURCE), Attributes(RESOURCE, SCOPE)) is None
+    assert (
+        compiled.decide(Attributes(RESOURCE), Attributes(SCOPE, before=Attributes(RESOURCE)))
+        is None
+    )
 
 
 def test_whole_traces_are_decided_by_the_resource() -> None:
