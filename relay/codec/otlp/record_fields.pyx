@@ -195,19 +195,13 @@ cdef bint is_sampled(
     return randomness >= threshold
 
 
-cdef int keep(list found, Py_ssize_t *first, Py_ssize_t at, bint passes) except -1:
-    """Let record ``at`` continue the row that began at ``first`` (-1: none), or end it."""
-    if passes:
-        if first[0] < 0:
-            first[0] = at
-    elif first[0] >= 0:
-        found.append((first[0], at))
-        first[0] = -1
-    return 0
+ctypedef bint (*Passes)(
+    const unsigned char *at, const unsigned char *stop, uint64_t bound
+) noexcept
 
 
-def with_severity(Envelope envelope not None, list ranges not None, int severity_min):
-    """Return the log records of these rows whose severity number is at least ``severity_min``."""
+cdef list passing(Envelope envelope, list ranges, Passes passes, uint64_t bound):
+    """Return the records of these rows that pass a bound, in rows."""
     cdef const unsigned char *data = data_of(envelope)
     cdef Slice *record
     cdef Py_ssize_t first, start, stop, at
@@ -217,12 +211,26 @@ def with_severity(Envelope envelope not None, list ranges not None, int severity
         first = -1
         for at in range(start, stop):
             record = &envelope.records[at]
-            keep(
-                found, &first, at,
-                severity_of(data + record.payload, data + record.end) >= severity_min,
-            )
-        keep(found, &first, stop, False)
+            if passes(data + record.payload, data + record.end, bound):
+                if first < 0:
+                    first = at
+            elif first >= 0:
+                found.append((first, at))
+                first = -1
+        if first >= 0:
+            found.append((first, stop))
     return found
+
+
+cdef bint is_severe(
+    const unsigned char *at, const unsigned char *stop, uint64_t severity_min
+) noexcept:
+    return severity_of(at, stop) >= <int>severity_min
+
+
+def with_severity(Envelope envelope not None, list ranges not None, int severity_min):
+    """Return the log records of these rows whose severity number is at least ``severity_min``."""
+    return passing(envelope, ranges, is_severe, <uint64_t>severity_min)
 
 
 cpdef Py_ssize_t without_severity(
@@ -247,21 +255,7 @@ def sampled(Envelope envelope not None, list ranges not None, uint64_t threshold
     that was sampled by a higher threshold (``th``) before passes. One without a trace id of 16
     bytes does not. Spans are not changed, so ``th`` stays as it came.
     """
-    cdef const unsigned char *data = data_of(envelope)
-    cdef Slice *record
-    cdef Py_ssize_t first, start, stop, at
-    cdef list found = []
-    for start, stop in ranges:
-        assert 0 <= start <= stop <= envelope.count
-        first = -1
-        for at in range(start, stop):
-            record = &envelope.records[at]
-            keep(
-                found, &first, at,
-                is_sampled(data + record.payload, data + record.end, threshold),
-            )
-        keep(found, &first, stop, False)
-    return found
+    return passing(envelope, ranges, is_sampled, threshold)
 
 
 cdef list pairs_of(const unsigned char *at, const unsigned char *stop, uint64_t field):
