@@ -53,6 +53,7 @@ from relay.sink.retry.verdict import (
     printable,
 )
 
+KIND: Final = "otlp"
 RECORD_KINDS: Final = {"logs": "otlp_logs", "traces": "otlp_traces"}
 """Names of the kinds for the other signals (:mod:`relay.sink.otlp.records`): one client for all."""
 
@@ -132,8 +133,10 @@ def _describe(status: int, body: bytes, content_type: str) -> str:
 class OtlpEncoder:
     """Implements :class:`relay.sink.interface.Encoder` for ExportMetricsServiceRequest."""
 
-    kind: Final = "otlp"
     content_type: Final = "application/x-protobuf"
+
+    def __init__(self, kind: str = KIND) -> None:
+        self.kind: Final = kind
 
     def encode(self, sealed: SealedBatch) -> bytes:
         """Encode a whole batch, uncompressed."""
@@ -165,7 +168,7 @@ class OtlpEncoder:
 def make_client(endpoint: Endpoint, dependencies: ClientDependencies) -> HttpEndpoint:
     """Return the client of an endpoint, for requests of every signal."""
     content = {"Content-Type": OtlpEncoder.content_type}
-    headers = {OtlpEncoder.kind: content} | dict.fromkeys(RECORD_KINDS.values(), content)
+    headers = {KIND: content} | dict.fromkeys(RECORD_KINDS.values(), content)
     return HttpEndpoint(endpoint, dependencies, headers=headers, classify=_classify_answer)
 
 
@@ -180,7 +183,7 @@ def _is_for_metrics(endpoint: Endpoint) -> bool:
 
 
 OTLP_HTTP: Final = SinkKind(
-    name=OtlpEncoder.kind,
+    name=KIND,
     stored_codings={"none": 0, "gzip": 1, "zstd": 2},
     encoder=OtlpEncoder(),
     make_client=make_client,

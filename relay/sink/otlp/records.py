@@ -9,27 +9,18 @@ from __future__ import annotations
 from typing import Final
 
 from relay.codec.body import Body
-from relay.codec.compression import compress, decompress_own
+from relay.codec.compression import compress
 from relay.codec.otlp.batch import SealedBatch
 from relay.codec.otlp.record_buffer import RecordBuffer
 from relay.codec.otlp.signal_names import SignalName
 from relay.codec.otlp.split import RECORDS, split_request
 from relay.config.exporter.types import Compression, Endpoint, OtlpHttp
 from relay.sink.interface import SinkKind
-from relay.sink.otlp_http import RECORD_KINDS, make_client
+from relay.sink.otlp_http import RECORD_KINDS, OtlpEncoder, make_client
 
 
-class RecordEncoder:
+class RecordEncoder(OtlpEncoder):
     """Implements :class:`relay.sink.interface.Encoder` for the requests of logs and traces."""
-
-    content_type: Final = "application/x-protobuf"
-
-    def __init__(self, kind: str) -> None:
-        self.kind: Final = kind
-
-    def encode(self, sealed: SealedBatch) -> bytes:
-        """Encode a whole batch, uncompressed."""
-        return sealed.point_buffer.encode()
 
     def encode_bodies(
         self, sealed: SealedBatch, compression: Compression, bytes_max: int
@@ -45,18 +36,6 @@ class RecordEncoder:
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         """Cut a body in two; None where it has a single record."""
         return split_request(body, RECORDS)
-
-    def rounds(self, body: bytes, rounds_max: int) -> list[tuple[bytes, int]]:
-        """Raise TypeError: OTLP tells how many records it rejects, and rolls nothing back."""
-        raise TypeError("no answer of OTLP asks for this")
-
-    def compress(self, body: bytes, compression: Compression) -> bytes:
-        """Compress a body."""
-        return compress(body, compression)
-
-    def decompress(self, body: bytes, compression: Compression) -> bytes:
-        """Undo :meth:`compress`. Raises DecodeError."""
-        return decompress_own(body, compression)
 
 
 def _kind(signal: SignalName, codings: dict[Compression, int]) -> SinkKind:
