@@ -41,7 +41,8 @@ from relay.pipeline.pacing import UNPACED, Pace
 from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.router import Router, Sources
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
-from relay.pipeline.statistics import EngineStatistics, Knowledge, Probed, Replayed
+from relay.pipeline.signal import ProbeResult
+from relay.pipeline.statistics import EngineStatistics, Knowledge, Replayed
 from relay.selector.inventory.info_series import InfoReader
 from relay.selector.inventory.store import Inventory, ManifestIndex
 from relay.selector.resources.compiler import Compiler
@@ -224,14 +225,14 @@ class MetricsPipeline:
         origin: IngestPath = ANYWHERE,
         protocol: WriteProtocol = DEFAULT_PROTOCOL,
         pace: Pace = UNPACED,
-    ) -> Probed:
+    ) -> ProbeResult:
         """Return what :meth:`ingest` would, and change nothing. Raises like that."""
         self._marks -= 1
         transaction = BatchTransaction(self._marks, now, self._latest_ns(now), pace)
         self._begin(self.offsets.following, pace)
         try:
             self._consume(body, transaction, origin, self._decoders[protocol])
-            probed = Probed(
+            probed = ProbeResult(
                 transaction.taken, transaction.dropped, transaction.examples, transaction.has_effect
             )
             transaction.rollback()

@@ -8,6 +8,7 @@ owners.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
@@ -41,28 +42,18 @@ class Accepted(Protocol):
         ...
 
 
-class ProbeResult(Protocol):
-    """The outcome that :meth:`Signal.ingest` would have."""
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """The outcome that :meth:`Signal.ingest` would have.
 
-    @property
-    def taken(self) -> AcceptedCounts:
-        """Part of the request that would be accepted."""
-        ...
+    ``dropped`` by reason; ``examples``: the first few faults in words; ``wanted``: the request
+    would have to be journaled.
+    """
 
-    @property
-    def dropped(self) -> Mapping[str, int]:
-        """Dropped samples by reason."""
-        ...
-
-    @property
-    def examples(self) -> Sequence[str]:
-        """The first few faults in words."""
-        ...
-
-    @property
-    def wanted(self) -> bool:
-        """True if the request would have to be journaled."""
-        ...
+    taken: AcceptedCounts
+    dropped: Mapping[str, int]
+    examples: Sequence[str]
+    wanted: bool
 
 
 class ReplayResult(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.remote_write.label_intern import LabelReaderStatistics
 from relay.codec.remote_write.v1 import WriteProtocol
-from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
+from relay.pipeline.batching.transaction import BatchTransaction
 from relay.pipeline.batching.watermark import PositionsStatistics
 from relay.pipeline.metrics.exemplars import ExemplarBufferStatistics
 from relay.pipeline.metrics.histograms.project_state import AssemblyStatistics
@@ -60,16 +60,6 @@ class Replayed:
 
     transaction: BatchTransaction
     withheld: list[tuple[OpenBatch, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """The result of a dry run."""
-
-    taken: AcceptedCounts
-    dropped: dict[str, int]
-    examples: list[str]
-    wanted: bool
 
 
 @dataclass(frozen=True, slots=True)

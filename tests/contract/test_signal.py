@@ -35,7 +35,7 @@ from relay.pipeline.pacing import UNPACED, Pace
 from relay.pipeline.records.pipeline import FIELDS, RecordsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
-from relay.pipeline.signal import Sealed, Signal
+from relay.pipeline.signal import ProbeResult, Sealed, Signal
 from relay.runtime.errors import DecodeError
 from relay.selector.records.selection import RecordSelection
 from tests.kit.batches import GROUP
@@ -58,16 +58,6 @@ class Owner:
     def offer(self, sealed: SealedBatch, shard: int) -> None:
         """Note the shard and the number of points."""
         self.offered.append((shard, sealed.count))
-
-
-@dataclass
-class Probe:
-    """See :class:`relay.pipeline.signal.ProbeResult`."""
-
-    taken: AcceptedCounts
-    dropped: dict[str, int]
-    examples: list[str]
-    wanted: bool
 
 
 @dataclass
@@ -109,10 +99,10 @@ class LineSignal:
         self.offsets.release(transaction.request)
         return transaction
 
-    def dry_run(self, body: bytes, *, now: float, **_: Any) -> Probe:
+    def dry_run(self, body: bytes, *, now: float, **_: Any) -> ProbeResult:
         """Count the lines."""
         count = len(self._lines(body))
-        return Probe(AcceptedCounts(count, 0, 0), {}, [], bool(count))
+        return ProbeResult(AcceptedCounts(count, 0, 0), {}, [], bool(count))
 
     def begin_replay(self, gate: ReplayGate) -> None:
         """Remember the gate."""

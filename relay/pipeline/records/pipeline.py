@@ -27,7 +27,6 @@ from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
 from relay.pipeline.records.appending import append_envelope
 from relay.pipeline.records.resource_table import ResourceTable
 from relay.pipeline.records.results import (
-    RecordsProbed,
     RecordsReplayed,
     RecordsTaken,
     RecordStatistics,
@@ -40,7 +39,7 @@ from relay.pipeline.records.unknown_heads import HeadReader, UnknownHeads
 from relay.pipeline.routing.match_set import PROJECT_LIMIT
 from relay.pipeline.routing.resource_tenants import NO_TENANT, ResourceTenants
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
-from relay.pipeline.signal import Sealed
+from relay.pipeline.signal import ProbeResult, Sealed
 from relay.selector.inventory.store import Inventory
 from relay.selector.resources.compiler import Compiler
 
@@ -105,7 +104,7 @@ class RecordsPipeline:
 
     @property
     def metadata_version(self) -> int:
-        """Nothing is learned from records."""
+        """Always 0: nothing is learned from records."""
         return 0
 
     def path_of(self, tenant: Tenant | None) -> IngestPath:
@@ -135,7 +134,7 @@ class RecordsPipeline:
         origin: IngestPath = ANYWHERE,
         protocol: WriteProtocol = "",
         pace: Pace = UNPACED,
-    ) -> RecordsProbed:
+    ) -> ProbeResult:
         """Return what :meth:`ingest` would, and change nothing. Raises like that."""
         assert protocol in ("", self.protocol), protocol
         self._marks -= 1
@@ -146,7 +145,7 @@ class RecordsPipeline:
         finally:
             transaction.rollback()
         taken = self._result(transaction, counts)
-        return RecordsProbed(taken.taken, taken.dropped, taken.examples, has_effect)
+        return ProbeResult(taken.taken, taken.dropped, taken.examples, has_effect)
 
     def begin_replay(self, gate: ReplayGate) -> None:
         """Prepare for :meth:`replay`; ``gate`` decides what is still needed."""
@@ -169,13 +168,13 @@ class RecordsPipeline:
         return RecordsReplayed(*self._take(body, now, tick, origin, pace, bounded=False))
 
     def end_replay(self, tick: float) -> Sealed:
-        """End the replay; nothing was collected."""
+        """End the replay; return nothing, as records are not collected while it lasts."""
         del tick
         self._gate = None
         return []
 
     def named(self) -> tuple[list[WaitingEntry], int | None]:
-        """Nothing waits."""
+        """Return no entry: records never wait for other requests."""
         return [], None
 
     def next_due(self) -> float | None:
@@ -191,12 +190,12 @@ class RecordsPipeline:
         return list(seal_all(batches))
 
     def finish(self, tick: float) -> Sealed:
-        """Nothing waits."""
+        """Return nothing: records never wait for other requests."""
         del tick
         return []
 
     def statistics(self) -> RecordStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return RecordStatistics(
             self.signal,
             self._received,

@@ -27,16 +27,6 @@ class RecordsTaken:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordsProbed:
-    """Implements :class:`relay.pipeline.signal.ProbeResult`."""
-
-    taken: AcceptedCounts
-    dropped: dict[str, int]
-    examples: list[str]
-    wanted: bool
-
-
-@dataclass(frozen=True, slots=True)
 class RecordsReplayed:
     """Implements :class:`relay.pipeline.signal.ReplayResult`."""
 
