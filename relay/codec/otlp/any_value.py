@@ -24,7 +24,7 @@ from relay.codec.protobuf import read_length
 from relay.codec.remote_write.v1 import no_pause
 from relay.runtime.errors import DecodeError
 
-Attributes = list[tuple[str, str]]
+AttributeTexts = list[tuple[str, str]]
 """Key and text of each attribute, in their order."""
 
 VALUES_MAX: Final = 10_000
@@ -40,19 +40,19 @@ _RESOURCE_ATTRIBUTES: Final = 1
 _SCOPE_ATTRIBUTES: Final = 3
 
 
-def resource_attributes(head: bytes, pause: Callable[[], None] = no_pause) -> Attributes:
+def resource_attributes(head: bytes, pause: Callable[[], None] = no_pause) -> AttributeTexts:
     """Return the attributes in the head of a resource of any signal. Raise DecodeError."""
     return texts_of(attributes_in(head, _RESOURCE_ATTRIBUTES, _HEAD), "a resource", pause)
 
 
-def scope_attributes(head: bytes, pause: Callable[[], None] = no_pause) -> Attributes:
+def scope_attributes(head: bytes, pause: Callable[[], None] = no_pause) -> AttributeTexts:
     """Return the attributes in the head of a scope of any signal. Raise DecodeError."""
     return texts_of(attributes_in(head, _SCOPE_ATTRIBUTES, _HEAD), "a scope", pause)
 
 
 def texts_of(
     pairs: list[tuple[bytes, bytes]] | None, what: str, pause: Callable[[], None] = no_pause
-) -> Attributes:
+) -> AttributeTexts:
     """Return encoded attributes as texts; raise DecodeError where there are None to be read."""
     if pairs is None:
         raise DecodeError(f"{what} cannot be read")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from relay.codec.otlp.any_value import resource_attributes, scope_attributes
+from relay.codec.otlp.any_value import AttributeTexts, scope_attributes
 from relay.codec.otlp.record_buffer import RecordGroup
 from relay.codec.remote_write.v1 import no_pause
 from relay.pipeline.records.entries import ResourceEntry, ScopeEntry
@@ -70,7 +70,7 @@ class ResourceTable:
         return entry
 
     def add(
-        self, origin: IngestPath, head: bytes, texts: list[tuple[str, str]], project: str | None
+        self, origin: IngestPath, head: bytes, texts: AttributeTexts, project: str | None
     ) -> ResourceEntry:
         """Add a resource with its attributes."""
         self._read += 1
@@ -111,7 +111,7 @@ class ResourceTable:
         return [entry for heads in generations for entry in heads.values()]
 
     def statistics(self) -> ResourceTableStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return ResourceTableStatistics(self._resources, self._read)
 
     @property
@@ -148,11 +148,6 @@ class ResourceTable:
         return f"<ResourceTable {self._resources} resources>"
 
 
-def read_resource(head: bytes, pause: Callable[[], None] = no_pause) -> list[tuple[str, str]]:
-    """Return the attributes of a resource. Raise DecodeError."""
-    return resource_attributes(head, pause)
-
-
-def size_of(head: bytes, texts: list[tuple[str, str]]) -> int:
+def size_of(head: bytes, texts: AttributeTexts) -> int:
     """Return about the memory of a head and its attributes, bytes."""
     return len(head) + ATTRIBUTE_BYTES * len(texts)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from relay.codec.otlp.any_value import resource_attributes
 from relay.codec.otlp.envelope import Envelope
 from relay.codec.otlp.redact import Redaction
 from relay.codec.protobuf import field_bytes
 from relay.pipeline.batching.transaction import BatchTransaction
 from relay.pipeline.records.appending import append_records, append_rewritten
 from relay.pipeline.records.entries import ResourceEntry, ScopeEntry
-from relay.pipeline.records.resource_table import ResourceTable, read_resource
+from relay.pipeline.records.resource_table import ResourceTable
 from relay.pipeline.records.results import RequestCounts, covered_by
 from relay.pipeline.records.routing import RecordRoute, RecordRouter
 from relay.pipeline.records.selecting import Ranges, RecordFields, select, split_by_share
@@ -64,7 +65,7 @@ class UnknownHeads:
         if known is not None:
             return known
         try:
-            texts = read_resource(head, self._transaction.pace.pause)
+            texts = resource_attributes(head, self._transaction.pace.pause)
         except DecodeError as error:
             raise self._at(head, error) from error
         project = self._reader.tenants.project_of(texts, self._origin)

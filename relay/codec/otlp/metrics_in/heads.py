@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
-from relay.codec.otlp.any_value import Attributes, value_text
+from relay.codec.otlp.any_value import AttributeTexts, value_text
 from relay.codec.otlp.metrics import Kind
 from relay.runtime.errors import DecodeError
 
@@ -48,7 +48,7 @@ class ScopeHead(NamedTuple):
     name: str
     version: str
     schema_url: str
-    attributes: Attributes
+    attributes: AttributeTexts
 
 
 class MetricHead(NamedTuple):
@@ -90,7 +90,7 @@ def read_metric(head: bytes, number: int, tail: bytes) -> MetricHead:
     return MetricHead(metric.name, metric.unit, metric.description, kind, temporality, monotonic)
 
 
-def read_attributes(fields: bytes, kind: Kind) -> Attributes:
+def read_attributes(fields: bytes, kind: Kind) -> AttributeTexts:
     """Return the attributes of a point, given its encoded attribute fields. Raise DecodeError."""
     if not fields:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from relay.codec.otlp.any_value import Attributes
+from relay.codec.otlp.any_value import AttributeTexts
 from relay.codec.otlp.metrics_in.scan import MetricsEnvelope, scan_metrics
 from relay.codec.otlp.signal_names import RECORD_TOO_LARGE
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, Metadata, Pause, WriteProtocol
@@ -88,7 +88,7 @@ class OtlpMetrics:
             raise DecodeError(str(error), offset=max(0, envelope.body.find(reading))) from error
 
     def _count_no_tenant(
-        self, attributes: Attributes, count: int, transaction: BatchTransaction
+        self, attributes: AttributeTexts, count: int, transaction: BatchTransaction
     ) -> None:
         if not self._tenants.tells_senders:
             transaction.sample_counts.append((self.streams.unmatched, count))

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from relay.codec.otlp.any_value import Attributes
+from relay.codec.otlp.any_value import AttributeTexts
 from relay.codec.otlp.metrics import Kind
 from relay.codec.otlp.metrics_in.heads import MetricHead, ScopeHead
 from relay.pipeline.metrics.otlp.prometheus_names import label_name, labels_of, metric_name
@@ -39,7 +39,7 @@ def name_of(metric: MetricHead) -> str:
     return metric_name(metric.name, metric.unit, metric.kind, monotonic=metric.monotonic)
 
 
-def target_labels(resource: Attributes) -> dict[str, str]:
+def target_labels(resource: AttributeTexts) -> dict[str, str]:
     """Return ``job`` and ``instance`` of a resource, as far as it has them."""
     values = dict(resource)
     job = values.get(_SERVICE, "")
@@ -49,13 +49,13 @@ def target_labels(resource: Attributes) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def prometheus_labels(name: str, resource: Attributes, point: Attributes) -> dict[str, str]:
+def prometheus_labels(name: str, resource: AttributeTexts, point: AttributeTexts) -> dict[str, str]:
     """Return the labels of a stream in Prometheus."""
     return {**labels_of(point), **target_labels(resource), NAME: name}
 
 
 def selected_labels(
-    name: str, metric: MetricHead, resource: Attributes, scope: ScopeHead, point: Attributes
+    name: str, metric: MetricHead, resource: AttributeTexts, scope: ScopeHead, point: AttributeTexts
 ) -> dict[str, str]:
     """Return the labels of a stream's series, those for the relay alone included."""
     found = _present((label_name(key), value) for key, value in resource)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from relay.codec.otlp.any_value import Attributes
+from relay.codec.otlp.any_value import AttributeTexts
 from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
 from relay.codec.otlp.metrics import MetricIdentity
 from relay.codec.otlp.metrics_in.heads import MetricHead, ScopeHead, read_scope
@@ -37,7 +37,7 @@ class MetricsResource:
     """
 
     head: bytes
-    attributes: Attributes
+    attributes: AttributeTexts
     project: str | None
     group: ResourceGroup
     children: dict[bytes, MetricsScope] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class StreamTable:
         return entry
 
     def add_resource(
-        self, origin: IngestPath, head: bytes, attributes: Attributes, project: str | None
+        self, origin: IngestPath, head: bytes, attributes: AttributeTexts, project: str | None
     ) -> MetricsResource:
         """Add a resource with its attributes."""
         entry = MetricsResource(

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
-from relay.codec.otlp.any_value import Attributes, resource_attributes
+from relay.codec.otlp.any_value import AttributeTexts, resource_attributes
 from relay.codec.otlp.groups import MetricGroup
 from relay.codec.otlp.metrics import MetricIdentity
 from relay.codec.otlp.metrics_in.heads import MetricHead, read_attributes, read_metric
@@ -177,7 +177,7 @@ class OtlpStreams:
         stream.generation = self.table.generation
         return ""
 
-    def _series(self, metric: MetricEntry, point: Attributes) -> tuple[Series, str]:
+    def _series(self, metric: MetricEntry, point: AttributeTexts) -> tuple[Series, str]:
         """Return the series of a stream, up to date, and why it cannot be used, or ""."""
         scope = metric.scope
         labels = selected_labels(
