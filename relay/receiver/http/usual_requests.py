@@ -225,7 +225,7 @@ class UsualConnection(asyncio.Protocol):
         self._is_writable = False
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue after a pause of the transport."""
         self._is_writable = True
         self._continue()
 
