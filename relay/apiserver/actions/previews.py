@@ -63,8 +63,9 @@ class PreviewAction:
 
 def _status(result: PreviewResult) -> JsonObject:
     document = result.document()
-    # Samples a minute are None where they were not measured.
-    document["sources"] = [_without_none(one) for one in document["sources"]]
+    # Samples and records a minute are None where they were not measured.
+    for field in ("sources", "records"):
+        document[field] = [_without_none(one) for one in document[field]]
     document["total"] = _without_none(document["total"])
     return _without_none(document)
 

@@ -1,8 +1,9 @@
-"""Implement ``relay preview``: the series of a running relay that an Exporter takes now."""
+"""Implement ``relay preview``: the series and records of a running relay that an Exporter takes."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from relay.runtime.excerpt import printable
 
 MEASURE_S = 40
 """Longest measurement of samples a minute by default; s: two scrapes of most senders."""
+_SEVERITY = re.compile(r"(?:^| and )severity [A-Z]+ or more")
 
 
 def add_preview_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,10 +141,13 @@ class _Progress:
 def render(result: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of a result."""
     total = result["total"]
-    yield (
-        f"{result['exporter']} takes {total['series']:,} of {result['projectSeries']:,} series now"
-        f"{_rate(total)}"
-    )
+    if result["sources"] or not result.get("records"):
+        yield (
+            f"{result['exporter']} takes {total['series']:,} of {result['projectSeries']:,} series "
+            f"now{_rate(total)}"
+        )
+    else:
+        yield result["exporter"]
     for name, title in (("added", "more"), ("removed", "fewer")):
         change = result.get(name)
         if change is not None:
@@ -166,7 +171,8 @@ def render(result: Mapping[str, Any]) -> Iterator[str]:
     for source in result.get("records", ()):
         yield from _record_lines(source)
     if result["measuredSeconds"]:
-        yield f"samples a minute: estimated from arrivals in {result['measuredSeconds']:.0f} s"
+        what = "samples" if not result.get("records") else "samples and records"
+        yield f"{what} a minute: estimated from arrivals in {result['measuredSeconds']:.0f} s"
 
 
 def _record_lines(source: Mapping[str, Any]) -> Iterator[str]:
@@ -179,9 +185,12 @@ def _record_lines(source: Mapping[str, Any]) -> Iterator[str]:
     )
     if source["asks"]:
         yield f"  takes of these what has {source['asks']}"
+    if source.get("recordsPerMinute") is not None:
+        yield f"  about {source['recordsPerMinute']:,.0f} {unit} a minute would be sent"
     if source["withoutSeverity"]:
         share = source["withoutSeverity"] / source["sampledRecords"]
-        yield f"  {share:.0%} of sampled log records have no severity number"
+        lost = ", and do not pass" if _SEVERITY.search(source["asks"]) else ""
+        yield f"  {share:.0%} of sampled log records have no severity number{lost}"
     if source["firstResources"]:
         yield "  first resources:"
         yield from (f"    {resource}" for resource in source["firstResources"])

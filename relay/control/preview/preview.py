@@ -9,7 +9,7 @@
 * A series is the exporter's project's by the rule of :mod:`relay.pipeline.routing.tenancy`, as it
   was found when the series came; no other is read.
 * Samples a minute are estimated from the arrivals of a sample of the matching series
-  (:mod:`relay.control.preview.arrivals`).
+  (:mod:`relay.control.preview.arrivals`), records by :mod:`relay.control.preview.record_rates`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from relay.config.exporter.types import Exporter, OtlpHttp
 from relay.control.explain import written
 from relay.control.preview.arrivals import LOOK_S, Arrivals, ArrivalWatch
 from relay.control.preview.question import LABELS_MAX, Question, read_values
+from relay.control.preview.record_rates import MEASURE_S, RecordRates
 from relay.control.preview.records import SelectedRecords
 from relay.control.preview.result import PreviewResult, Selected, top_metrics
 from relay.control.preview.scan import FIRST_MAX, NAMES_MAX, NamePlan, SelectedSeries, SeriesScan
@@ -102,6 +103,8 @@ class Preview:
         self._result: PreviewResult | None = None
         self.records: tuple[SelectedRecords, ...] = ()
         """Of sources of logs and traces: to be set before :meth:`count`."""
+        self.record_rates = RecordRates(exporter, ())
+        """Of these, to be set before :meth:`measure`."""
 
     async def count(self) -> AsyncIterator[PreviewEvent]:
         """Yield progress, then the result without samples a minute."""
@@ -218,15 +221,20 @@ class Preview:
         numbers = range(len(result.sources) + 1)
         sampled = [one for number in numbers for of in self._of(number) for one in of.sampled]
         await self._turns.settled()
-        arrivals = Arrivals(self._watch, sampled, self._tick())
+        arrivals, records = Arrivals(self._watch, sampled, self._tick()), self.record_rates
+        records.begin()
         try:
-            while arrivals.watched_s < min(seconds_max, MEASURE_S_MAX) and not arrivals.settled:
+            while arrivals.watched_s < min(seconds_max, MEASURE_S_MAX) and not (
+                arrivals.settled and (not records.measures or arrivals.watched_s >= MEASURE_S)
+            ):
                 await asyncio.sleep(look_s)
                 await self._turns.settled()
                 arrivals.look(self._tick())
                 yield PreviewProgress("seconds", arrivals.watched_s, seconds_max)
         finally:
+            records.close()
             arrivals.close()
+        of_records = records.per_minute(arrivals.watched_s)
         rates = [self._rate(number, arrivals) for number in numbers]
         yield replace(
             result,
@@ -235,6 +243,10 @@ class Preview:
                 for (name, one), rate in zip(result.sources, rates[:-1], strict=True)
             ),
             total=replace(result.total, samples_per_minute=rates[-1]),
+            records=tuple(
+                replace(one, per_minute=of_records.get((one.signal, one.source)))
+                for one in result.records
+            ),
             measured_s=arrivals.watched_s,
         )
 

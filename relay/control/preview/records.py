@@ -2,8 +2,9 @@
 
 * Resources are those in the pipelines' tables, of the exporter's project: what came since they were
   read, at most since they were idle for the time that series may be.
-* What a source asks of each record cannot be counted afterwards; the preview says what it asks. How
-  many log records have no severity number is told by samples of those that came.
+* What a source asks of each record cannot be counted afterwards; the preview says what it asks, and
+  counts what passes of the records that come while it measures. How many log records have no
+  severity number is told by samples of those that came.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from relay.config.exporter.records.outputs import sources_of
-from relay.config.exporter.types import Exporter, RecordSource
+from relay.config.exporter.types import Exporter
 from relay.control.explain_records import resource_text
+from relay.control.preview.record_rates import compiled_for
 from relay.pipeline.records.entries import ResourceEntry
 from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.selector.records.compile import CompiledRecords
@@ -32,7 +34,8 @@ class SelectedRecords:
 
     ``of_resources`` are those that it may see. ``asks`` is what it asks of records, "" for nothing.
     Of ``sampled`` log records ``without_severity`` had no severity number. ``first`` are some of
-    the resources, as selectors.
+    the resources, as selectors. ``per_minute`` are the records that it would take, None where that
+    was not measured.
     """
 
     source: str
@@ -44,15 +47,18 @@ class SelectedRecords:
     sampled: int = 0
     without_severity: int = 0
     first: tuple[str, ...] = ()
+    per_minute: float | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the form in JSON."""
+        rate = self.per_minute
         return {
             "name": self.source,
             "signal": self.signal,
             "ofResources": self.of_resources,
             "resources": self.resources,
             "records": self.records,
+            "recordsPerMinute": None if rate is None else round(rate, 1),
             "asks": self.asks,
             "sampledRecords": self.sampled,
             "withoutSeverity": self.without_severity,
@@ -69,7 +75,7 @@ async def preview_records(
     found: list[SelectedRecords] = []
     for pipeline in pipelines:
         asked = [
-            (_compiled(one, exporter, pipeline), SelectedRecords(one.name, one.signal))
+            (compiled_for(one, exporter, pipeline), SelectedRecords(one.name, one.signal))
             for one in sources_of(exporter, pipeline.signal)
         ]
         if not asked:
@@ -85,18 +91,6 @@ async def preview_records(
                     _look(entry, compiled, selected)
         found += [selected for _, selected in asked]
     return tuple(found)
-
-
-def _compiled(
-    source: RecordSource, exporter: Exporter, pipeline: RecordsPipeline
-) -> CompiledRecords:
-    router = pipeline.router
-    return CompiledRecords(
-        source.selection,
-        compiler=router.compiler,
-        objects=router.inventory.for_project(exporter.project),
-        category_attribute=pipeline.options.category_attribute,
-    )
 
 
 def _look(entry: ResourceEntry, compiled: CompiledRecords, selected: SelectedRecords) -> None:

@@ -21,6 +21,7 @@ from relay.control.explain import unknown_exporter
 from relay.control.preview.arrivals import LOOK_S, ArrivalWatch
 from relay.control.preview.manifest import read_manifest
 from relay.control.preview.preview import EngineTurns, Preview, PreviewEvent
+from relay.control.preview.record_rates import RecordRates
 from relay.control.preview.records import preview_records
 from relay.control.project_slots import ProjectSlots
 from relay.pipeline.engine import MetricsPipeline
@@ -113,6 +114,7 @@ class PreviewService:
                     yield event
             if measure_s <= 0 or not await self._may_measure(project, measure_s):
                 return
+            preview.record_rates = RecordRates(exporter, self._records)
             with self._measuring.take(project):
                 async for event in preview.measure(measure_s):
                     yield event

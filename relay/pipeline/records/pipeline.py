@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.envelope import Envelope, scan
@@ -60,6 +60,16 @@ class RecordOptions:
     idle_s: float = 3600.0
 
 
+class RequestWatch(Protocol):
+    """Looks at the requests of a pipeline for a while."""
+
+    def note(self, envelope: Envelope, origin: IngestPath, table: ResourceTable) -> None:
+        """Look at a request that was taken: its resources are in the table.
+
+        The work is to be bounded: nothing else has a turn meanwhile.
+        """
+
+
 class RecordsPipeline:
     """Implements :class:`relay.pipeline.signal.Signal` for one signal."""
 
@@ -91,6 +101,8 @@ class RecordsPipeline:
         self.schedule = FlushSchedule()
         self.grown = 0
         """Bytes by which requests made open batches larger, since the start."""
+        self.watches: list[RequestWatch] = []
+        """Told of each request that is taken; changed between requests only."""
         self._gate: ReplayGate | None = None
         self._received = self._no_tenant = self._oversized = self._unmatched = 0
         self._current: int | None = None
@@ -235,6 +247,9 @@ class RecordsPipeline:
             self.drops.now = now
             self._count(counts, pace)
             self.grown += transaction.batch_growth_bytes
+            for watch in self.watches:
+                # Appended envelopes have no resources any more.
+                watch.note(scan(body, entries_max=entries_max), origin, self.table)
             self.offsets.release(position)
         finally:
             self._current = None

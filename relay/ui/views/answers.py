@@ -13,7 +13,7 @@ from relay.ui.authoring.signals import signal_row
 
 _LEAST_S: Final = 0.0001
 _SEVERITY: Final = re.compile(r"(?:^| and )severity [A-Z]+ or more")
-"""How a preview says that a source asks for a severity."""
+"""Condition on the severity in the words of a preview."""
 """Steps are told in tenths of milliseconds; none takes no time."""
 STEP_WORDS: Final = {
     "credentials": "Credentials",
@@ -72,6 +72,7 @@ class SelectedRecordsView(msgspec.Struct, frozen=True, rename="camel"):
     resources: int = 0
     records: int = 0
     asks: str = ""
+    records_per_minute: float | None = None
     sampled_records: int = 0
     without_severity: int = 0
     first_resources: tuple[str, ...] = ()
@@ -108,6 +109,13 @@ class PreviewView(msgspec.Struct, frozen=True, rename="camel"):
     def has_metrics(self) -> bool:
         """True if there is a source of metrics, or nothing else."""
         return bool(self.sources) or not self.records
+
+    @property
+    def may_measure(self) -> bool:
+        """True if something is selected, and not measured yet."""
+        return not self.measured_seconds and bool(
+            self.total.series or any(one.resources for one in self.records)
+        )
 
     @property
     def share(self) -> tuple[float, float]:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink
+from relay.control.preview.preview import Preview
+from relay.control.preview.record_rates import LOOKED_MAX, RecordRates
 from relay.control.preview.records import AT_ONCE, preview_records
+from relay.control.preview.result import PreviewResult
+from relay.control.time_slicing import Turns
 from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import RecordSelection
+from tests.kit.engine_rig import Rig
 from tests.kit.otlp.batches import request_of
 from tests.kit.otlp.official import LOGS, TRACES, attribute
 
@@ -64,3 +69,57 @@ async def test_many_resources_let_others_have_their_turn() -> None:
     (found,) = await preview_records(exporter(all=""), [logs], count)
     assert found.resources == AT_ONCE * 3
     assert turns == 4
+
+
+def test_records_that_pass_are_counted_while_they_are_watched() -> None:
+    logs, traces = RecordsPipeline("logs"), RecordsPipeline("traces")
+    body = LOGS.request.FromString(request_of(LOGS, [1.0] * 4))
+    for number, record in enumerate(body.resource_logs[0].scope_logs[0].log_records):
+        record.severity_number = 4 * number
+    sent = body.SerializeToString()
+    rates = RecordRates(exporter(all="{}", none='{service_name="z"}'), [logs, traces])
+    assert rates.measures
+    assert not RecordRates(exporter(), [logs, traces]).measures
+    logs.ingest(sent, now=1.0, tick=1.0)
+    rates.begin()
+    for _ in range(3):
+        logs.ingest(sent, now=1.0, tick=1.0)
+    rates.close()
+    logs.ingest(sent, now=1.0, tick=1.0)
+    assert rates.per_minute(30.0) == {("logs", "all"): 6.0, ("logs", "none"): 0.0}
+    assert rates.per_minute(0.0) == {}
+    assert logs.watches == traces.watches == []
+
+
+def test_a_part_of_a_large_scope_stands_for_it() -> None:
+    logs = RecordsPipeline("logs")
+    body = LOGS.request.FromString(request_of(LOGS, [1.0] * LOOKED_MAX * 3))
+    records = body.resource_logs[0].scope_logs[0].log_records
+    for record in records[: LOOKED_MAX // 2]:
+        record.severity_number = 9
+    rates = RecordRates(exporter(all="{}"), [logs])
+    rates.begin()
+    logs.ingest(body.SerializeToString(), now=1.0, tick=1.0)
+    assert rates.per_minute(60.0) == {("logs", "all"): LOOKED_MAX * 1.5}
+
+
+async def test_a_preview_tells_records_a_minute() -> None:
+    rig, logs, now = Rig(), RecordsPipeline("logs"), 0.0
+
+    def tick() -> float:
+        nonlocal now
+        now += 5.0
+        logs.ingest(request_of(LOGS, [1.0]), now=1.0, tick=1.0)
+        return now
+
+    wanted = Exporter("", "d", "x", (), (), (RecordSource("a", "logs", "", RecordSelection()),))
+    preview = Preview(rig.engine, Turns(), wanted, tick=tick)
+    preview.records = await preview_records(wanted, [logs], settled)
+    preview.record_rates = RecordRates(wanted, [logs])
+    async for _ in preview.count():
+        pass
+    events = [event async for event in preview.measure(100.0, look_s=0)]
+    result = events[-1]
+    assert isinstance(result, PreviewResult)
+    assert result.measured_s == 20.0
+    assert result.document()["records"][0]["recordsPerMinute"] == 12.0
