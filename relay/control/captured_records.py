@@ -13,8 +13,12 @@ from typing import Final
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from relay.codec.otlp.any_value import Attributes as Texts
-from relay.codec.otlp.any_value import resource_attributes, scope_attributes, value_text
+from relay.codec.otlp.any_value import (
+    AttributeTexts,
+    resource_attributes,
+    scope_attributes,
+    value_text,
+)
 from relay.codec.otlp.envelope import Envelope, scan
 from relay.codec.otlp.signal_names import RECORD_UNITS, RecordSignal
 from relay.config.exporter.types import Exporter
@@ -98,7 +102,7 @@ class _Part:
 
 
 def _source_lines(
-    name: str, part: _Part, texts: Texts, of_scope: Texts, taken: set[int]
+    name: str, part: _Part, texts: AttributeTexts, of_scope: AttributeTexts, taken: set[int]
 ) -> Iterator[str]:
     """Yield the lines of one source; add the numbers of the records that it takes."""
     resource = Attributes(texts)

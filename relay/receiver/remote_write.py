@@ -87,6 +87,9 @@ INLINE_BYTES_MAX = 4 * 1024 * 1024
 """Largest decoded body that is decompressed on the loop, in 2 ms; bytes. Larger ones in a
 thread."""
 
+JSON_AT_ONCE = 2
+"""JSON bodies that are converted at once: more would only take the interpreter from each other."""
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _log = logging.getLogger("relay.receiver")
@@ -131,6 +134,7 @@ class IngestServer:
         self._bodies_bytes_max = bodies_bytes_max
         self._bodies_bytes = 0
         self._senders: Counter[str] = Counter()
+        self._json_slots = asyncio.Semaphore(JSON_AT_ONCE)
         self._clock = clock
         self._authenticator = Authenticator(settings.authentication)
         self._counters = IngestCounters()
@@ -363,7 +367,8 @@ class IngestServer:
         def convert() -> bytes:
             return protobuf_of(decompress_as_said(raw, encoding, bytes_max=bytes_max), signal)
 
-        body = await run_in_thread(convert)
+        async with self._json_slots:
+            body = await run_in_thread(convert)
         self._counters.decoded_bytes += len(body)
         return body
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from relay.config.settings.settings import Ingest
 from relay.pipeline.contract import IngestResult, Tenant
+from relay.receiver.remote_write import JSON_AT_ONCE
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from tests.kit.ingest_server import NOW, Reply, Running, Taker, running
 from tests.kit.otlp.batches import request_of
@@ -259,6 +262,26 @@ async def test_json_has_hex_ids_texts_for_numbers_and_unknown_keys(served: Runni
     assert found.start_time_unix_nano == 1544712660000000000
     assert found.attributes[0].value.int_value == 9007199254740993
     assert found.kind == 2
+
+
+async def test_json_is_converted_for_few_requests_at_once(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    active: list[int] = []
+    most = 0
+
+    def convert(body: bytes, signal: str) -> bytes:
+        nonlocal most
+        active.append(1)
+        most = max(most, len(active))
+        time.sleep(0.01)
+        active.pop()
+        return body
+
+    monkeypatch.setattr("relay.receiver.remote_write.protobuf_of", convert)
+    sending = [served.send(b"", path="/v1/logs", headers=JSON) for _ in range(6)]
+    assert {reply.status for reply in await asyncio.gather(*sending)} == {200}
+    assert most <= JSON_AT_ONCE
 
 
 async def test_json_has_hex_ids_in_exemplars_of_every_kind(served: Running) -> None:

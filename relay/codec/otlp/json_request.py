@@ -2,13 +2,14 @@
 
 OTLP 1.x, "JSON Protobuf Encoding": ProtoJSON with these differences: trace and span ids are hex,
 keys are lowerCamelCase, enumerations are numbers, unknown keys are ignored. Numbers of 64 bits may
-be texts, as in ProtoJSON.
+be texts, as in ProtoJSON, and keys the names of the fields, as the Collector has it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -26,6 +27,9 @@ from relay.runtime.errors import DecodeError, TooLargeError
 
 JSON_BYTES_MAX: Final = 4 << 20
 """Largest JSON body; bytes. A parser of JSON holds the interpreter: 20 ms for so many."""
+
+VALUES_MAX: Final = 250_000
+"""Objects and lists in a JSON body: 6 s of a thread and 100 MB. A small attribute is two."""
 
 _REQUESTS: Final[Mapping[SignalName, Any]] = {
     "logs": ExportLogsServiceRequest,
@@ -45,7 +49,16 @@ _NESTED: Final = (
     ),
 )
 """Paths from a record to messages with ids of their own."""
-_IDS: Final = ("traceId", "spanId", "parentSpanId")
+_IDS: Final = (
+    *("traceId", "spanId", "parentSpanId"),
+    *("trace_id", "span_id", "parent_span_id"),
+)
+_FIELD_NAMES: Final = {
+    key: re.sub("([A-Z])", r"_\1", key).lower()
+    for path in (*_PATHS.values(), *_NESTED)
+    for key in path
+}
+_FAILED: Final = re.compile(r"Failed to parse (\w+) field: ")
 
 
 def protobuf_of(body: bytes, signal: SignalName) -> bytes:
@@ -56,6 +69,8 @@ def protobuf_of(body: bytes, signal: SignalName) -> bytes:
         document = msgspec.json.decode(body)
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"the body is not JSON: {_line(error)}") from error
+    if body.count(b"{") + body.count(b"[") > VALUES_MAX and _has_more_values(document):
+        raise TooLargeError(f"over {VALUES_MAX} objects and lists in one JSON body; send protobuf")
     request = _REQUESTS[signal]()
     if not isinstance(document, dict):
         raise DecodeError(f"the JSON is no {type(request).__name__}, but another value")
@@ -83,7 +98,7 @@ def _records(document: Any, path: tuple[str, str, str]) -> Iterator[tuple[str, d
     for where, record in _children([("", document)], path):
         yield where, record
         for nested in _NESTED:
-            if nested[0] in record:
+            if nested[0] in record or _FIELD_NAMES[nested[0]] in record:
                 yield from _children([(where, record)], nested)
 
 
@@ -96,7 +111,7 @@ def _children(
             (f"{where}{key}{mark}.", child)
             for where, parent in found
             if isinstance(parent, dict)
-            for mark, child in _elements(parent.get(key))
+            for mark, child in _elements(parent.get(key, parent.get(_FIELD_NAMES[key])))
         ]
     return (one for one in found if isinstance(one[1], dict))
 
@@ -124,5 +139,24 @@ def _convert_ids(where: str, record: dict[str, Any]) -> None:
             raise DecodeError(f"{where}{key} is not a text of hexadecimal digits") from error
 
 
+def _has_more_values(document: Any) -> bool:
+    """Return whether a document has more than :data:`VALUES_MAX` objects and lists."""
+    left, found = [document], 0
+    while left and found <= VALUES_MAX:
+        value = left.pop()
+        if isinstance(value, dict):
+            value = list(value.values())
+        elif not isinstance(value, list):
+            continue
+        found += 1
+        left += value
+    return found > VALUES_MAX
+
+
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """Return the error in one line, of which the library's path to the field is short."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    path, end = "", 0
+    while (found := _FAILED.match(text, end)) is not None:
+        path, end = f"{path}{found[1]}.", found.end()
+    return f"{path.removesuffix('.')}: {text[end:].rstrip('.')}"[:300] if path else text[:200]

@@ -1,0 +1,70 @@
+"""JSON requests of OTLP that senders get wrong, or that are made to be dear."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from relay.codec.otlp.json_request import VALUES_MAX, protobuf_of
+from relay.runtime.errors import DecodeError, TooLargeError
+
+TRACE, SPAN = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174"
+
+
+def logs(*records: Any) -> bytes:
+    return json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}).encode()
+
+
+def test_ids_are_hexadecimal_under_the_names_of_fields_too() -> None:
+    link = {"trace_id": TRACE, "span_id": SPAN}
+    span = {"trace_id": TRACE, "span_id": SPAN, "parent_span_id": SPAN, "links": [link]}
+    document = {"resource_spans": [{"scope_spans": [{"spans": [span]}]}]}
+    body = protobuf_of(json.dumps(document).encode(), "traces")
+    (of_resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
+    (found,) = of_resource.scope_spans[0].spans
+    assert (found.trace_id.hex(), found.span_id.hex()) == (TRACE, SPAN)
+    assert (found.parent_span_id.hex(), found.links[0].trace_id.hex()) == (SPAN, TRACE)
+
+
+def test_ids_of_exemplars_likewise() -> None:
+    point = {"exemplars": [{"trace_id": TRACE}]}
+    metric = {"exponential_histogram": {"data_points": [point]}}
+    document = {"resourceMetrics": [{"scope_metrics": [{"metrics": [metric]}]}]}
+    body = protobuf_of(json.dumps(document).encode(), "metrics")
+    (of_resource,) = ExportMetricsServiceRequest.FromString(body).resource_metrics
+    found = of_resource.scope_metrics[0].metrics[0].exponential_histogram.data_points[0]
+    assert found.exemplars[0].trace_id.hex() == TRACE
+
+
+@pytest.mark.parametrize(
+    ("record", "fault"),
+    [
+        ({"timeUnixNano": "-1"}, "resourceLogs.scopeLogs.logRecords.timeUnixNano: Value out of"),
+        ({"body": {"intValue": ""}}, "resourceLogs.scopeLogs.logRecords.body.intValue: invalid"),
+        (None, "resourceLogs.scopeLogs.logRecords: null is not allowed"),
+    ],
+)
+def test_a_fault_is_told_with_the_path_to_its_field(record: Any, fault: str) -> None:
+    with pytest.raises(DecodeError, match=fault):
+        protobuf_of(logs(record), "logs")
+
+
+@pytest.mark.parametrize("value", [{}, []])
+def test_too_many_objects_and_lists_are_refused(value: Any) -> None:
+    body = logs().replace(b"[]", b"[], " + b'"x": ' + json.dumps([value] * VALUES_MAX).encode())
+    with pytest.raises(TooLargeError, match="over 250000 objects and lists"):
+        protobuf_of(body, "logs")
+
+
+def test_braces_in_texts_are_no_objects() -> None:
+    text = "{" * (VALUES_MAX + 1)
+    body = protobuf_of(logs({"body": {"stringValue": text}}), "logs")
+    (of_resource,) = ExportLogsServiceRequest.FromString(body).resource_logs
+    assert of_resource.scope_logs[0].log_records[0].body.string_value == text
