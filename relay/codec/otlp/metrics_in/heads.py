@@ -1,6 +1,6 @@
 """Read the heads of scopes and metrics, and the attributes of a point, once for each stream.
 
-A head is a whole message without its children, so the official classes read it.
+Texts that are no UTF-8 are read with U+FFFD, as everywhere (:mod:`relay.codec.otlp.any_value`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from typing import Any, Final, Literal, NamedTuple
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
-from relay.codec.otlp.any_value import AttributeTexts, value_text
+from relay.codec.otlp.any_value import AttributeTexts, scope_attributes, texts_of
 from relay.codec.otlp.metrics import Kind
+from relay.codec.otlp.record_fields import attributes_in
+from relay.codec.protobuf import BYTES, iter_fields
 from relay.runtime.errors import DecodeError
 
 KINDS: Final[dict[int, Kind]] = {
@@ -32,6 +34,9 @@ _DATA: Final[dict[Kind, Any]] = {
     "histogram": metrics_pb2.Histogram,
     "exponential_histogram": metrics_pb2.ExponentialHistogram,
 }
+_SCOPE, _SCHEMA_URL = 1, 3  # of ScopeMetrics
+_METRIC_TEXTS: Final = (1, 2, 3)  # name, description, unit
+_POINT_ATTRIBUTES: Final[dict[Kind, int]] = {"histogram": 9, "exponential_histogram": 1}
 POINTS: Final[dict[Kind, Any]] = {
     "gauge": metrics_pb2.NumberDataPoint,
     "sum": metrics_pb2.NumberDataPoint,
@@ -64,13 +69,14 @@ class MetricHead(NamedTuple):
 
 def read_scope(head: bytes) -> ScopeHead:
     """Read the head of a scope. Raise DecodeError."""
-    try:
-        found = metrics_pb2.ScopeMetrics.FromString(head)
-    except ProtobufDecodeError as error:
-        raise DecodeError("a scope cannot be read") from error
-    scope = found.scope
-    attributes = [(one.key, value_text(one.value)) for one in scope.attributes]
-    return ScopeHead(scope.name, scope.version, found.schema_url, attributes)
+    name, version, schema_url = "", "", ""
+    for number, wire_type, _, start, stop in iter_fields(head, 0, len(head)):
+        if wire_type == BYTES and number == _SCHEMA_URL:
+            schema_url = head[start:stop].decode(errors="replace")
+        elif wire_type == BYTES and number == _SCOPE:
+            texts = _texts_of(head[start:stop])
+            name, version = texts.get(1, name), texts.get(2, version)
+    return ScopeHead(name, version, schema_url, scope_attributes(head))
 
 
 def read_metric(head: bytes, number: int, tail: bytes) -> MetricHead:
@@ -79,23 +85,29 @@ def read_metric(head: bytes, number: int, tail: bytes) -> MetricHead:
     data = _DATA.get(kind)
     temporality: PointTemporality = ""
     monotonic = False
+    texts = _texts_of(head)
     try:
-        metric = metrics_pb2.Metric.FromString(head)
         if data is not None:
             rest = data.FromString(tail)
             temporality = _TEMPORALITIES.get(rest.aggregation_temporality, "unspecified")
             monotonic = kind == "sum" and rest.is_monotonic
     except ProtobufDecodeError as error:
         raise DecodeError("a metric cannot be read") from error
-    return MetricHead(metric.name, metric.unit, metric.description, kind, temporality, monotonic)
+    name, description, unit = (texts.get(field, "") for field in _METRIC_TEXTS)
+    return MetricHead(name, unit, description, kind, temporality, monotonic)
 
 
 def read_attributes(fields: bytes, kind: Kind) -> AttributeTexts:
     """Return the attributes of a point, given its encoded attribute fields. Raise DecodeError."""
     if not fields:
         return []
-    try:
-        point = POINTS[kind].FromString(fields)
-    except ProtobufDecodeError as error:
-        raise DecodeError("the attributes of a point cannot be read") from error
-    return [(one.key, value_text(one.value)) for one in point.attributes]
+    return texts_of(attributes_in(fields, _POINT_ATTRIBUTES.get(kind, 7)), "a point's attributes")
+
+
+def _texts_of(message: bytes) -> dict[int, str]:
+    """Return the fields of a message as texts, whatever they are, by number."""
+    return {
+        number: message[start:stop].decode(errors="replace")
+        for number, wire_type, _, start, stop in iter_fields(message, 0, len(message))
+        if wire_type == BYTES
+    }

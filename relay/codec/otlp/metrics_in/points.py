@@ -32,6 +32,8 @@ BUCKETS_MAX: Final = 1_000
 """Buckets of one point."""
 EXEMPLARS_MAX: Final = 100
 """Exemplars of one point that are kept."""
+EXEMPLAR_ATTRIBUTES_MAX: Final = 64
+"""Attributes of an exemplar that are looked at; lists and mappings are left out."""
 
 TOO_MANY: Final = "too_many_members"
 """Reason for points with more buckets or quantiles."""
@@ -156,7 +158,11 @@ def _exemplars(exemplars: Iterable[Any]) -> tuple[Exemplar, ...]:
             _number(one),
             one.trace_id if len(one.trace_id) == _TRACE_ID_BYTES else b"",
             one.span_id if len(one.span_id) == _SPAN_ID_BYTES else b"",
-            tuple((each.key, value_text(each.value)) for each in one.filtered_attributes),
+            tuple(
+                (each.key, value_text(each.value))
+                for each in islice(one.filtered_attributes, EXEMPLAR_ATTRIBUTES_MAX)
+                if each.value.WhichOneof("value") not in ("array_value", "kvlist_value")
+            ),
         )
         for one in islice(exemplars, EXEMPLARS_MAX)
     )

@@ -17,6 +17,7 @@ from typing import Final
 from relay.codec.otlp.any_value import AttributeTexts
 from relay.codec.otlp.metrics import Kind
 from relay.codec.otlp.metrics_in.heads import MetricHead, ScopeHead
+from relay.codec.remote_write.v1 import label_key
 from relay.pipeline.metrics.otlp.prometheus_names import label_name, labels_of, metric_name
 from relay.selector.matchers import NAME
 from relay.selector.named_views import NamedViews
@@ -27,6 +28,9 @@ TEMPORALITY: Final = "__otlp_temporality__"
 HIDDEN: Final = frozenset((OWN_NAME, KIND, TEMPORALITY))
 """Labels of a key that are for the relay alone: the name of the metric where Prometheus has another
 one, the kind of a histogram, ``delta``. No selector sees them."""
+
+LABEL_BYTES: Final = 6
+"""Bytes of a label in a key, besides its name and value, at least."""
 
 _SERVICE: Final = "service.name"
 _NAMESPACE: Final = "service.namespace"
@@ -72,6 +76,20 @@ def selected_labels(
     if metric.temporality == "delta":
         found[TEMPORALITY] = "delta"
     return found
+
+
+def resource_bytes(resource: Attributes, most: int) -> int:
+    """Return the bytes that a resource takes in the labels of each of its streams.
+
+    More than ``most`` is a lower bound.
+    """
+    named = _present(resource)
+    least = sum(LABEL_BYTES + len(name) + len(value) for name, value in named.items())
+    if least > most:
+        return least
+    labels = _present((label_name(key), value) for key, value in resource)
+    labels |= named
+    return len(label_key(sorted(labels.items())))
 
 
 def views_of(labels: Mapping[str, str]) -> NamedViews:

@@ -23,6 +23,8 @@ from relay.pipeline.routing.tenancy import IngestPath
 BYTES_PER_ENTRY: Final = 200
 BYTES_MAX_LEAST: Final = 16 << 20
 """Heads and attributes of one generation, bytes: by its entries, and at least."""
+ATTRIBUTE_BYTES: Final = 200
+"""About what an attribute of a resource takes besides its place in the head."""
 HEAD_ENTRIES: Final = 10
 """Entries that a resource, scope or metric counts for: it takes so much more than a stream."""
 FREED_PER_ENTRY: Final = 4
@@ -33,13 +35,15 @@ FREED_PER_ENTRY: Final = 4
 class MetricsResource:
     """One resource; ``project`` is "" without tenancy, None if it has none.
 
-    ``entries`` and ``size`` (bytes) are those of all that is below it, too.
+    ``is_too_large``: its attributes alone are more than a series may have. ``entries`` and ``size``
+    (bytes) are those of all that is below it, too.
     """
 
     head: bytes
     attributes: AttributeTexts
     project: str | None
     group: ResourceGroup
+    is_too_large: bool = False
     children: dict[bytes, MetricsScope] = field(default_factory=dict)
     entries: int = HEAD_ENTRIES
     size: int = 0
@@ -111,9 +115,8 @@ class StreamTable:
         self, origin: IngestPath, head: bytes, attributes: AttributeTexts, project: str | None
     ) -> MetricsResource:
         """Add a resource with its attributes."""
-        entry = MetricsResource(
-            head, attributes, project, ResourceGroup.as_came(head), size=len(head)
-        )
+        size = len(head) + ATTRIBUTE_BYTES * len(attributes)
+        entry = MetricsResource(head, attributes, project, ResourceGroup.as_came(head), size=size)
         self._keep((origin, head), entry)
         return entry
 
@@ -149,7 +152,8 @@ class StreamTable:
             # Alone more than a generation: it begins anew.
             self._dying.append(entry.children)
             entry.children = {}
-            entry.entries, entry.size = HEAD_ENTRIES, len(entry.head)
+            size = len(entry.head) + ATTRIBUTE_BYTES * len(entry.attributes)
+            entry.entries, entry.size = HEAD_ENTRIES, size
         self._young[key] = entry
         self._account(entry.entries, entry.size)
 

@@ -8,7 +8,9 @@ Rules:
 * Points leave as they came to OTLP sinks that want their temporality. Delta points go nowhere else;
   cumulative ones become deltas for sinks that want these, or gauges where they do not count up.
 * Sinks of remote write get the series that a metric is in Prometheus.
-* The work that one request may cause by new streams is bounded, except for a replayed one.
+* The work that one request may cause by new streams is bounded, except for a replayed one. Labels
+  that are too large are not remembered: after as many bytes of them as a request may have of new
+  ones, its unknown streams are not looked at.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from relay.pipeline.metrics.otlp.converting import Conversion, PrometheusSeries
 from relay.pipeline.metrics.otlp.labels import (
     name_of,
     prometheus_labels,
+    resource_bytes,
     selected_labels,
     views_of,
 )
@@ -96,14 +99,14 @@ class OtlpStreams:
         self._limits = limits
         self._tenants = tenants
         self._bounded = True
-        self._new = self._new_bytes = 0
+        self._new = self._new_bytes = self._too_large_bytes = 0
         self.origin = own_origin(IngestPath())
 
     def begin(self, origin: IngestPath, *, bounded: bool) -> None:
         """Begin a request, with the tenant of its path; ``bounded``: limits of work apply."""
         self.origin = own_origin(origin)
         self._bounded = bounded
-        self._new = self._new_bytes = 0
+        self._new = self._new_bytes = self._too_large_bytes = 0
         self.table.select_scope(self.origin)
 
     @property
@@ -121,6 +124,8 @@ class OtlpStreams:
             if self.origin.by_labels:
                 attributes = [one for one in attributes if one[0] not in ACCOUNT_LABELS]
             found = self.known.add_resource(self.origin, head, attributes, project)
+            most = self._limits.series_bytes_max
+            found.is_too_large = resource_bytes(attributes, most) > most
         return found
 
     def metric(
@@ -153,7 +158,11 @@ class OtlpStreams:
         ones.
         """
         fault = _fault(metric.parts)
-        if not fault and len(attributes) > self._limits.series_bytes_max:
+        if not fault and (
+            len(attributes) > self._limits.series_bytes_max
+            or metric.scope.resource.is_too_large
+            or (stream is None and self._too_large_bytes > NEW_SERIES_BYTES_MAX)
+        ):
             fault = TOO_LARGE
         if fault:
             return fault
@@ -187,6 +196,7 @@ class OtlpStreams:
         if len(point) > self._limits.labels_max:
             return Series(key), "too_many_labels"
         if len(key) > self._limits.series_bytes_max:
+            self._too_large_bytes += len(key)
             return Series(key), TOO_LARGE
         series = self.table.find(key)
         if series is not None:

@@ -29,16 +29,18 @@ def body(
     resource: Mapping[str, Any] | None = None,
     name: str = "m",
     first: int = 0,
+    text: str = "",
     **fields: Any,
 ) -> bytes:
-    """Return a request of one gauge with so many streams."""
+    """Return a request of one gauge with so many streams, with ``text`` as a further attribute."""
     request = METRICS.request()
     made = request.resource_metrics.add()
     made.resource.attributes.extend(attribute(*pair) for pair in (resource or {}).items())
     gauge = made.scope_metrics.add().metrics.add(name=name).gauge
     for number in range(first, first + count):
         point = {"time_unix_nano": TIME_NS, "as_int": number, **fields}
-        gauge.data_points.add(attributes=[attribute("n", number)], **point)
+        attributes = [attribute("n", number), *([attribute("text", text)] if text else [])]
+        gauge.data_points.add(attributes=attributes, **point)
     return bytes(request.SerializeToString())
 
 
@@ -189,6 +191,37 @@ def test_too_many_new_streams_are_refused_and_get_further_the_next_time(
         assert held(sink) == 0
     rig.feed(body(25), protocol=PROTOCOL)
     assert held(sink) == 25
+
+
+@pytest.mark.parametrize("limit", [1_000, 30_000])
+def test_labels_that_are_too_large_are_made_of_few_streams(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resource that is too large is known to be so; other labels are made within a limit."""
+    made: list[int] = []
+    real = streams_module.selected_labels
+
+    def count(*parts: Any) -> dict[str, str]:
+        made.append(1)
+        return real(*parts)
+
+    monkeypatch.setattr(streams_module, "selected_labels", count)
+    monkeypatch.setattr(streams_module, "NEW_SERIES_BYTES_MAX", 200_000)
+    rig = Rig(limits=Limits(series_bytes_max=limit))
+    large = {f"k.{number}": "v" * 60 for number in range(200)}  # and as k_0, k_1, ...
+    request = body(50, resource=large, text="x" * (limit // 2))
+    assert rig.feed(request, protocol=PROTOCOL).dropped == {"too_large": 50}
+    assert len(made) == (0 if limit == 1_000 else 5)
+    assert rig.feed(body(3), protocol=PROTOCOL).dropped == {}
+
+
+def test_texts_that_are_no_utf8_are_read_all_the_same() -> None:
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=100))
+    request = body(2, resource={"service.name": "good~"}, name="metric~", text="value~")
+    transaction = rig.feed(request.replace(b"~", b"\xff"), protocol=PROTOCOL)
+    assert transaction.dropped == {}
+    assert held(sink) == 2
 
 
 def test_metrics_without_good_points_are_new_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
