@@ -186,7 +186,10 @@ def _record_lines(source: Mapping[str, Any]) -> Iterator[str]:
     if source["asks"]:
         yield f"  takes of these what has {source['asks']}"
     if source.get("recordsPerMinute") is not None:
-        yield f"  about {source['recordsPerMinute']:,.0f} {unit} a minute would be sent"
+        yield (
+            f"  about {source['recordsPerMinute']:,.0f} {unit} a minute would be sent, "
+            f"{source.get('bytesPerMinute', 0):,.0f} bytes before compression"
+        )
     if source["withoutSeverity"]:
         share = source["withoutSeverity"] / source["sampledRecords"]
         lost = ", and do not pass" if _SEVERITY.search(source["asks"]) else ""

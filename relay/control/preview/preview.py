@@ -244,7 +244,9 @@ class Preview:
             ),
             total=replace(result.total, samples_per_minute=rates[-1]),
             records=tuple(
-                replace(one, per_minute=of_records.get((one.signal, one.source)))
+                replace(one, per_minute=rate.records, bytes_per_minute=rate.bytes)
+                if (rate := of_records.get((one.signal, one.source))) is not None
+                else one
                 for one in result.records
             ),
             measured_s=arrivals.watched_s,

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from relay.codec.otlp.envelope import Envelope
@@ -29,6 +30,14 @@ MEASURE_S: Final = 20.0
 """Time after which a measurement of records has seen enough; s. Collectors send every few."""
 
 
+@dataclass(slots=True)
+class RecordCount:
+    """Records, and their encoded bytes without those of their resources and scopes."""
+
+    records: float = 0.0
+    bytes: float = 0.0
+
+
 class SourceWatch:
     """Counts the records of one signal that an exporter's sources would take."""
 
@@ -39,7 +48,7 @@ class SourceWatch:
         self._project = exporter.project
         self._fields = FIELDS[pipeline.signal]
         self._sources = {one.name: compiled_for(one, exporter, pipeline) for one in sources}
-        self.counts: Final = dict.fromkeys(self._sources, 0.0)
+        self.counts: Final = {name: RecordCount() for name in self._sources}
 
     def note(self, envelope: Envelope, origin: IngestPath, table: ResourceTable) -> None:
         """Count the records of a request; its resources are in the table."""
@@ -59,8 +68,10 @@ class SourceWatch:
                         continue
                     rows = [(first, first + looked)]
                     found = select(residual, envelope, rows, self._fields, UNPACED.pause)
-                    passed = sum(end - begin for begin, end in found)
-                    self.counts[name] += passed * (stop - first) / looked
+                    for begin, end in found:
+                        whole = (stop - first) / looked
+                        self.counts[name].records += (end - begin) * whole
+                        self.counts[name].bytes += envelope.record_bytes(begin, end) * whole
 
     def __repr__(self) -> str:
         return f"<SourceWatch of {self.pipeline.signal}, {len(self._sources)} sources>"
@@ -91,12 +102,14 @@ class RecordRates:
         for one in self._watches:
             one.pipeline.watches.remove(one)
 
-    def per_minute(self, seconds: float) -> dict[tuple[str, str], float]:
-        """Return records a minute by signal and source, after ``seconds``."""
+    def per_minute(self, seconds: float) -> dict[tuple[str, str], RecordCount]:
+        """Return what comes in a minute by signal and source, after ``seconds``."""
         if seconds <= 0:
             return {}
         return {
-            (watch.pipeline.signal, name): 60 * count / seconds
+            (watch.pipeline.signal, name): RecordCount(
+                60 * count.records / seconds, 60 * count.bytes / seconds
+            )
             for watch in self._watches
             for name, count in watch.counts.items()
         }

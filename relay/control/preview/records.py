@@ -34,8 +34,8 @@ class SelectedRecords:
 
     ``of_resources`` are those that it may see. ``asks`` is what it asks of records, "" for nothing.
     Of ``sampled`` log records ``without_severity`` had no severity number. ``first`` are some of
-    the resources, as selectors. ``per_minute`` are the records that it would take, None where that
-    was not measured.
+    the resources, as selectors. ``per_minute`` are the records that it would take, and
+    ``bytes_per_minute`` theirs before compression, None where that was not measured.
     """
 
     source: str
@@ -48,10 +48,11 @@ class SelectedRecords:
     without_severity: int = 0
     first: tuple[str, ...] = ()
     per_minute: float | None = None
+    bytes_per_minute: float | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the form in JSON."""
-        rate = self.per_minute
+        rate, bytes_rate = self.per_minute, self.bytes_per_minute
         return {
             "name": self.source,
             "signal": self.signal,
@@ -59,6 +60,7 @@ class SelectedRecords:
             "resources": self.resources,
             "records": self.records,
             "recordsPerMinute": None if rate is None else round(rate, 1),
+            "bytesPerMinute": None if bytes_rate is None else round(bytes_rate),
             "asks": self.asks,
             "sampledRecords": self.sampled,
             "withoutSeverity": self.without_severity,

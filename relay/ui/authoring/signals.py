@@ -90,7 +90,13 @@ SIGNALS: Final = (
         "Which spans",
         '{service_name="gateway"}',
         (
-            Control("traces.sampleRatio", "Part of all traces", "decimal", "0.1"),
+            Control(
+                "traces.sampleRatio",
+                "Part of all traces",
+                "decimal",
+                "0.1",
+                help="1 is all of them, 0.1 a tenth.",
+            ),
             Control("traces.keep", "Keep", "select"),
             _redact("traces"),
         ),

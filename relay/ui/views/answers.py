@@ -73,6 +73,7 @@ class SelectedRecordsView(msgspec.Struct, frozen=True, rename="camel"):
     records: int = 0
     asks: str = ""
     records_per_minute: float | None = None
+    bytes_per_minute: float | None = None
     sampled_records: int = 0
     without_severity: int = 0
     first_resources: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import asyncio
 
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink
 from relay.control.preview.preview import Preview
-from relay.control.preview.record_rates import LOOKED_MAX, RecordRates
+from relay.control.preview.record_rates import LOOKED_MAX, RecordCount, RecordRates
 from relay.control.preview.records import AT_ONCE, preview_records
 from relay.control.preview.result import PreviewResult
 from relay.control.time_slicing import Turns
@@ -71,6 +71,12 @@ async def test_many_resources_let_others_have_their_turn() -> None:
     assert turns == 4
 
 
+def records_of(body: bytes, number: int) -> bytes:
+    """Return one record of a request of one scope, with its tag and length (below 128)."""
+    scope = LOGS.request.FromString(body).resource_logs[0].scope_logs[0]
+    return b"??" + bytes(scope.log_records[number].SerializeToString())
+
+
 def test_records_that_pass_are_counted_while_they_are_watched() -> None:
     logs, traces = RecordsPipeline("logs"), RecordsPipeline("traces")
     body = LOGS.request.FromString(request_of(LOGS, [1.0] * 4))
@@ -86,7 +92,11 @@ def test_records_that_pass_are_counted_while_they_are_watched() -> None:
         logs.ingest(sent, now=1.0, tick=1.0)
     rates.close()
     logs.ingest(sent, now=1.0, tick=1.0)
-    assert rates.per_minute(30.0) == {("logs", "all"): 6.0, ("logs", "none"): 0.0}
+    size = len(records_of(sent, 3))
+    assert rates.per_minute(30.0) == {
+        ("logs", "all"): RecordCount(6.0, 6.0 * size),
+        ("logs", "none"): RecordCount(0.0, 0.0),
+    }
     assert rates.per_minute(0.0) == {}
     assert logs.watches == traces.watches == []
 
@@ -100,7 +110,7 @@ def test_a_part_of_a_large_scope_stands_for_it() -> None:
     rates = RecordRates(exporter(all="{}"), [logs])
     rates.begin()
     logs.ingest(body.SerializeToString(), now=1.0, tick=1.0)
-    assert rates.per_minute(60.0) == {("logs", "all"): LOOKED_MAX * 1.5}
+    assert rates.per_minute(60.0)["logs", "all"].records == LOOKED_MAX * 1.5
 
 
 async def test_a_preview_tells_records_a_minute() -> None:
@@ -122,4 +132,6 @@ async def test_a_preview_tells_records_a_minute() -> None:
     result = events[-1]
     assert isinstance(result, PreviewResult)
     assert result.measured_s == 20.0
-    assert result.document()["records"][0]["recordsPerMinute"] == 12.0
+    shown = result.document()["records"][0]
+    assert shown["recordsPerMinute"] == 12.0
+    assert shown["bytesPerMinute"] == 12 * len(records_of(request_of(LOGS, [1.0]), 0))
