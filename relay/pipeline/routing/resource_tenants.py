@@ -51,15 +51,24 @@ class ResourceTenants:
     def project_of(self, attributes: Iterable[tuple[str, str]], origin: IngestPath) -> str | None:
         """Return the project of a resource; "" without tenancy, None if it has none.
 
-        Of equal names the first counts.
+        An attribute that is there twice with two values names none: another reader may take the
+        other value.
         """
         if not self.enabled:
             return ""
-        values = dict(reversed(list(attributes)))
-        labels = {name: values[name] for name in ACCOUNT_LABELS if name in values}
-        named = next((values[name] for name in self.attributes if values.get(name)), "")
-        if named:
-            labels[_LABEL] = named
+        asked = ACCOUNT_LABELS.union(self.attributes)
+        values: dict[str, str] = {}
+        contradicting = set()
+        for name, text in attributes:
+            if name in asked and values.setdefault(name, text) != text:
+                contradicting.add(name)
+        naming = (name for name in self.attributes if name in contradicting or values.get(name))
+        name = next(naming, "")
+        if name in contradicting or (origin.by_labels and contradicting & ACCOUNT_LABELS):
+            return None
+        labels = {label: values[label] for label in ACCOUNT_LABELS if label in values}
+        if name:
+            labels[_LABEL] = values[name]
         return self._tenancy.project_of(labels, origin) or None
 
     def fault(self, attributes: Mapping[str, str]) -> str:

@@ -78,7 +78,7 @@ def selected_labels(
     return found
 
 
-def resource_bytes(resource: Attributes, most: int) -> int:
+def resource_bytes(resource: AttributeTexts, most: int) -> int:
     """Return the bytes that a resource takes in the labels of each of its streams.
 
     More than ``most`` is a lower bound.
