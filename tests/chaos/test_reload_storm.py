@@ -1,32 +1,38 @@
 """A thousand random edits a minute under full traffic, and nobody else notices.
 
-Oracle: every request carries one value of its own. Each exporter that nobody edits must deliver the
-value of every acknowledged request once for each series, and within its batch timeout: what a
-delivery takes without any edits comes on top, and how late the machine makes the event loop, by the
-relay's own measure. That is bounded as well, so it cannot hide what edits do.
+Oracle: every request carries one value of its own, every log record and span a number. Each
+exporter that nobody edits must deliver the value of every acknowledged request once for each
+series, and within its batch timeout: what a delivery takes without any edits comes on top, and how
+late the machine makes the event loop, by the relay's own measure. That is bounded as well, so it
+cannot hide what edits do. Every record must arrive once, in order.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
 from relay.app import Relay
 from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import ListenAddress, Settings, Shutdown, Watch
-from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.chaos.endpoint import WRITE_PATH
+from tests.kit.exporter_yaml import exporter_of
 from tests.kit.http.hostile_server import HostileServer
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.processes import eventually
 from tests.kit.remote_write.write_client import WriteClient
-from tests.kit.stored_relay import AT_ONCE
+from tests.kit.stored_relay import AT_ONCE, Sender
 
 SERIES = 400
 EDITED = 300
@@ -42,21 +48,34 @@ LAG_S_MAX = 0.25
 """50 ms are asked for; the machine that runs the tests is busy with others."""
 
 STEADY = {"all": "", "name": '{__name__="up"}', "regex": '{n=~"1.*"}', "not": '{n!~"1.*"}'}
+RECORDS = 50
+"""In each request of records, of which there is one each :data:`RECORDS_EVERY_S`."""
+RECORDS_EVERY_S = 0.05
+SIGNALS = ("logs", "traces")
 QUERIES = ('{n="7"}', '{n=~"2.|3."}', '{job="api",n="5"}', "down", '{n=~"1.",n!="11"}', "up{")
 
 
 def storm_exporter(
-    name: str, query: str, origin: str, *, timeout: str, size: int, version: str = ""
+    name: str,
+    query: str,
+    origin: str,
+    *,
+    timeout: str,
+    size: int,
+    version: str = "",
+    records: Sequence[str] = (),
 ) -> str:
-    return exporter_yaml(
-        name,
-        f"{origin}/{name}",
-        metrics=query,
-        sink="s",
-        version=version,
-        otlp_http={} if version else {"compression": "none"},
-        batch={"timeout": timeout, "maxSize": size},
-    )
+    """An Exporter of metrics by a query, and of all records of some signals."""
+    sources = [{"name": "all", "metrics": {"metricsql": query}}]
+    sources += [{"name": one, one: {}} for one in records]
+    endpoint = {"endpoint": f"{origin}/{name}"}
+    sink: dict[str, Any] = {"name": "s", "batch": {"timeout": timeout, "maxSize": size}}
+    if version:
+        endpoint["endpoint"] += WRITE_PATH
+        sink["prometheusRemoteWrite"] = {**endpoint, "protocolVersion": version}
+    else:
+        sink["otlp_http"] = {**endpoint, "compression": "none"}
+    return exporter_of(name, sources, [sink])
 
 
 class Storm:
@@ -70,13 +89,15 @@ class Storm:
         self.edits = 0
 
     def text(self, name: str, query: str) -> str:
+        version = self.rng.choice(("", "1.0", "2.0"))  # an edit changes the sink's kind, too
         return storm_exporter(
             name,
             query,
             self.endpoint,
             timeout=f"{self.rng.choice((100, 500))}ms",
             size=self.rng.choice((500, 5000)),
-            version=self.rng.choice(("", "1.0", "2.0")),  # an edit changes the sink's kind, too
+            version=version,
+            records=() if version else self.rng.choice(((), SIGNALS[:1], SIGNALS)),
         )
 
     def edit(self) -> None:
@@ -133,6 +154,10 @@ async def storm(
                 size=5_000,
             )
             (directory / f"steady-{name}.yaml").write_text(text)
+        text = storm_exporter(
+            "steady-records", "down", server.origin, timeout="1s", size=500, records=SIGNALS
+        )
+        (directory / "steady-records.yaml").write_text(text)
         for number in range(EDITED):
             path = directory / f"edited-{number}.yaml"
             path.write_text(raging.text(path.stem, raging.rng.choice(QUERIES[:-1])))
@@ -152,25 +177,46 @@ async def storm(
             address = relay.ingest_address
             until = time.monotonic() + seconds
             rage = asyncio.ensure_future(raging.rage(until, edits_per_minute))
+            records = asyncio.ensure_future(_send_records(relay, until))
             async with WriteClient(f"http://{address.host}:{address.port}/api/v1/write") as client:
                 while time.monotonic() < until:
                     value = float(client.sent + 1)
                     sent_at[value] = time.monotonic()
                     assert await client.send("up", series=SERIES) == 204
             await rage
+            numbers = await records
             lag_s = relay.facts().lag.max_s
             changes = relay.status()["changes"]
             await eventually(
-                "all delivered", lambda: _steady_is_done(relay, client.sent), timeout_s=10
+                "all delivered", lambda: _steady_is_done(relay, client.sent, numbers), timeout_s=10
             )
             assert all(report.balanced for report in relay.facts().sinks)
         finally:
             await relay.stop()
-    print(f"{raging.edits} edits, {len(sent_at)} requests of {SERIES}, {changes}")
+    records_sent = sum(map(len, numbers.values()))
+    print(f"{raging.edits} edits, {len(sent_at)} requests of {SERIES}, {records_sent} records")
+    print(changes)
+    for signal, sent in numbers.items():
+        assert server.numbers(signal) == sent, "each once, and in order"
     worst_s = _check(arrivals, sent_at)
     print(f"latest delivery {worst_s:.3f} s after its request, loop at most {lag_s:.3f} s late")
     assert lag_s <= LAG_S_MAX
     assert worst_s <= BATCH_TIMEOUT_S + DELIVERY_S + TURNS * lag_s
+
+
+async def _send_records(relay: Relay, until: float) -> dict[str, list[float]]:
+    """Send log records and spans in turn; return their numbers by signal."""
+    sent: dict[str, list[float]] = {signal: [] for signal in SIGNALS}
+    async with aiohttp.ClientSession() as session:
+        sender = Sender(relay, session)
+        for signal in itertools.cycle(SIGNALS):
+            first = sender.following
+            assert await sender.send_records(signal, RECORDS) == 200
+            sent[signal] += map(float, range(first, sender.following))
+            if time.monotonic() >= until:
+                return sent
+            await asyncio.sleep(RECORDS_EVERY_S)
+    raise AssertionError("unreachable")
 
 
 async def _take_unread(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -185,14 +231,23 @@ async def _take_unread(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
             await writer.drain()
 
 
-def _steady_is_done(relay: Relay, sent: int) -> bool:
+def _steady_is_done(relay: Relay, sent: int, numbers: Mapping[str, Sequence[float]]) -> bool:
     delivered = {
         report.exporter: report.ledger.delivered
         for report in relay.facts().sinks
-        if "/steady-" in report.exporter
+        if "/steady-" in report.exporter and "steady-records" not in report.exporter
     }
     matched = {report.exporter: report.matched for report in relay.facts().sinks}
     assert delivered.keys() == {f"default/steady-{name}" for name in STEADY}
+    for signal, own in numbers.items():
+        (report,) = (
+            one
+            for one in relay.facts().sinks
+            if one.exporter == "default/steady-records" and one.sink == f"s/{signal}"
+        )
+        assert report.matched == len(own)
+        if report.ledger.delivered < len(own):
+            return False
     assert matched["default/steady-all"] == sent
     return all(matched[name] == points for name, points in delivered.items())
 
@@ -209,6 +264,8 @@ def _check(arrivals: list[tuple[float, Received]], sent_at: dict[float, float]) 
     worst_s = 0.0
     for at, received in arrivals:
         name = received.path.split("/")[1].removeprefix("steady-")
+        if name == "records":
+            continue
         values = Counter(received.values())
         got[name] += values
         worst_s = max(worst_s, *(at - sent_at[value] for value in values))
