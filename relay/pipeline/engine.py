@@ -353,7 +353,7 @@ class MetricsPipeline:
             try:
                 self._consume(body, transaction, origin, decoder)
             except BaseException:
-                self.offsets.release(position)
+                self.offsets.give_up(position, is_replayed=not bounded)
                 raise
             withheld = self._finish_request(transaction, tick, protocol)
         finally:

@@ -105,6 +105,19 @@ class OffsetTracker:
             while self._low < self._next and self._low not in self._held:
                 self._low += 1
 
+    def give_up(self, position: int, *, is_replayed: bool) -> None:
+        """Undo :meth:`begin` for a request that has failed or was broken off.
+
+        A replayed one is acknowledged: its position is given out again, so that it does not count
+        as finished if the replay ends with it. Others have no part in anything.
+        """
+        assert position == self._next - 1
+        self.release(position)
+        if is_replayed:
+            assert position not in self._held
+            self._next = position
+            self._low = min(self._low, position)
+
     def tie(self, first: int, last: int) -> None:
         """Need the request at ``first`` for as long as the one at ``last`` is needed."""
         known = self._ties.get(last)

@@ -238,7 +238,7 @@ class RecordsPipeline:
                 self._append(envelope, transaction, origin, counts)
             except BaseException:
                 transaction.rollback()
-                self.offsets.release(position)
+                self.offsets.give_up(position, is_replayed=not bounded)
                 raise
             pace.final = True
             has_effect = transaction.has_effect
