@@ -7,6 +7,7 @@ gets the numbers of exactly those requests, and every record is in a row of a le
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from pathlib import Path
@@ -17,12 +18,14 @@ from tests.kit.exporter_yaml import exporter_of, exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.processes import eventually
 from tests.kit.queue_status import edit, orphans_of
-from tests.kit.stored_relay import Relay, Sender, made, running
+from tests.kit.stored_relay import Relay, Sender, crash_image, made, running
 
 SIGNALS = ("logs", "traces")
 SINKS = ("one", "two")
 EXPORTERS = ("a", "b")
 STEPS = 60
+LIVES = 6
+"""Of relays that die, each with what the one before left on disk."""
 
 Output = tuple[str, str, str]
 """Exporter, sink and signal."""
@@ -147,6 +150,54 @@ async def test_every_record_is_in_a_row_over_edits(tmp_path: Path, stored: bool)
             assert rows["delivered"] + rows["removed"] == wanted
             for output, numbers in got.items():
                 assert not Counter(numbers) - Counter(model.numbers[output]), output
+
+
+async def test_no_record_is_lost_over_edits_and_crashes(tmp_path: Path) -> None:
+    """Of an output that is absent when the relay dies, only what is on disk is kept."""
+    rng = random.Random(int(__import__("os").environ.get("S", "20")))
+    got: dict[Output, set[float]] = {}
+    excused: dict[Output, set[float]] = {}
+    down: set[str] = set()
+
+    def answer(received: Received) -> Reply:
+        exporter, sink, _, signal = received.path.strip("/").split("/")
+        if exporter in down:
+            return Reply(503)
+        got.setdefault((exporter, sink, signal), set()).update(received.numbers())
+        return Reply()
+
+    async with OtlpServer(answer) as server:
+        model, data, following = Model(tmp_path, server.origin, rng), tmp_path / "data", 0
+        for number in range(LIVES):
+            relay = made(tmp_path, data=data)
+            model.write()
+            async with running(relay) as sender:
+                sender.following = following
+                for _ in range(rng.randrange(STEPS // 3)):
+                    await step(model, sender, down, rng)
+                    check_rows(relay)
+                following = sender.following
+                data = crash_image(data, tmp_path / f"image-{number}")
+                was, down = down, set(EXPORTERS)  # nothing of the end of this one counts
+            down = was
+            for output in model.numbers.keys() - model.outputs:
+                excused.setdefault(output, set()).update(model.numbers[output])
+        down.clear()
+
+        def missing() -> dict[Output, set[float]]:
+            return {
+                output: lost
+                for output, numbers in model.numbers.items()
+                if (lost := {*numbers} - got.get(output, set()) - excused.get(output, set()))
+            }
+
+        relay = made(tmp_path, data=data)
+        model.everything()
+        async with running(relay):
+            with contextlib.suppress(AssertionError):
+                await eventually("everything arrives", lambda: not missing(), timeout_s=20)
+            assert not missing()
+            check_rows(relay)
 
 
 async def step(model: Model, sender: Sender, down: set[str], rng: random.Random) -> None:
