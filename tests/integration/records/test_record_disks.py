@@ -47,7 +47,7 @@ async def queued(sender: Sender, count: int) -> None:
     def found() -> bool:
         return all(one.ledger.queued == count for one in reports(sender).values())
 
-    await eventually(f"{count} are queued", found, timeout_s=5)
+    await eventually(f"{count} are queued", found, timeout_s=10)
 
 
 async def everything(server: OtlpServer, count: int) -> None:
@@ -171,6 +171,26 @@ async def test_a_queue_over_its_bound_loses_the_oldest_records_to_a_row(
             await everything(server, left)
             for signal, start in zip(SIGNALS, (9_000, 9_500), strict=True):
                 assert server.numbers(signal)[-500:] == list(range(start, start + 500))
+
+
+async def test_storage_over_its_bound_loses_records_to_a_row(tmp_path: Path) -> None:
+    async with OtlpServer(lambda _: Reply(503)) as server:
+        text = exporter(server.url, maxBytes="1GiB")
+        async with running(made(tmp_path, text, bytes_max=1 << 20)) as sender:
+
+            def lost() -> int:
+                sender.relay._reconciler.spill_below(1 << 60)
+                rows = [one.ledger for one in reports(sender).values()]
+                assert all(one.dropped.keys() <= {"storage_full"} for one in rows), rows
+                return sum(one.lost for one in rows)
+
+            for _ in range(12):
+                await send(sender, 3_000)
+                lost()
+            await eventually("the disk is full", lambda: lost() > 0, timeout_s=10)
+            server.answer = lambda _: Reply()
+            await queued(sender, 0)
+            assert len(numbers(server)) == 72_000 - lost()
 
 
 @pytest.mark.parametrize("stored", [True, False], ids=["disk", "memory"])
