@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import ListenAddress, Settings, Shutdown, Storage, Watch
 from tests.kit.exporter_yaml import Block, exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
+from tests.kit.own_time import own_time
 from tests.kit.processes import eventually
 from tests.kit.remote_write.write_client import WriteClient
 from tests.kit.stored_relay import AT_ONCE
@@ -259,16 +259,16 @@ async def test_thousands_of_changes_do_not_hold_up_the_loop(tmp_path: Path) -> N
                 reload = asyncio.ensure_future(relay.reload())
                 worst_s = 0.0
                 while not reload.done():
-                    before = time.perf_counter()
+                    before = own_time()
                     await asyncio.sleep(0)
-                    worst_s = max(worst_s, time.perf_counter() - before)
+                    worst_s = max(worst_s, own_time() - before)
                     assert await client.send("up", series=1) == 204
                 changes = await reload
                 assert len(changes.added) + len(changes.changed) + len(changes.removed) == count
                 if queries:  # so that no collection has to look at all that is new
                     assert len(gc.get_objects(0)) + len(gc.get_objects(1)) < 10 * count
                 print(f"worst hold-up: {worst_s * 1e3:.0f} ms")
-                # 50 ms are asked for; the machine that runs the tests is busy with others.
+                # 50 ms are asked for.
                 assert worst_s < 0.25
             assert running_names(relay) == {"steady"}
             report = next(iter(relay.facts().sinks))

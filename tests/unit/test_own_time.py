@@ -1,0 +1,36 @@
+"""The clock of tests that say how long something may take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.kit.own_time import own_time
+
+TAKEN_S = 0.05
+
+
+def test_it_goes_on_while_nothing_is_done() -> None:
+    began = own_time()
+    time.sleep(0.1)
+    assert own_time() - began >= 0.09
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/thread-self/schedstat"), reason="Linux tells it")
+def test_it_stands_still_while_others_have_the_processor() -> None:
+    before = os.sched_getaffinity(0)
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+            for process in (0, other.pid):
+                os.sched_setaffinity(process, {min(before)})
+            began, own_began = time.monotonic(), own_time()
+            taken_s = 0.0
+            while taken_s < TAKEN_S:  # ends as soon as the other one has had that much of it
+                taken_s = (time.monotonic() - began) - (own_time() - own_began)
+        finally:
+            os.sched_setaffinity(0, before)
+            other.kill()
