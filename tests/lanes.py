@@ -18,15 +18,16 @@ LANES = {
         "integration/senders",
         "integration/sink",
         "integration/ui",
-        "integration/kubernetes/test_outages.py",
+        "integration/control/kubernetes/test_real_api.py",
     ),
     "cluster": ("integration/kubernetes",),
-    "api": ("integration/apiserver",),
+    "api": ("integration/apiserver", "integration/kubernetes/test_walk.py"),
     "control": (
         "integration/bench",
         "integration/control/kubernetes",
         "integration/control/replicas",
         "integration/kubernetes/deployments",
+        "integration/kubernetes/test_outages.py",
     ),
 }
 """By lane: folders and files below tests/. One within another is that lane's alone."""

@@ -36,7 +36,8 @@ def test_every_test_is_in_one_lane() -> None:
 def test_a_folder_within_another_one_is_of_its_own_lane() -> None:
     assert lane_of(TESTS / "integration/control") == ""
     assert lane_of(TESTS / "integration/control/test_customers.py") == "waiting"
-    assert lane_of(TESTS / "integration/control/kubernetes/test_real_api.py") == "control"
+    assert lane_of(TESTS / "integration/control/kubernetes/test_real_source.py") == "control"
+    assert lane_of(TESTS / "integration/control/kubernetes/test_real_api.py") == "peers"
     assert lane_of(TESTS / "conftest.py") == ""
 
 
