@@ -11,8 +11,7 @@ import gzip
 import json
 import signal as signals
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,11 @@ import aiohttp
 import pytest
 from google.protobuf import json_format
 
-from bench import newest
-from tests.integration.sink.test_real_records import RECEIVER, SENDER, collector
+from tests.integration.sink.test_real_records import RECEIVER, SENDER
 from tests.kit.otlp.metrics_requests import points_of, read, rows
 from tests.kit.otlp.official import METRICS, attribute
-from tests.kit.processes import Process, eventually, free_port, get_json, relay, started
+from tests.kit.processes import Process, eventually, free_port, get_json, relay
+from tests.kit.sink.real_receivers import collector, prometheus
 
 EXPORTER = """
 apiVersion: telemetry.datumapis.com/v1alpha1
@@ -39,7 +38,7 @@ spec:
       batch: {{timeout: 50ms}}
       retry: {{backoff: 100ms}}
     - name: prometheus
-      prometheusRemoteWrite: {{endpoint: "http://127.0.0.1:{prometheus}/api/v1/write"}}
+      prometheusRemoteWrite: {{endpoint: "{prometheus}/api/v1/write"}}
       batch: {{timeout: 50ms}}
       retry: {{backoff: 100ms}}
 """
@@ -97,24 +96,6 @@ def request(service: str, number: int, time_ns: int) -> bytes:
     return bytes(made.SerializeToString())
 
 
-@asynccontextmanager
-async def prometheus(directory: Path) -> AsyncIterator[int]:
-    """Run Prometheus with both receivers; gives its port."""
-    port = free_port()
-    (directory / "prometheus.yml").write_text("")
-    command = [
-        str(newest.binary("prometheus")),
-        f"--config.file={directory / 'prometheus.yml'}",
-        f"--storage.tsdb.path={directory / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--web.enable-remote-write-receiver",
-        "--web.enable-otlp-receiver",
-    ]
-    ready = f"http://127.0.0.1:{port}/-/ready"
-    async with started(command, log=directory / "prometheus.log", ready_url=ready):
-        yield port
-
-
 async def post(url: str, body: bytes) -> None:
     headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
     async with (
@@ -132,9 +113,9 @@ def received(file: Path) -> Iterator[bytes]:
             yield bytes(message.SerializeToString())
 
 
-async def series_of(port: int, job: str) -> dict[str, Any]:
+async def series_of(store: str, job: str) -> dict[str, Any]:
     """Return the latest value of every series of a job, by its other labels."""
-    url = f"http://127.0.0.1:{port}/api/v1/query?query=%7Bjob%3D%22{job}%22%7D"
+    url = f"{store}/api/v1/query?query=%7Bjob%3D%22{job}%22%7D"
     found = {}
     for one in (await get_json(url))["data"]["result"]:
         labels = {name: text for name, text in one["metric"].items() if name != "job"}
@@ -149,7 +130,7 @@ async def test_collectors_and_prometheus_get_all_over_kill_9(tmp_path: Path) -> 
     bodies: list[bytes] = []
     async with (
         collector(tmp_path, "receiver", with_metrics(RECEIVER), file=file) as receiver,
-        prometheus(tmp_path) as store,
+        prometheus(tmp_path, "--web.enable-otlp-receiver") as store,
         collector(tmp_path, "sender", with_metrics(SENDER), to=port) as sender,
     ):
         path = tmp_path / "exporter.yaml"
@@ -166,7 +147,7 @@ async def test_collectors_and_prometheus_get_all_over_kill_9(tmp_path: Path) -> 
                     f"http://127.0.0.1:{sender}/v1/metrics", request("other", number, time_ns)
                 )
                 await post(
-                    f"http://127.0.0.1:{store}/api/v1/otlp/v1/metrics",
+                    f"{store}/api/v1/otlp/v1/metrics",
                     request("direct", number, time_ns),
                 )
                 await asyncio.sleep(0.05)

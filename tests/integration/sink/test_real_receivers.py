@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +12,6 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from bench import newest
 from relay.codec.remote_write.encode import request_headers
 from relay.config.exporter.remote_write import REMOTE_WRITE_PROFILES
 from relay.config.exporter.types import PrometheusRemoteWrite, RemoteWriteVersion, Sink
@@ -23,9 +20,10 @@ from relay.sink.remote_write.classify import Sent, classify
 from relay.sink.retry.bisection import REQUESTS_MAX
 from relay.sink.retry.verdict import Rejected, Split, Verdict
 from tests.kit.batches import RAW_BATCHES
-from tests.kit.processes import free_port, get_json, started
+from tests.kit.processes import get_json
 from tests.kit.remote_write.prompb import WriteRequest
 from tests.kit.remote_write.raw import snappy
+from tests.kit.sink.real_receivers import prometheus, victoria_metrics
 from tests.kit.sink_harness import SinkHarness, running_sink
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
@@ -33,39 +31,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 POINTS = 500
 BAD = (7, 8, 300)
 """Samples of a batch that lie in a time that no receiver takes any more."""
-
-
-@asynccontextmanager
-async def prometheus(directory: Path) -> AsyncIterator[str]:
-    """The newest Prometheus as a receiver; gives its URL."""
-    config = directory / "prometheus.yaml"
-    config.write_text("{}")
-    port = free_port()
-    command = [
-        str(newest.binary("prometheus")),
-        f"--config.file={config}",
-        f"--storage.tsdb.path={directory / 'prometheus'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--web.enable-remote-write-receiver",
-    ]
-    url = f"http://127.0.0.1:{port}"
-    async with started(command, log=directory / "prometheus.log", ready_url=f"{url}/-/ready"):
-        yield url
-
-
-@asynccontextmanager
-async def victoria_metrics(directory: Path) -> AsyncIterator[str]:
-    """The newest VictoriaMetrics; gives its URL."""
-    port = free_port()
-    command = [
-        str(newest.binary("victoria-metrics")),
-        f"-storageDataPath={directory / 'victoria'}",
-        f"-httpListenAddr=127.0.0.1:{port}",
-        "-retentionPeriod=1",
-    ]
-    url = f"http://127.0.0.1:{port}"
-    async with started(command, log=directory / "victoria.log", ready_url=f"{url}/health"):
-        yield url
 
 
 def sink(url: str, version: RemoteWriteVersion) -> Sink:
@@ -193,7 +158,7 @@ async def test_requests_over_the_profiles_limit_are_to_be_split(tmp_path: Path, 
 
 async def test_victoria_metrics_stores_a_batch_of_1_0(tmp_path: Path) -> None:
     async with (
-        victoria_metrics(tmp_path) as url,
+        victoria_metrics(tmp_path, "-retentionPeriod=1") as url,
         running_sink(sink(f"{url}/api/v1/write", "1.0")) as harness,
     ):
         stored = offer(harness)
@@ -206,7 +171,7 @@ async def test_victoria_metrics_stores_nothing_of_2_0_and_the_ledger_says_so(
     tmp_path: Path,
 ) -> None:
     async with (
-        victoria_metrics(tmp_path) as url,
+        victoria_metrics(tmp_path, "-retentionPeriod=1") as url,
         running_sink(sink(f"{url}/api/v1/write", "2.0")) as harness,
     ):
         offer(harness)

@@ -9,17 +9,17 @@ import json
 import os
 import signal as signals
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from google.protobuf import json_format
 
-from bench import newest
 from tests.kit.otlp.official import LOGS, TRACES, Kind, any_value, attribute
-from tests.kit.processes import Process, eventually, free_port, relay, started
+from tests.kit.processes import Process, eventually, free_port, relay
+from tests.kit.sink.real_receivers import collector, victoria_logs
 
 SENDER = """
 receivers: {{otlp: {{protocols: {{http: {{endpoint: "127.0.0.1:{port}"}}}}}}}}
@@ -61,10 +61,12 @@ spec:
       retry: {{backoff: 100ms}}
     - name: victoria
       sources: [logs]
-      otlp_http: {{endpoint: "http://127.0.0.1:{victoria}/insert/opentelemetry"}}
+      otlp_http: {{endpoint: "{victoria}/insert/opentelemetry"}}
       batch: {{timeout: 50ms}}
       retry: {{backoff: 100ms}}
 """
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
+
 VALUES = ["text", 7, 2.5, True, b"bytes", ["a", 1], {"k": {"n": [None, "x"]}}]
 REQUESTS, RECORDS = 40, 25
 
@@ -87,33 +89,6 @@ def request(kind: Kind, service: str, first: int) -> bytes:
             record.name = f"span {number}"
             record.status.SetInParent()  # the Collector writes one into every span
     return bytes(made.SerializeToString())
-
-
-@asynccontextmanager
-async def collector(directory: Path, name: str, text: str, **values: object) -> AsyncIterator[int]:
-    """Run a Collector; gives its port."""
-    port, health = free_port(), free_port()
-    config = directory / f"{name}.yaml"
-    config.write_text(text.format(port=port, health=health, **values))
-    command = [str(newest.binary("otelcol")), "--config", str(config)]
-    log, ready = directory / f"{name}.log", f"http://127.0.0.1:{health}/"
-    async with started(command, log=log, ready_url=ready):
-        yield port
-
-
-@asynccontextmanager
-async def victoria_logs(directory: Path) -> AsyncIterator[int]:
-    """Run VictoriaLogs; gives its port."""
-    port = free_port()
-    command = [
-        str(newest.binary("victoria-logs")),
-        f"-httpListenAddr=127.0.0.1:{port}",
-        f"-storageDataPath={directory / 'victoria'}",
-        "-retentionPeriod=100y",
-    ]
-    ready = f"http://127.0.0.1:{port}/health"
-    async with started(command, log=directory / "victoria.log", ready_url=ready):
-        yield port
 
 
 def received(file: Path, kind: Kind) -> Iterator[tuple[str, int, Any]]:
@@ -167,11 +142,10 @@ async def send(port: int, wanted: dict[str, dict[int, Any]]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def count_of_victoria(port: int) -> Counter[str]:
+async def count_of_victoria(url: str) -> Counter[str]:
     """Return how often VictoriaLogs has each line."""
-    url = f"http://127.0.0.1:{port}/select/logsql/query"
-    query = {"query": "*", "limit": "100000"}
-    async with aiohttp.ClientSession() as session, session.post(url, data=query) as answer:
+    path, query = "/select/logsql/query", {"query": "*", "limit": "100000"}
+    async with aiohttp.ClientSession() as session, session.post(url + path, data=query) as answer:
         assert answer.status == 200, await answer.text()
         lines = (await answer.text()).splitlines()
     return Counter(json.loads(line)["_msg"] for line in lines)
@@ -183,7 +157,7 @@ async def test_collectors_and_victoria_logs_get_all_over_kill_9(tmp_path: Path) 
     wanted: dict[str, dict[int, Any]] = {"logs": {}, "traces": {}}
     async with (
         collector(tmp_path, "receiver", RECEIVER, file=file) as receiver,
-        victoria_logs(tmp_path) as victoria,
+        victoria_logs(tmp_path, "-retentionPeriod=100y") as victoria,
         collector(tmp_path, "sender", SENDER, to=port) as sender,
     ):
         path = tmp_path / "exporter.yaml"

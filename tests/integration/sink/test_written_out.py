@@ -23,6 +23,7 @@ from bench import newest
 from tests.kit.processes import Process, binary, eventually, free_port, get_json, relay, started
 from tests.kit.remote_write import prompb
 from tests.kit.remote_write.raw import STALE, bits_of, snappy
+from tests.kit.sink import real_receivers
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.alone]
 
@@ -88,30 +89,14 @@ class Receiver:
 @asynccontextmanager
 async def prometheus(directory: Path) -> AsyncIterator[Receiver]:
     """The newest Prometheus, which takes remote write."""
-    (directory / "prometheus.yaml").write_text("global: {}\n")
-    url = f"http://127.0.0.1:{free_port()}"
-    command = [
-        str(newest.binary("prometheus")),
-        f"--config.file={directory / 'prometheus.yaml'}",
-        f"--storage.tsdb.path={directory / 'tsdb'}",
-        f"--web.listen-address={url.removeprefix('http://')}",
-        "--web.enable-remote-write-receiver",
-    ]
-    async with started(command, log=directory / "log", ready_url=f"{url}/-/ready"):
+    async with real_receivers.prometheus(directory) as url:
         yield Receiver(f"{url}/api/v1/write", lambda: _remote_read(url), f"{url}/api/v1/metadata")
 
 
 @asynccontextmanager
 async def victoria_metrics(directory: Path) -> AsyncIterator[Receiver]:
     """The newest VictoriaMetrics, on a single node."""
-    url = f"http://127.0.0.1:{free_port()}"
-    command = [
-        str(newest.binary("victoria-metrics")),
-        f"-httpListenAddr={url.removeprefix('http://')}",
-        f"-storageDataPath={directory / 'data'}",
-        "-loggerLevel=WARN",
-    ]
-    async with started(command, log=directory / "log", ready_url=f"{url}/health"):
+    async with real_receivers.victoria_metrics(directory, "-loggerLevel=WARN") as url:
         yield Receiver(f"{url}/api/v1/write", lambda: _export(url), f"{url}/api/v1/metadata")
 
 
