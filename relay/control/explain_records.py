@@ -94,8 +94,9 @@ def explain_records(
 
     ``exporter`` is the only one to examine, if given.
     """
+    attributes = list(attributes)
     found = Attributes(attributes)
-    project = _project_of(found, rules, origin)
+    project = _project_of(attributes, rules, origin)
     if project is None:
         names = " or ".join(rules.tenants.attributes)
         yield f"no project: neither its path nor {names} names one, or they disagree"
@@ -125,8 +126,9 @@ def record_takers(
     origin: IngestPath,
 ) -> Iterator[tuple[str, str]]:
     """Yield exporter and source of each source that may take records of a resource, in order."""
+    attributes = list(attributes)
     found = Attributes(attributes)
-    project = _project_of(found, rules, origin)
+    project = _project_of(attributes, rules, origin)
     for name, one in sorted(exporters.items()):
         if one.project != project:
             continue
@@ -139,10 +141,11 @@ def path_for(project: str, attributes: Iterable[tuple[str, str]], rules: RecordR
     """Return a path on which a resource is the project's. Raise ConfigError."""
     if not rules.tenants.enabled:
         return ANYWHERE
+    attributes = list(attributes)
     found = Attributes(attributes)
     is_named = any(found.plain.get(plain_name(name)) for name in rules.tenants.attributes)
     origin = ANYWHERE if is_named else IngestPath(project)
-    if _project_of(found, rules, origin) != project:
+    if _project_of(attributes, rules, origin) != project:
         names = " or ".join(rules.tenants.attributes)
         raise ConfigError([Fault("series", f"{names} names another project: leave it out")])
     return origin
@@ -193,8 +196,10 @@ def _answers(
     return lines, any_takes
 
 
-def _project_of(found: Attributes, rules: RecordRules, origin: IngestPath) -> str | None:
+def _project_of(
+    attributes: Iterable[tuple[str, str]], rules: RecordRules, origin: IngestPath
+) -> str | None:
     """Return the project of a resource; a question may write its attributes' names plainly."""
-    tenants = rules.tenants
-    exact = [(name, found.plain.get(plain_name(name), "")) for name in tenants.attributes]
-    return tenants.project_of([*exact, *found.exact.items()], origin)
+    exact = {plain_name(name): name for name in rules.tenants.attributes}
+    named = [(exact.get(plain_name(name), name), text) for name, text in attributes]
+    return rules.tenants.project_of(named, origin)

@@ -88,11 +88,13 @@ def test_spans_are_sampled(tmp_path: Path) -> None:
     assert lines[1:] == ["  spans: yes, records with a trace among 25 % of all to s"]
 
 
-def test_nobodys_records_and_others(tmp_path: Path) -> None:
-    (line,) = explained(tmp_path, "{}", tenancy=True)
-    assert line.startswith("no project: neither its path nor milo.project.id names one")
+def test_records_without_a_project_and_others(tmp_path: Path) -> None:
+    for question in ("{}", '{milo.project.id="acme", milo.project.id="b"}'):
+        (line,) = explained(tmp_path, question, tenancy=True)
+        assert line.startswith("no project: neither its path nor milo.project.id names one")
     own = explained(tmp_path, '{milo.project.id="acme"}', tenancy=True)
     assert own[0] == "acme/default/x:"
+    assert explained(tmp_path, '{milo_project_id="acme"}', tenancy=True) == own
     assert explained(tmp_path, "{}", tenancy=True, tenant=Tenant(1)) == own
     other = explained(tmp_path, '{milo.project.id="b"}', tenancy=True, exporter="acme/default/x")
     assert other == ["acme/default/x: no: it is of project acme, not of b"]
