@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from relay.codec.otlp.signal_names import RECORD_SIGNALS
 from relay.config.exporter.types import Exporter, Sink
 from relay.config.settings.ingest_security import Admin
 from relay.config.settings.settings import Settings
@@ -23,6 +24,7 @@ from relay.control.time_slicing import Turns
 from relay.control.tools import ExporterTools, ToolAccess
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.records.pipeline import RecordsPipeline
+from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import Tenancy
 from relay.pipeline.signals import Signals
 from relay.runtime.errors import MissingSecretError
@@ -166,5 +168,8 @@ def causes(status: dict[str, Any]) -> list[tuple[str, str]]:
 
 def signals_of(metrics: MetricsPipeline) -> Signals:
     """Return the pipelines of all signals around one of metrics."""
-    logs, traces = (RecordsPipeline(one, offsets=metrics.offsets) for one in ("logs", "traces"))
+    tenants = ResourceTenants(metrics.router.tenancy)
+    logs, traces = (
+        RecordsPipeline(one, offsets=metrics.offsets, tenants=tenants) for one in RECORD_SIGNALS
+    )
     return Signals(metrics, logs, traces)
