@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import newest
-from bench.micro.otlp_records import BODIES, COLLECTOR, Forwarder, free_port, relay, request
+from bench.micro.otlp_records import BODIES, Forwarder, collectors, free_port, relay, request
 from bench.process import Process
 
 RECORDS = 500
@@ -54,19 +53,16 @@ def costs_us(signal: str, command: str, directory: Path) -> dict[str, float]:
             for one in forwarders.values():
                 one.send(bodies, REQUESTS)
         costs = {name: one.cost_s() / RECORDS * 1e6 for name, one in forwarders.items()}
-    return {"collector": min(costs["plain"], costs["batch"])} | {k: costs[k] for k in SELECTORS}
+    return {"collector": min(costs["collector"], costs["collector-batch"])} | {
+        k: costs[k] for k in SELECTORS
+    }
 
 
 def _commands(
     signal: str, command: str, directory: Path, port: int
 ) -> Iterator[tuple[str, list[str], int]]:
     """Yield name, command and port of every forwarder; the receiver listens at ``port``."""
-    for name, processors in (("plain", ""), ("batch", "processors: [batch],")):
-        listen = free_port()
-        config = directory / f"{name}.yaml"
-        text = COLLECTOR.format(listen=listen, port=port, processors=processors)
-        config.write_text(text, encoding="utf-8")
-        yield name, [str(newest.binary("otelcol")), "--config", str(config)], listen
+    yield from collectors(directory, port)
     for name, selector in SELECTORS.items():
         listen = free_port()
         own = directory / name

@@ -194,15 +194,21 @@ def relay(
     return path
 
 
+def collectors(directory: Path, port: int) -> Iterator[tuple[str, list[str], int]]:
+    """Yield name, command and port of the Collector, without and with its batch processor."""
+    for name, processors in (("collector", ""), ("collector-batch", "processors: [batch],")):
+        listen = free_port()
+        config = directory / f"{name}.yaml"
+        text = COLLECTOR.format(listen=listen, port=port, processors=processors)
+        config.write_text(text, encoding="utf-8")
+        yield name, [str(newest.binary("otelcol")), "--config", str(config)], listen
+
+
 def commands(
     arguments: argparse.Namespace, directory: Path, port: int
 ) -> Iterator[tuple[str, list[str], int]]:
     """Yield name, command and port of every forwarder; the receiver listens at ``port``."""
-    for name, processors in (("collector", ""), ("collector-batch", "processors: [batch],")):
-        listen = free_port()
-        config = directory / f"{name}.yaml"
-        config.write_text(COLLECTOR.format(listen=listen, port=port, processors=processors))
-        yield name, [str(newest.binary("otelcol")), "--config", str(config)], listen
+    yield from collectors(directory, port)
     for what, selector in (("all", "{}"), ("one-of-25", '{service_name="svc-3"}')):
         for store in ("memory", "journal"):
             name, listen = f"relay-{what}-{store}", free_port()
