@@ -8,6 +8,8 @@ from aiohttp import web
 
 from relay import __version__
 from relay.api.status import StatusSource
+from relay.config.exporter.records.outputs import RECORD_UNITS
+from relay.pipeline.records.results import RecordStatistics
 from relay.ui.views.operator_view import HealthFigure, operator_view
 from relay.ui.views.quantities import bytes_, count, duration, share
 from relay.ui.visit import PageProblemError, Route, Visit
@@ -58,6 +60,7 @@ def health_figures(facts: StatusSource) -> tuple[HealthFigure, ...]:
         HealthFigure("Active series", count(facts.engine.table.active)),
         HealthFigure("Samples received", count(facts.engine.received_samples)),
         HealthFigure("Of these selected by none", count(facts.engine.router.unmatched_samples)),
+        *(_records_received(view.statistics) for view in facts.records if view.statistics.received),
     ]
     troubles = [
         part.trouble for part in (facts.store, facts.journal) if part is not None and part.trouble
@@ -87,6 +90,14 @@ def health_figures(facts: StatusSource) -> tuple[HealthFigure, ...]:
         )
     )
     return tuple(found)
+
+
+def _records_received(statistics: RecordStatistics) -> HealthFigure:
+    word = f"{RECORD_UNITS[statistics.signal].capitalize()} received"
+    told = [f"{count(statistics.unmatched)} selected by none"]
+    if statistics.nobody:
+        told.append(f"{count(statistics.nobody)} of no project")
+    return HealthFigure(word, f"{count(statistics.received)}; {', '.join(told)}")
 
 
 def _filled(word: str, used: int, most: int, advice: str) -> HealthFigure:

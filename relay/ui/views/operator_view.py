@@ -11,14 +11,17 @@ from typing import Final
 
 from relay.api.status import StatusSource
 from relay.api.usage_status import project_figures
+from relay.config.exporter.records.outputs import carries_records, signal_of
 from relay.config.exporter.types import names_of
 from relay.control.reconcile.sink_report import SinkReport
 from relay.runtime.errors import Fault
 from relay.telemetry.snapshot import ProjectFigures
 from relay.ui.authoring.path_words import in_words
+from relay.ui.authoring.signals import SIGNALS
 from relay.ui.views.states import Tone
 
 WORST_SINKS: Final = 50
+_UNITS: Final = {row.field: row.unit for row in SIGNALS}
 PROJECTS_MAX: Final = 500
 _STATES: Final[dict[str, tuple[int, str, Tone]]] = {
     "failing": (0, "Failing", "bad"),
@@ -30,13 +33,17 @@ _STATES: Final[dict[str, tuple[int, str, Tone]]] = {
 
 @dataclass(frozen=True, slots=True)
 class WorstSink:
-    """One sink; times are wall clock, s, ages s. ``address``: its exporter's page, or ""."""
+    """One sink, or one signal that it sends; times are wall clock, s, ages s.
+
+    ``address``: its exporter's page, or "". ``unit``: of what waits and was lost.
+    """
 
     exporter: str
     address: str
     sink: str
     word: str
     tone: Tone
+    unit: str
     waiting: int
     lost: int
     oldest_s: float | None
@@ -73,8 +80,11 @@ class OperatorView:
     version: str
     started_at: float
     states: tuple[tuple[str, Tone, int], ...]
+    """Words and numbers of what sinks send: each signal of a sink has a state of its own."""
     worst: tuple[WorstSink, ...]
     sinks: int
+    bad_sinks: int
+    """Those of which a signal fails or is behind."""
     exporters: int
     projects: tuple[ProjectFigures, ...]
     figures: tuple[HealthFigure, ...]
@@ -86,11 +96,6 @@ class OperatorView:
     def troubles(self) -> tuple[HealthFigure, ...]:
         """Figures that say that the relay itself is not well."""
         return tuple(one for one in self.figures if one.is_bad and one.advice)
-
-    @property
-    def bad_sinks(self) -> int:
-        """Number of sinks that fail or are behind."""
-        return sum(number for _, tone, number in self.states if tone in ("bad", "warn"))
 
 
 def worst_of(report: SinkReport, now: float) -> WorstSink:
@@ -109,6 +114,7 @@ def worst_of(report: SinkReport, now: float) -> WorstSink:
         report.sink,
         word,
         tone,
+        _UNITS[signal_of(report.sink)],
         waiting,
         ledger.lost,
         oldest,
@@ -148,6 +154,11 @@ def _state_of(report: SinkReport) -> tuple[int, str, Tone]:
     return _STATES[worker.state]
 
 
+def _whole_sink(one: WorstSink) -> tuple[str, str]:
+    name = one.sink.rpartition("/")[0] if carries_records(one.sink) else one.sink
+    return one.exporter, name
+
+
 def operator_view(
     facts: StatusSource, version: str, figures: tuple[HealthFigure, ...]
 ) -> OperatorView:
@@ -166,7 +177,8 @@ def operator_view(
         started_at=facts.started_at,
         states=tuple((word, tone, number) for (word, tone), number in counted.items()),
         worst=tuple(sinks[:WORST_SINKS]),
-        sinks=len(sinks),
+        sinks=len(set(map(_whole_sink, sinks))),
+        bad_sinks=len({_whole_sink(one) for one in sinks if one.tone in ("bad", "warn")}),
         exporters=len(facts.exporters),
         projects=tuple(largest[:PROJECTS_MAX]),
         figures=figures,

@@ -14,6 +14,7 @@ VIEW = OperatorView(
     states=(("Failing", "bad", 2), ("Behind", "warn", 1), ("Delivering", "good", 4)),
     worst=(),
     sinks=7,
+    bad_sinks=3,
     exporters=3,
     projects=(),
     figures=(HealthFigure("Active series", "7"),),
@@ -25,7 +26,6 @@ VIEW = OperatorView(
 
 def test_the_relay_is_well_until_a_figure_of_its_own_is_bad() -> None:
     assert VIEW.troubles == ()
-    assert VIEW.bad_sinks == 3
     unreachable = HealthFigure("Endpoints that cannot be reached", "1", is_bad=True)
     full = HealthFigure("Memory", "90 %", is_bad=True, advice="raise it")
     assert replace(VIEW, figures=(unreachable, full)).troubles == (full,)

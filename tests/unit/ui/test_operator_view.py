@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import msgspec
 
+from relay.api.records_status import RecordsView
 from relay.api.status import StatusSource
 from relay.config.exporter.types import Exporter
 from relay.control.durability.admission import MemoryStatistics
 from relay.control.projects.usage_facts import UsageFacts
 from relay.control.reconcile.reloader import ReloadStatistics
+from relay.pipeline.records.resource_table import ResourceTableStatistics
+from relay.pipeline.records.results import RecordStatistics
 from relay.pipeline.routing.series_counts import ProjectSeries
 from relay.runtime.errors import Fault
 from relay.sink.reporting.ledger import EMPTY_LEDGER, LedgerStatistics
@@ -136,6 +139,23 @@ def test_sinks_and_projects_are_those_of_status_and_metrics() -> None:
     for name in ("exporters", "sinks", "series", "refused_series", "queue_bytes"):
         assert getattr(project, name) == scraped[f"relay_project_{name}", project.project], name
     assert (project.series, project.refused_series, project.queue_bytes) == (71, 13, 3 * MIB)
+
+
+def test_each_signal_of_a_sink_is_a_line_in_its_unit() -> None:
+    source = facts()
+    (report,) = source.sinks
+    both = (report, msgspec.structs.replace(report, sink="out/traces"))
+    logs = RecordStatistics("logs", 1200, 30, 0, 700, ResourceTableStatistics(3, 3))
+    records = (RecordsView(logs, {}),)
+    source = replace(source, sinks=both, records=records)
+    view = operator_view(source, "1.2.3", health_figures(source))
+    assert [(one.sink, one.unit) for one in view.worst] == [
+        ("out", "points"),
+        ("out/traces", "spans"),
+    ]
+    assert (view.sinks, view.bad_sinks, view.states) == (1, 1, (("Failing", "bad", 2),))
+    told = {one.word: one.text for one in view.figures}
+    assert told["Log records received"] == "1.20k; 700 selected by none, 30 of no project"
 
 
 def test_faults_are_those_of_status() -> None:
