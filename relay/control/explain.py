@@ -86,7 +86,8 @@ def parse_series(text: str) -> dict[str, str]:
             "a series needs a metric name",
             text=text,
             offset=0,
-            hint='write it like http_requests_total{code="200"}',
+            hint='write it like http_requests_total{code="200"}; a resource of logs or traces is '
+            "asked for with that signal (--signal logs)",
         )
     return labels
 

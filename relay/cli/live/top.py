@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -74,14 +74,22 @@ def rows_of(document: Mapping[str, Any], now: float) -> list[SinkRow]:
         _row(exporter["name"], one, now)
         for exporter in document.get("exporters", ())
         for sink in exporter.get("sinks", ())
-        for one in (sink, *_outputs(sink))
+        for one in (sink, *_outputs(sink, exporter.get("sources", ())))
     ]
 
 
-def _outputs(sink: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what a sink sends of logs and traces as sinks of their own."""
+def _outputs(
+    sink: Mapping[str, Any], sources: Iterable[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield what a sink sends of logs and traces as sinks of their own.
+
+    Their rates are those of their sources.
+    """
+    rates = {one["name"]: one["usage"]["recordsPerMinute"] for one in sources}
     for one in sink.get("signals", ()):
-        yield {**one, "name": f"{sink['name']}/{one['signal']}"}
+        rate = sum(rates.get(name, 0) for name in one.get("sources", ()))
+        usage = {"samplesPerMinute": rate}
+        yield {**one, "name": f"{sink['name']}/{one['signal']}", "usage": usage}
 
 
 def _row(exporter: str, sink: Mapping[str, Any], now: float) -> SinkRow:

@@ -44,8 +44,15 @@ def test_logs_and_traces_have_rows_of_their_own() -> None:
     document = status(100)
     (sink,) = document["exporters"][0]["sinks"]
     logs = {key: sink[key] for key in ("state", "ledger", "queue", "lastError")}
-    sink["signals"] = [{"signal": "logs", **logs}]
-    assert [one.sink for one in rows_of(document, now=0.0)] == ["s", "s/logs"]
+    sink["signals"] = [{"signal": "logs", "sources": ["a", "b"], **logs}]
+    document["exporters"][0]["sources"] = [
+        {"name": name, "usage": {"recordsPerMinute": rate}}
+        for name, rate in (("a", 30), ("b", 12), ("c", 7))
+    ]
+    assert [(one.sink, one.rate) for one in rows_of(document, now=0.0)] == [
+        ("s", 0.0),
+        ("s/logs", 42),
+    ]
     records = {"received": 5_000, "resources": 2, "unmatched": 7}
     document["ingest"] = {**STATUS["ingest"], "records": {"logs": records}}
     lines = list(render(document, [], "http://x"))
