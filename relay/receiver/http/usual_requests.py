@@ -41,6 +41,8 @@ ARRIVAL_S: Final = 0.05
 """Time for the rest of a body, s: agents write head and body at once."""
 
 _END: Final = b"\r\n\r\n"
+BUFFER_BYTES_MAX: Final = HEAD_BYTES_MAX + len(_END) + BODY_BYTES_MAX
+"""Reading pauses beyond it: so many bytes have a whole request, or one that is not usual."""
 _LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 _REQUEST_LINE: Final = re.compile(r"POST (/[A-Za-z0-9_:.\-/]*) HTTP/1\.1\r\n")
 _PARSER_BYTES: Final = 1 << 16
@@ -217,7 +219,7 @@ class UsualConnection(asyncio.Protocol):
         self._buffer = self._buffer + data if self._buffer else data
         if self.task is None and self._is_writable:
             self._next()
-        elif len(self._buffer) > BODY_BYTES_MAX and self._transport is not None:
+        elif len(self._buffer) > BUFFER_BYTES_MAX and self._transport is not None:
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
@@ -310,10 +312,10 @@ class UsualConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing() or self.task is not None:
             return
-        if not transport.is_reading():
-            transport.resume_reading()
         if self._buffer and self._is_writable:
             self._next()
+        if len(self._buffer) <= BUFFER_BYTES_MAX and self._transport is not None:
+            resume_reading(transport)
 
     def _give_up(self) -> None:
         """Give the connection to aiohttp, from the first byte of the present request on."""
@@ -323,6 +325,7 @@ class UsualConnection(asyncio.Protocol):
         self._end()
         owner.connections.closed(self)
         handler = owner.server()
+        resume_reading(transport)
         transport.set_protocol(handler)
         handler.connection_made(transport)
         if not self._is_writable:
@@ -364,6 +367,12 @@ class UsualConnection(asyncio.Protocol):
 
     def __repr__(self) -> str:
         return f"<UsualConnection of {self._remote}, {len(self._buffer)} bytes>"
+
+
+def resume_reading(transport: asyncio.Transport) -> None:
+    """Read on, if reading was paused."""
+    if not transport.is_reading():
+        transport.resume_reading()
 
 
 def parse_head(text: bytes, loop: asyncio.AbstractEventLoop) -> UsualHead | None:

@@ -14,6 +14,7 @@ from relay.config.settings.settings import ListenAddress
 from relay.receiver.http.listener import Listener
 from relay.receiver.http.usual_requests import (
     BODY_BYTES_MAX,
+    BUFFER_BYTES_MAX,
     HEADS_MAX,
     UsualRequests,
     WholeRequest,
@@ -126,6 +127,49 @@ async def test_stopping_waits_for_an_answer_and_closes_the_idle() -> None:
         assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 3")
         assert not await reader.read()
         assert listener.statistics().connections.open == 0
+
+
+class Buffered(Requests):
+    """A service that notes how much waits behind the request that it serves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listener: Listener | None = None
+        self.most = 0
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert self.listener is not None
+        assert self.listener.usual is not None
+        self.most = max([self.most, *(len(one._buffer) for one in self.listener.usual.open)])
+        return await super().__call__(request)
+
+
+async def test_requests_that_wait_for_others_take_a_bounded_memory() -> None:
+    service, count = Buffered(), 4_000
+    async with served(service) as (listener, reader, writer):
+        service.listener = listener
+        writer.write(usual(bytes(1_000)) * count)
+        for _ in range(count):
+            await answer(reader)
+        writer.write(POST % b"Transfer-Encoding: chunked" + b"1\r\nx\r\n0\r\n\r\n")
+        assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 1")
+    assert service.whole == [True] * count + [False]
+    assert service.most < BUFFER_BYTES_MAX + (256 << 10)
+
+
+async def test_a_connection_whose_reading_is_paused_is_read_on_by_aiohttp() -> None:
+    service = Requests()
+    async with served(service) as (_, reader, writer):
+        service.hold.clear()
+        chunked = POST % b"Transfer-Encoding: chunked"
+        pieces = b"10000\r\n%b\r\n" % bytes(1 << 16) * 32
+        writer.write(usual(b"abc") + chunked + pieces + b"0\r\n\r\n")
+        await service.begun.wait()
+        await asyncio.sleep(0.02)
+        service.hold.set()
+        assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 3")
+        assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs %d" % (32 << 16))
+    assert service.whole == [True, False]
 
 
 async def test_a_sender_that_reads_no_answer_is_served_no_more() -> None:
