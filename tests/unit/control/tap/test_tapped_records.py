@@ -8,6 +8,7 @@ import pytest
 
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink, Source
 from relay.control.tap.points import read_points
+from relay.control.tap.records import UNREADABLE
 from relay.control.tap.tap import TapQuery, TapService
 from relay.runtime.errors import ConfigError
 from relay.selector.matchers import Selector
@@ -84,3 +85,20 @@ def test_an_output_that_a_sink_does_not_have_is_an_error() -> None:
     service = TapService(lambda: [exporter("logs")], NoWorker(), allowed=True)
     with pytest.raises(ConfigError, match="s sends no traces; it sends logs"):
         service.open(TapQuery("d/x", "s/traces"))
+
+
+def test_what_can_be_read_of_a_record_is_shown() -> None:
+    request = LOGS.request()
+    of_resource = request.resource_logs.add()
+    of_resource.resource.attributes.append(attribute("service.name", "api~"))
+    records = of_resource.scope_logs.add().log_records
+    records.add(severity_number=9).body.CopyFrom(any_value("good"))
+    bad = records.add(severity_number=9, attributes=[attribute("a", "b~")])
+    bad.body.CopyFrom(any_value("bad~"))
+    records.add(trace_id=b"!")
+    body = request.SerializeToString().replace(b"~", b"\xff").replace(b"J\x01!", b"\x32\x01\x0a")
+    found = read_points("otlp_logs", body, 3, 20)
+    assert [one.metric for one in found] == ["good", "bad\ufffd", ""]
+    assert [one.value for one in found] == ["9", UNREADABLE, UNREADABLE]
+    assert [one.labels for one in found] == [{}, {"a": "b\ufffd"}, {}]
+    assert found[2].resource == {"service.name": "api\ufffd"}
