@@ -34,7 +34,11 @@ Label = tuple[str, str]
 
 def head1(labels: Iterable[Label]) -> bytes:
     """Encode a 1.0 TimeSeries with tag and length, up to the value of its one sample."""
-    encoded = b"".join([_label(name, value) for name, value in labels])
+    return head1_of(b"".join([_label(name, value) for name, value in labels]))
+
+
+def head1_of(encoded: bytes) -> bytes:
+    """Encode the same of encoded labels."""
     return b"\x0a" + varint(len(encoded) + _SAMPLE_BYTES) + encoded + _SAMPLE_HEAD
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from bench import bodies
-from bench.labels import labels_of
+from bench.labels import CODES, MARKER, SERIES_PER_TARGET, labels_of
 from bench.micro.selection import resident_bytes
 from relay.config.exporter.types import Exporter, OtlpHttp, Sink, Source
 from relay.control.preview.preview import Preview, PreviewProgress
@@ -23,6 +25,7 @@ from relay.pipeline.limits import Limits
 from relay.runtime.event_loop import run_on_uvloop
 from relay.runtime.gc_pacing import configure_gc
 from relay.selector.metricsql.parser import parse_query
+from tests.kit.remote_write import raw
 
 QUERIES = {
     "all": "{}",
@@ -41,9 +44,34 @@ def fill(engine: MetricsPipeline, series: int) -> None:
     tail = bodies.tail(TIME_MS, "1.0")
     for start in range(0, series, SERIES_PER_REQUEST):
         numbers = range(start, min(series, start + SERIES_PER_REQUEST))
-        heads = [bodies.head1(labels_of(number).items()) for number in numbers]
+        heads = list(heads_of(numbers))
         body = bodies.join(b"", heads, [1.0] * len(heads), [tail] * len(heads))
         engine.ingest(body, now=TIME_MS / 1000, tick=1.0)
+
+
+def heads_of(numbers: Iterable[int]) -> Iterator[bytes]:
+    """Encode heads as ``bodies.head1`` does: what a target's series share, once for each code."""
+    for target, series in groupby(numbers, lambda number: number // SERIES_PER_TARGET):
+        shared: dict[int, bytes] = {}
+        for number in series:
+            index = number - target * SERIES_PER_TARGET
+            code = index % len(CODES)
+            if code not in shared:
+                labels = labels_of(number)
+                del labels["__name__"], labels[MARKER]
+                shared[code] = _encoded(labels)
+            yield bodies.head1_of(b"%b%08d%b" % (_BEFORE_NUMBER[index], number, shared[code]))
+
+
+def _encoded(labels: dict[str, str]) -> bytes:
+    return raw.labels([(name.encode(), value.encode()) for name, value in labels.items()])
+
+
+_BEFORE_NUMBER = [
+    _encoded({"__name__": labels_of(index)["__name__"], MARKER: "00000000"})[:-8]
+    for index in range(SERIES_PER_TARGET)
+]
+"""By a series' place in its target: its own labels up to its number of eight digits."""
 
 
 def exporter(query: str) -> Exporter:

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.micro.preview import Pulse, exporter, fill
+from bench import bodies
+from bench.labels import labels_of
+from bench.micro.preview import Pulse, exporter, fill, heads_of
 from relay.config.exporter.types import Exporter, OtlpHttp, Sink, Source
 from relay.control.preview import preview as preview_module
 from relay.control.preview.preview import Preview, PreviewEvent, PreviewProgress
@@ -177,6 +179,11 @@ def test_samples_a_minute_are_measured_over_the_arrivals() -> None:
     assert result.total.samples_per_minute == pytest.approx(24.0)
     assert result.measured_s < 12
     assert result.document()["total"]["samplesPerMinute"] == 24.0
+
+
+def test_the_table_is_filled_with_the_series_of_the_bench() -> None:
+    numbers = range(1_990, 2_310)
+    assert list(heads_of(numbers)) == [bodies.head1(labels_of(n).items()) for n in numbers]
 
 
 def _preview_of(series: int, held_s_max: float, took_s_max: float) -> None:
