@@ -183,8 +183,8 @@ cdef int append_points(
         append_route(
             series.batches, series.group, series.prefix, time_ns, value, transaction, request
         )
-        if PyTuple_GET_SIZE(series.others):
-            for route in series.others:
+        if series.uncommon is not None:
+            for route in series.uncommon.others:
                 append_route(route[0], route[1], route[2], time_ns, value, transaction, request)
     return 0
 

@@ -23,7 +23,7 @@ from libc.string cimport memcpy
 from relay.pipeline.batching.transaction cimport BatchTransaction
 from relay.pipeline.metrics.hotpath.v1_loop cimport append_points, stamp_of
 from relay.pipeline.metrics.series.lookup cimport SeriesLookup
-from relay.pipeline.metrics.series.series cimport Series
+from relay.pipeline.metrics.series.series cimport Series, others_of
 from relay.pipeline.metrics.series.series_table cimport SeriesTable
 from relay.codec.remote_write.common_sample cimport usual_time
 from relay.pipeline.metrics.hotpath.v2_symbols cimport NONE, SymbolTable, short_varint
@@ -216,7 +216,7 @@ def decode_v2_into_batches(
         size = 1 + sinks
         if series.batches is not None:
             size += len(series.batches)
-            for route in series.others:
+            for route in others_of(series):
                 size += len(route[0])
         expansion += size * PyBytes_GET_SIZE(series.key)
         if expansion > EXPANSION_STEP:

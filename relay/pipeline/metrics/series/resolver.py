@@ -56,6 +56,9 @@ from relay.pipeline.routing.match_set import MatchedSource, MatchSet, SinkOutput
 from relay.pipeline.routing.route import Route, VersionedDependency
 from relay.pipeline.routing.router import Router
 
+VERSION_MASK = 0x7FFFFFFF
+"""A series keeps as much of its dependencies' versions: that they differ is all that counts."""
+
 View = Callable[[], tuple[SeriesLabels, str]]
 """Returns a series' public labels and its project."""
 
@@ -332,7 +335,7 @@ class Resolver:
                 group, prefix = self._translator.place(labels, typing.identity, target=resource)
                 series.routes = ((match_set.batches(group), group, prefix),)
                 series.resolved_version = match_set.project_epoch.version
-                series.dependency_version = resource.version
+                series.dependency_version = resource.version & VERSION_MASK
                 return
             else:
                 self._share_out(series, labels, project, typing, resource)
@@ -476,7 +479,7 @@ def _seen(dependencies: tuple[VersionedDependency, ...]) -> int:
     version = 0
     for dependency in dependencies:
         version += dependency.version
-    return version
+    return version & VERSION_MASK
 
 
 def _first_samples(series: Series) -> FirstSamples | None:

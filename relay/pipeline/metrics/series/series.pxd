@@ -1,3 +1,15 @@
+cimport cython
+
+
+@cython.final
+cdef class UncommonFields:
+    cdef tuple others  # routes
+    cdef object native
+    cdef object info_claim
+    cdef str fault
+
+
+@cython.final
 cdef class Series:
     # Fields that the decode loop reads for every sample come first, side by side in memory.
     cdef public Series predicted_next
@@ -7,17 +19,18 @@ cdef class Series:
     cdef tuple batches  # the first route, None where there are none
     cdef object group
     cdef bytes prefix
-    cdef tuple others  # routes
+    cdef UncommonFields uncommon  # None: it has none of them
     cdef public tuple handlers
-    cdef public long long resolved_version
-    cdef public long long dependency_version
-    cdef public tuple dependencies
+    cdef public object declared
     cdef public object metric_type
     cdef public object types
-    cdef public object declared
-    cdef public object native
     cdef public str name
-    cdef public str fault
-    cdef public object info_claim
-    cdef public object shard
-    cdef public bint is_known
+    cdef public tuple dependencies
+    cdef public long long resolved_version
+    cdef public int dependency_version
+    cdef public unsigned short scope
+    cdef public unsigned char is_known
+
+
+cdef inline tuple others_of(Series series):
+    return () if series.uncommon is None else series.uncommon.others

@@ -24,7 +24,7 @@ class Series:
     fault: str
     info_claim: InfoSeriesClaim | None
     is_known: bool
-    shard: dict[bytes, Series] | None
+    scope: int
 
     def __init__(self, key: bytes) -> None: ...
     def empty(self, key: bytes) -> None: ...

@@ -10,18 +10,30 @@ of bytes and an append. Rules:
   forgotten, or not kept yet.
 * ``Series.predicted_next`` is the series that followed last time. A wrong prediction costs a
   look-up, never a wrong answer, because bytes are compared first.
-* A chain of a million series, each predicted by the one before it, must not be freed by recursion
-  (``trashcan``, which a ``.py`` with a ``.pxd`` cannot declare).
+* A chain of a million series, each predicted by the one before it, must not be freed by recursion.
+* Series are no business of the cyclic garbage collector, which would take 16 bytes for each and
+  look at all of them: they refer to one another by predictions alone, and eviction cuts these.
 * Nearly every series has one route or none, and the decode loop reads it for every sample: its
-  three parts are fields, and only further routes are tuples.
+  three parts are fields, and only further routes are tuples. What few series have is an object of
+  its own.
 """
 
 cimport cython
+from cpython.ref cimport Py_REFCNT
 
 from relay.pipeline.routing.match_set import NO_MATCH
 
 
-@cython.trashcan(True)
+@cython.no_gc
+cdef class UncommonFields:
+    """What few series have."""
+
+    def __cinit__(self):
+        self.others = ()
+        self.fault = ""
+
+
+@cython.no_gc
 cdef class Series:
     """One series as the decode loop uses it.
 
@@ -30,12 +42,11 @@ cdef class Series:
     * ``metric_type``: the type of its routes; None if they have none, or there are none.
       ``types``: its project's metric types. ``declared``: the type that it declares, or None.
     * ``dependencies``: objects with versions that its routes depend on, too.
-      ``dependency_version``: the sum of their versions then.
+      ``dependency_version``: the sum of their versions then, below 2**31.
     * ``handlers``: get each sample besides the routes, if the match set says so. ``native``: the
       route of native histograms, None until the first one.
     * ``info_claim``: the labels that an info series gives an object; None for nearly all series.
-    * ``is_known``, ``shard``: the table's: True once it was seen twice; the dictionary that holds
-      it.
+    * ``is_known``, ``scope``: the table's: True once it was seen twice; the number of its origin.
     """
 
     def __init__(self, bytes key not None):
@@ -43,18 +54,25 @@ cdef class Series:
         self.generation = -1
         self.resolved_version = -1
         self.match_set = NO_MATCH
-        self.others = ()
         self.handlers = ()
         self.dependencies = ()
         self.name = ""
-        self.fault = ""
+
+    def __dealloc__(self):
+        cdef Series following = self.predicted_next, behind
+        self.predicted_next = None
+        while following is not None and Py_REFCNT(following) == 1:
+            behind = following.predicted_next
+            following.predicted_next = None
+            following = behind
+            behind = None
 
     @property
     def routes(self):
         """Its routes: for each one the batches, the metric's group and the point prefix."""
         if self.batches is None:
             return ()
-        return ((self.batches, self.group, self.prefix), *self.others)
+        return ((self.batches, self.group, self.prefix), *others_of(self))
 
     @routes.setter
     def routes(self, tuple routes not None):
@@ -62,7 +80,35 @@ cdef class Series:
             self.batches, self.group, self.prefix = routes[0]
         else:
             self.batches = self.group = self.prefix = None
-        self.others = routes[1:]
+        if self.uncommon is not None or len(routes) > 1:
+            uncommon_of(self).others = routes[1:]
+
+    @property
+    def native(self):
+        return None if self.uncommon is None else self.uncommon.native
+
+    @native.setter
+    def native(self, native):
+        if self.uncommon is not None or native is not None:
+            uncommon_of(self).native = native
+
+    @property
+    def info_claim(self):
+        return None if self.uncommon is None else self.uncommon.info_claim
+
+    @info_claim.setter
+    def info_claim(self, claim):
+        if self.uncommon is not None or claim is not None:
+            uncommon_of(self).info_claim = claim
+
+    @property
+    def fault(self):
+        return "" if self.uncommon is None else self.uncommon.fault
+
+    @fault.setter
+    def fault(self, str fault not None):
+        if self.uncommon is not None or fault:
+            uncommon_of(self).fault = fault
 
     def empty(self, bytes key not None):
         """Release all references, and match no message any more.
@@ -76,9 +122,15 @@ cdef class Series:
         self.routes = ()
         self.handlers = ()
         self.dependencies = ()
-        self.metric_type = self.native = self.types = self.declared = None
-        self.info_claim = None
-        self.shard = None
+        self.metric_type = self.types = self.declared = None
+        self.uncommon = None
 
     def __repr__(self):
         return f"<Series {self.name or self.key!r} -> {len(self.routes)} routes>"
+
+
+cdef UncommonFields uncommon_of(Series series):
+    """Return the fields that few series have, for writing."""
+    if series.uncommon is None:
+        series.uncommon = UncommonFields()
+    return series.uncommon

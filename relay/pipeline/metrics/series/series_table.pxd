@@ -7,6 +7,7 @@ from relay.pipeline.routing.series_tally cimport SeriesTally
 
 cdef class _Scope:
     cdef public Series first_in_request
+    cdef public unsigned short number
     cdef public tuple shards
 
 
@@ -23,6 +24,7 @@ cdef class SeriesTable:
     cdef double _epoch_s
     cdef dict _scopes
     cdef readonly _Scope _scope
+    cdef list _numbered
     cdef dict _shares
     cdef list _order
     cdef list _over
@@ -44,5 +46,5 @@ cdef class SeriesTable:
     cpdef add(self, Series series, str share=*)
     cpdef invalidate(self)
 
-    @cython.locals(tally=SeriesTally)
+    @cython.locals(tally=SeriesTally, shard=dict, at=Py_hash_t, scope=_Scope)
     cdef _forget(self, Series series)

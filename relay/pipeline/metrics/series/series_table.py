@@ -70,11 +70,12 @@ class SeriesTableStatistics:
 
 
 class _Scope:
-    """The series of one origin. ``root`` is no series: its successor began the last request."""
+    """The series of one origin, by ``number``; see :attr:`SeriesTable.first_in_request`."""
 
-    __slots__ = ("first_in_request", "shards")
+    __slots__ = ("first_in_request", "number", "shards")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.first_in_request = Series(b"")
         self.first_in_request.generation = 0
         self.shards: tuple[dict[bytes, Series], ...] = tuple({} for _ in range(SHARDS))
@@ -123,7 +124,8 @@ class SeriesTable:
         self._series_max = series_max
         self._epoch_s = idle_s / EPOCHS
         self._scopes: dict[IngestPath, _Scope] = {}
-        self._scope = self._scopes[ANYWHERE] = _Scope()
+        self._scope = self._scopes[ANYWHERE] = _Scope(0)
+        self._numbered: list[_Scope] = [self._scope]
         self._shares: dict[str, _Share] = {}
         self._order: list[_Share] = []
         """The shares in the order of the sweep."""
@@ -157,7 +159,8 @@ class SeriesTable:
         """Select the series of an origin; the settings name the origins, so they are few."""
         scope = self._scopes.get(origin)
         if scope is None:
-            scope = self._scopes[origin] = _Scope()
+            scope = self._scopes[origin] = _Scope(len(self._numbered))
+            self._numbered.append(scope)
         self._scope = scope
 
     def find(self, key: bytes) -> Series | None:
@@ -187,7 +190,7 @@ class SeriesTable:
         at = hash(series.key)
         shard = self._scope.shards[at % SHARDS]
         shard[series.key] = series
-        series.shard = shard
+        series.scope = self._scope.number
         tally = series.match_set.tally
         tally.enter()
         own.probationary.append(series)
@@ -358,8 +361,10 @@ class SeriesTable:
         self._forget(series)
 
     def _forget(self, series: Series) -> None:
-        assert series.shard is not None, "only what is kept can be forgotten"
-        del series.shard[series.key]
+        scope = self._numbered[series.scope]
+        at = hash(series.key)
+        shard = scope.shards[at % SHARDS]
+        del shard[series.key]
         tally = series.match_set.tally
         tally.leave()
         series.empty(_FORGOTTEN_KEY)
