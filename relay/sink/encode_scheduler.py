@@ -20,6 +20,7 @@ from typing import Protocol
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Sink
+from relay.runtime.frugal_deque import FrugalDeque
 from relay.sink.delivery import DeliveryStateMachine
 from relay.sink.queue.encoding import SharedBodyCache, encode_batch
 from relay.sink.queue.fair_share import BufferedBytes
@@ -119,7 +120,7 @@ class EncodeBacklog:
         self._memory = memory
         self._delivery = delivery
         self._target: EncodeTarget | None = target
-        self._batches: deque[tuple[SealedBatch, int]] = deque()
+        self._batches: FrugalDeque[tuple[SealedBatch, int]] = FrugalDeque()
 
     def add(self, sealed: SealedBatch, shard: int) -> None:
         """Have a batch encoded in its turn, which may be now."""

@@ -165,11 +165,14 @@ class OtlpEncoder:
         return decompress_own(body, compression)
 
 
+_CONTENT: Final = {"Content-Type": OtlpEncoder.content_type}
+_HEADERS: Final = {KIND: _CONTENT} | dict.fromkeys(RECORD_KINDS.values(), _CONTENT)
+"""By kind of request; one for all sinks."""
+
+
 def make_client(endpoint: Endpoint, dependencies: ClientDependencies) -> HttpEndpoint:
     """Return the client of an endpoint, for requests of every signal."""
-    content = {"Content-Type": OtlpEncoder.content_type}
-    headers = {KIND: content} | dict.fromkeys(RECORD_KINDS.values(), content)
-    return HttpEndpoint(endpoint, dependencies, headers=headers, classify=_classify_answer)
+    return HttpEndpoint(endpoint, dependencies, headers=_HEADERS, classify=_classify_answer)
 
 
 def _classify_answer(

@@ -15,7 +15,6 @@ Rules:
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -87,7 +86,7 @@ class _Window:
 
     def __init__(self) -> None:
         self.names: tuple[tuple[str, str], ...] = ()
-        self.marks: deque[tuple[float, array[int]]] = deque(maxlen=_MARKS)
+        self.marks: list[tuple[float, array[int]]] = []  # the last _MARKS
         self.kept = NO_USAGE
         self.kept_until = float("-inf")
 
@@ -108,6 +107,7 @@ class _Window:
         elif marked:
             same = marks[-1][1] == counters
             marks.append((now, marks[-1][1] if same else counters))
+            del marks[:-_MARKS]
         return counters
 
     def _rename(self, names: tuple[tuple[str, str], ...]) -> None:
@@ -126,7 +126,7 @@ class _Window:
                 new.extend(old[first:end] or [0] * _COUNTERS[name[0]])
             renamed.append((time, new))
         self.names = names
-        self.marks = deque(renamed, maxlen=_MARKS)
+        self.marks = renamed
 
 
 class UsageMeter:

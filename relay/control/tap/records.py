@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from relay.codec.otlp.any_value import Attributes, resource_attributes, text_of, texts_of
+from relay.codec.otlp.any_value import AttributeTexts, resource_attributes, text_of, texts_of
 from relay.codec.otlp.envelope import Envelope, scan
 from relay.codec.otlp.record_fields import attributes_of, field_of
 from relay.control.tap.tapped_point import TappedPoint
@@ -90,7 +90,7 @@ def _attributes(envelope: Envelope, number: int, fields: RecordFields) -> dict[s
         return {}
 
 
-def _shown(attributes: Attributes) -> dict[str, str]:
+def _shown(attributes: AttributeTexts) -> dict[str, str]:
     return {name: _short(text) for name, text in attributes}
 
 

@@ -12,9 +12,10 @@ Rules:
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from relay.runtime.frugal_deque import FrugalDeque
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class DiskIndex:
 
     def __init__(self, shard: int) -> None:
         self.shard = shard
-        self._segments: deque[_Segment] = deque()
+        self._segments: FrugalDeque[_Segment] = FrugalDeque()
         self._open: Entry | None = None
         self._reopened = False
         self._sizes: dict[int, int] = {}

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from relay import __version__
 from relay.api.status import StatusSource
-from relay.config.exporter.records.outputs import RECORD_UNITS
+from relay.codec.otlp.signal_names import RECORD_UNITS
 from relay.pipeline.records.results import RecordStatistics
 from relay.ui.views.operator_view import HealthFigure, operator_view
 from relay.ui.views.quantities import bytes_, count, duration, share
@@ -95,8 +95,8 @@ def health_figures(facts: StatusSource) -> tuple[HealthFigure, ...]:
 def _records_received(statistics: RecordStatistics) -> HealthFigure:
     word = f"{RECORD_UNITS[statistics.signal].capitalize()} received"
     told = [f"{count(statistics.unmatched)} selected by none"]
-    if statistics.nobody:
-        told.append(f"{count(statistics.nobody)} of no project")
+    if statistics.no_tenant:
+        told.append(f"{count(statistics.no_tenant)} of no project")
     return HealthFigure(word, f"{count(statistics.received)}; {', '.join(told)}")
 
 

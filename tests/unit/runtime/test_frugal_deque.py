@@ -1,0 +1,53 @@
+"""The frugal queue does what a deque does, and takes nothing while it is empty."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.runtime.frugal_deque import FrugalDeque
+
+CALLS = st.one_of(
+    st.tuples(st.sampled_from(["append", "appendleft", "remove"]), st.integers(0, 3)),
+    st.tuples(st.just("extendleft"), st.lists(st.integers(0, 3), max_size=3)),
+    st.tuples(st.sampled_from(["popleft", "clear"])),
+)
+
+
+@given(st.lists(CALLS, max_size=30))
+def test_it_is_a_deque(calls: list[tuple[Any, ...]]) -> None:
+    frugal, usual = FrugalDeque[int](), deque[int]()
+    for name, *arguments in calls:
+        results = []
+        for queue in (frugal, usual):
+            try:
+                results.append(getattr(queue, name)(*arguments))
+            except (IndexError, ValueError) as error:
+                results.append(type(error))
+        assert results[0] == results[1]
+        assert list(frugal) == list(usual)
+        assert len(frugal) == len(usual)
+        assert bool(frugal) == bool(usual)
+        if usual:
+            assert (frugal[0], frugal[-1]) == (usual[0], usual[-1])
+
+
+def test_an_empty_one_has_no_items() -> None:
+    with pytest.raises(IndexError):
+        FrugalDeque[int]()[0]
+
+
+@pytest.mark.parametrize(
+    "end", [lambda it: it.popleft(), lambda it: it.remove(1), lambda it: it.clear()]
+)
+def test_its_last_item_frees_it(end: Any) -> None:
+    queue = FrugalDeque[int]()
+    queue.append(1)
+    assert sys.getsizeof(queue._items) > 500
+    end(queue)
+    assert queue._items is None
