@@ -11,11 +11,11 @@ from relay.codec.otlp.batch cimport OpenBatch
 from relay.codec.otlp.envelope cimport Envelope
 from relay.codec.otlp.record_buffer cimport RecordBuffer, RecordGroup
 from relay.codec.otlp.record_fields cimport without_severity
+from relay.pipeline.batching.batch_bytes cimport BATCH_BYTES_MAX
 from relay.pipeline.batching.transaction cimport BatchTransaction
 from relay.pipeline.records.entries cimport RecordPlan, ResourceEntry, ScopeEntry
 
 cdef enum:
-    BATCH_BYTES_MAX = 4 << 20  # 10 ms to compress
     STEP = 32  # scopes of a microsecond or two between two pauses
     SAMPLED_MAX = 2  # log records of a scope whose severity is looked at for previews
 

@@ -15,6 +15,7 @@ from libc.string cimport memcpy
 from relay.codec.otlp.batch cimport OpenBatch
 from relay.codec.otlp.metrics_in.scan cimport DataPoint, MetricsEnvelope
 from relay.pipeline.batching.append cimport append_number
+from relay.pipeline.batching.batch_bytes cimport BATCH_BYTES_MAX
 from relay.pipeline.batching.transaction cimport BatchTransaction
 from relay.pipeline.metrics.hotpath.v1_loop cimport stamp_of
 from relay.pipeline.metrics.otlp.plan cimport OtlpStream, Plan
@@ -29,7 +30,6 @@ cdef enum:
     STEP = 64  # points between two pauses
     NO_RECORDED_VALUE = 1
     MS = 1_000_000  # ns
-    BATCH_BYTES_MAX = 4 << 20  # 10 ms to compress
 
 cdef uint64_t TIME_MAX = (1 << 63) - 1
 cdef uint64_t STALE_BITS
