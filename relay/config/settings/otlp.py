@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from relay.selector.records.selection import CATEGORY_ATTRIBUTE, TENANT_ATTRIBUTES
+
 
 @dataclass(frozen=True, slots=True)
 class OtlpSettings:
@@ -15,8 +17,8 @@ class OtlpSettings:
     are told of data without a project, which is counted either way.
     """
 
-    tenant_attributes: tuple[str, ...] = ("milo.project.id",)
-    category_attribute: str = "log.category"
+    tenant_attributes: tuple[str, ...] = TENANT_ATTRIBUTES
+    category_attribute: str = CATEGORY_ATTRIBUTE
     reject_without_tenant: bool = True
 
 

@@ -41,6 +41,7 @@ from relay.pipeline.routing.resource_tenants import NO_TENANT, ResourceTenants
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.pipeline.signal import ProbeResult, Sealed
 from relay.selector.inventory.store import Inventory
+from relay.selector.records.selection import CATEGORY_ATTRIBUTE
 from relay.selector.resources.compiler import Compiler
 
 FIELDS: Final[Mapping[RecordSignal, RecordFields]] = {"logs": LOG_RECORD, "traces": SPAN}
@@ -55,7 +56,7 @@ RECORD_PROTOCOLS: Final = frozenset(PROTOCOLS.values())
 class RecordOptions:
     """The attribute with the category of a log record, and bounds of the resource table."""
 
-    category_attribute: str = "log.category"
+    category_attribute: str = CATEGORY_ATTRIBUTE
     entries_max: int = 100_000
     idle_s: float = 3600.0
 

@@ -18,7 +18,7 @@ from relay.pipeline.routing.match_set import SinkOutputSpec, SourceCounter
 from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.selector.inventory.store import Inventory
 from relay.selector.records.compile import Attributes, CompiledRecords, Residual
-from relay.selector.records.selection import RecordSelection
+from relay.selector.records.selection import CATEGORY_ATTRIBUTE, RecordSelection
 from relay.selector.resources.compiler import Compiler, uses_inventory
 
 STEP: Final = 128
@@ -107,7 +107,7 @@ class RecordRouter:
         *,
         compiler: Compiler | None = None,
         inventory: Inventory | None = None,
-        category_attribute: str = "log.category",
+        category_attribute: str = CATEGORY_ATTRIBUTE,
     ) -> None:
         self.compiler: Final = compiler or Compiler()
         self.inventory: Final = inventory or Inventory()

@@ -7,6 +7,7 @@ from typing import Final
 
 from relay.pipeline.contract import Tenant
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, IngestPath, Tenancy
+from relay.selector.records.selection import TENANT_ATTRIBUTES
 
 NO_TENANT: Final = "no_tenant"
 """Reason for data of a resource without a project: neither it nor the path names one, or they name
@@ -29,7 +30,7 @@ class ResourceTenants:
     def __init__(
         self,
         tenancy: Tenancy | None = None,
-        attributes: tuple[str, ...] = ("milo.project.id",),
+        attributes: tuple[str, ...] = TENANT_ATTRIBUTES,
         *,
         tells_senders: bool = True,
     ) -> None:

@@ -18,6 +18,7 @@ from relay.selector.matchers import Matcher
 from relay.selector.quoting import quote_string
 from relay.selector.records.logql import line_pattern
 from relay.selector.records.selection import (
+    CATEGORY_ATTRIBUTE,
     AttributeMatcher,
     LineFilter,
     RecordSelection,
@@ -124,7 +125,7 @@ class CompiledRecords:
         *,
         compiler: Compiler,
         objects: Objects | None = None,
-        category_attribute: str = "log.category",
+        category_attribute: str = CATEGORY_ATTRIBUTE,
     ) -> None:
         self.selection: Final = selection
         self._resources: Final[Compiled | None] = (

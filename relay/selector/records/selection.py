@@ -25,6 +25,10 @@ SEVERITIES: Final = {"TRACE": 1, "DEBUG": 5, "INFO": 9, "WARN": 13, "ERROR": 17,
 RANDOM_BITS: Final = 56
 """Bits of a trace id that are random (W3C Trace Context level 2, ``random-trace-id``)."""
 
+TENANT_ATTRIBUTES: Final = ("milo.project.id",)
+CATEGORY_ATTRIBUTE: Final = "log.category"
+"""Names of attributes where the settings ``otlp`` give none."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttributeMatcher:
