@@ -12,7 +12,7 @@ from relay.runtime.errors import ConfigError
 from relay.telemetry.registry import CATALOGUE
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.processes import eventually
-from tests.kit.queue_status import edit
+from tests.kit.sink.queue_status import edit
 from tests.kit.sink_harness import unreachable
 from tests.kit.stored_relay import made, manifest, running
 

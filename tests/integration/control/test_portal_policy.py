@@ -10,7 +10,7 @@ from relay.app import Relay
 from tests.kit.http.remote_write_server import RemoteWriteServer
 from tests.kit.paths import ROOT
 from tests.kit.processes import eventually
-from tests.kit.queue_status import metric
+from tests.kit.sink.queue_status import metric
 from tests.kit.stored_relay import made, running
 
 PORTAL = (ROOT / "tests/data/export_policies/good/portal-grafana.yaml").read_text(encoding="utf-8")

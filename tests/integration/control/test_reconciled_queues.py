@@ -9,7 +9,7 @@ import pytest
 
 from tests.kit.http.otlp_server import OtlpServer, Reply
 from tests.kit.processes import eventually
-from tests.kit.queue_status import edit, metric, orphans_of, settled, sink_of
+from tests.kit.sink.queue_status import edit, metric, orphans_of, settled, sink_of
 from tests.kit.sink_harness import unreachable
 from tests.kit.stored_relay import made, manifest, running
 

@@ -17,7 +17,7 @@ import pytest
 from tests.kit.exporter_yaml import exporter_of, exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.processes import eventually
-from tests.kit.queue_status import edit, orphans_of
+from tests.kit.sink.queue_status import edit, orphans_of
 from tests.kit.stored_relay import Relay, Sender, crash_image, made, running
 
 SIGNALS = ("logs", "traces")
