@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from relay.codec.otlp.batch import SealedBatch
+from relay.config.exporter.records.outputs import unit_of
 from relay.config.exporter.types import Sink
 from relay.sink.interface import Encoder, Encoders
 from relay.sink.queue.cursor import QueueCursor
@@ -381,7 +382,7 @@ class DeliveryStateMachine:
             return
         self.ledger.reject(rejected, verdict.reason)
         count = f"{'at least ' if verdict.at_least else ''}{rejected} of {request.points}"
-        why = f"partial success, {count} points rejected: {verdict.message}"
+        why = f"partial success, {count} {unit_of(self._config.name)} rejected: {verdict.message}"
         self.outcomes.rejected(why, now.wall, in_part=True)
         self._note(self.health.delivered_in_part(why, now.monotonic))
 

@@ -95,7 +95,7 @@ class SinkWorker:
         self.tap: Callable[[SealedBatch], None] | None = None  # looks at batches; must not raise
         self.deleted = self.removed = False
         """True once :meth:`remove` has handed over the queue on disk."""
-        self._throughput = Throughput()
+        self._throughput = Throughput(sink_id)
 
     def reconfigure(self, config: Sink) -> None:
         """Use another configuration, with new :attr:`shards`: flush the old ones before."""

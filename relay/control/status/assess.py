@@ -169,7 +169,7 @@ def _sink_delivering(sink: SinkFacts) -> ConditionVerdict:
         reason = "Rejected" if facts.kind == "rejected" else "Failing"
         return ConditionVerdict("False", reason, _failing(sink, facts))
     if not facts.succeeded:
-        message = "points wait for the first answer to this version"
+        message = "data waits for the first answer to this version"
         return ConditionVerdict("Unknown", "NoAnswer", message)
     if facts.behind:
         message = f"{facts.behind}: the endpoint takes less than arrives; raise its limits, or"

@@ -43,7 +43,7 @@ SECONDS_MAX: Final = 60.0
 POINTS_MAX: Final = 1_000
 TAPS_MAX: Final = 4
 
-NOT_ALLOWED: Final = "admin.tap: is false: the operator does not allow taps of live points"
+NOT_ALLOWED: Final = "admin.tap: is false: the operator does not allow taps of live data"
 
 
 class TapForbiddenError(ConfigError):

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from relay.config.exporter.records.outputs import unit_of
 from relay.runtime.quantity import format_duration
 from relay.telemetry.histogram import (
     LATENCY_BOUNDS_S,
@@ -43,7 +44,7 @@ class ThroughputStatistics(msgspec.Struct, frozen=True):
 
 
 class Throughput:
-    """The throughput of one sink. ``now`` is any monotonic clock, s."""
+    """The throughput of an output of this name. ``now`` is any monotonic clock, s."""
 
     __slots__ = (
         "_arriving",
@@ -54,9 +55,11 @@ class Throughput:
         "_points",
         "_requests",
         "_seconds",
+        "_unit",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, output: str) -> None:
+        self._unit = unit_of(output)
         self._requests = Durations(REQUEST_BOUNDS_S)
         self._latency = Durations(LATENCY_BOUNDS_S)
         self._seconds = 0.0
@@ -97,7 +100,7 @@ class Throughput:
             self._arriving += weight * (rate - self._arriving)
             self._at, self._offered = now, offered
         if oldest_age_s > BEHIND_AGE_S + batch_timeout_s:
-            self._behind = f"{queued:,} points wait, the oldest for {_rounded(oldest_age_s)}"
+            self._behind = f"{queued:,} {self._unit} wait, the oldest for {_rounded(oldest_age_s)}"
         elif self._behind and oldest_age_s < CAUGHT_UP_AGE_S + batch_timeout_s:
             self._behind = ""
 
@@ -108,8 +111,8 @@ class Throughput:
         most = concurrency * self._points / self._seconds
         shards = "1 shard" if concurrency == 1 else f"{concurrency} shards"
         text = (
-            f"{self._behind}: {shards} × {self._points:.0f} points / {self._seconds:.2g} s a "
-            f"request = at most {most:,.0f} points/s; {self._arriving:,.0f} arrive"
+            f"{self._behind}: {shards} × {self._points:.0f} {self._unit} / {self._seconds:.2g} s a "
+            f"request = at most {most:,.0f} {self._unit}/s; {self._arriving:,.0f} arrive"
         )
         if most > self._arriving:
             left_s = queued / (most - self._arriving)

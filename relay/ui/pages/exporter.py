@@ -238,14 +238,7 @@ async def ask_to_delete(visit: Visit) -> web.StreamResponse:
     namespace, name = visit.arguments["namespace"], visit.arguments["name"]
     value = await visit.api.get(exporter_path(namespace, name))
     details = details_of(value)
-    waiting = sum(
-        part.points
-        for sink in details.sinks
-        for output in sink.outputs
-        if output.ledger is not None
-        for part in output.ledger.parts
-        if part.field == "queued"
-    )
+    waiting = details.waiting
     command = kubectl_command("delete", "exporter", name, namespace=namespace)
     values = {
         "details": details,

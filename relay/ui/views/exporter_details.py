@@ -180,6 +180,17 @@ class ExporterDetails:
         return tuple(found)
 
     @property
+    def waiting(self) -> dict[str, int]:
+        """What waits to be sent, by its unit; {} for nothing."""
+        found: dict[str, int] = {}
+        for sink in self.sinks:
+            for output in sink.outputs:
+                for part in output.ledger.parts if output.ledger is not None else ():
+                    if part.field == "queued" and part.points:
+                        found[output.unit] = found.get(output.unit, 0) + part.points
+        return found
+
+    @property
     def troubles(self) -> tuple[SinkView, ...]:
         """Sinks that want attention, of those that were judged."""
         return tuple(

@@ -80,7 +80,7 @@ async def test_it_must_be_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[
     ):
         status, lines, err = await lines_of(relay, capsys, "default/a")
     assert (status, lines) == (1, [])
-    assert "admin.tap: is false: the operator does not allow taps of live points" in err
+    assert "admin.tap: is false: the operator does not allow taps of live data" in err
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_a_sink_has_a_ledger_for_each_signal() -> None:
         {"name": "spans", "traces": {"selector": '{a="b"}', "sampleRatio": 0.25, "keep": "trace"}},
     ]
     value["spec"]["sinks"] = [sink, {**sink, "name": "two", "sources": ["spans"]}]
-    told = {"signal": "logs", "ledger": {"matched": 3, "delivered": 3}}
+    told = {"signal": "logs", "ledger": {"matched": 5, "delivered": 3, "queued": 2}}
     value["status"] = {
         "usage": {"samplesPerMinute": 180, "recordsPerMinute": 40},
         "sinks": [{"name": "one", "ledger": {"matched": 1}, "signals": [told]}],
@@ -126,7 +126,8 @@ def test_a_sink_has_a_ledger_for_each_signal() -> None:
         ("one/logs", "log records", "-logs"),
         ("one/traces", "spans", "-traces"),
     ]
-    assert [out.ledger and out.ledger.matched for out in one.outputs] == [1, 3, None]
+    assert [out.ledger and out.ledger.matched for out in one.outputs] == [1, 5, None]
+    assert details.waiting == {"log records": 2}
     assert [(out.name, out.suffix) for out in two.outputs] == [("two/traces", "")]
     _, logs, spans = details.sources
     assert logs.everything == "every log record"

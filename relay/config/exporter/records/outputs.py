@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from relay.codec.otlp.signal_names import RECORD_SIGNALS, SignalName
+from relay.codec.otlp.signal_names import RECORD_SIGNALS, RECORD_UNITS, SignalName
 from relay.config.exporter.endpoints import METRICS_PATH
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink
 
@@ -68,6 +68,11 @@ def output_name(sink: str, signal: SignalName) -> str:
 def carries_records(output: str) -> bool:
     """Return whether an output of this name sends logs or traces."""
     return "/" in output
+
+
+def unit_of(output: str) -> str:
+    """Return the word for what an output of this name counts."""
+    return RECORD_UNITS.get(signal_of(output), "points")
 
 
 def signal_of(output: str) -> str:
