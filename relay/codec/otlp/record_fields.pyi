@@ -1,11 +1,19 @@
+from collections.abc import Callable
+
 from relay.codec.otlp.envelope import Envelope
 
 def with_severity(
-    envelope: Envelope, ranges: list[tuple[int, int]], severity_min: int
+    envelope: Envelope,
+    ranges: list[tuple[int, int]],
+    severity_min: int,
+    pause: Callable[[], None] = ...,
 ) -> list[tuple[int, int]]: ...
 def without_severity(envelope: Envelope, first: int, stop: int, most: int) -> int: ...
 def sampled(
-    envelope: Envelope, ranges: list[tuple[int, int]], threshold: int
+    envelope: Envelope,
+    ranges: list[tuple[int, int]],
+    threshold: int,
+    pause: Callable[[], None] = ...,
 ) -> list[tuple[int, int]]: ...
 def attributes_of(
     envelope: Envelope, number: int, field: int

@@ -15,6 +15,8 @@ from libc.stdint cimport uint64_t
 from relay.codec.otlp.envelope cimport Envelope, Slice
 from relay.codec.wire_types cimport BYTES, FIXED32, FIXED64, VARINT
 
+from relay.codec.remote_write.v1 import no_pause
+
 cdef enum:
     SEVERITY_NUMBER = 2  # of LogRecord
     TRACE_ID = 1  # of Span
@@ -27,6 +29,8 @@ cdef enum:
     ARRAY_VALUE = 5  # of AnyValue
     KVLIST_VALUE = 6
     VALUES = 1  # of ArrayValue and KeyValueList
+    STEP_BYTES = 1 << 20  # records between two pauses: 1 to 3 ms where all is fields
+    PAIRS_MAX = 10_000  # attributes of a record that can be read
     DEPTH_MAX = 100  # messages in each other, as in protobuf's own parsers
 
 
@@ -200,17 +204,21 @@ ctypedef bint (*Passes)(
 ) noexcept
 
 
-cdef list passing(Envelope envelope, list ranges, Passes passes, uint64_t bound):
+cdef list passing(Envelope envelope, list ranges, Passes passes, uint64_t bound, pause):
     """Return the records of these rows that pass a bound, in rows."""
     cdef const unsigned char *data = data_of(envelope)
     cdef Slice *record
-    cdef Py_ssize_t first, start, stop, at
+    cdef Py_ssize_t first, start, stop, at, size = 0
     cdef list found = []
     for start, stop in ranges:
         assert 0 <= start <= stop <= envelope.count
         first = -1
         for at in range(start, stop):
             record = &envelope.records[at]
+            size += record.end - record.start
+            if size > STEP_BYTES:
+                size = 0
+                pause()
             if passes(data + record.payload, data + record.end, bound):
                 if first < 0:
                     first = at
@@ -228,9 +236,11 @@ cdef bint is_severe(
     return severity_of(at, stop) >= <int>severity_min
 
 
-def with_severity(Envelope envelope not None, list ranges not None, int severity_min):
+def with_severity(
+    Envelope envelope not None, list ranges not None, int severity_min, pause=no_pause
+):
     """Return the log records of these rows whose severity number is at least ``severity_min``."""
-    return passing(envelope, ranges, is_severe, <uint64_t>severity_min)
+    return passing(envelope, ranges, is_severe, <uint64_t>severity_min, pause)
 
 
 cpdef Py_ssize_t without_severity(
@@ -247,7 +257,7 @@ cpdef Py_ssize_t without_severity(
     return found
 
 
-def sampled(Envelope envelope not None, list ranges not None, uint64_t threshold):
+def sampled(Envelope envelope not None, list ranges not None, uint64_t threshold, pause=no_pause):
     """Return the spans of these rows that pass a rejection threshold of 56 bits.
 
     The randomness is ``rv`` of the tracestate, else the last seven bytes of the trace id
@@ -255,11 +265,16 @@ def sampled(Envelope envelope not None, list ranges not None, uint64_t threshold
     that was sampled by a higher threshold (``th``) before passes. One without a trace id of 16
     bytes does not. Spans are not changed, so ``th`` stays as it came.
     """
-    return passing(envelope, ranges, is_sampled, threshold)
+    return passing(envelope, ranges, is_sampled, threshold, pause)
 
 
-cdef list pairs_of(const unsigned char *at, const unsigned char *stop, uint64_t field):
-    """Return key and value of each KeyValue in a message's ``field``; None if it cannot be read."""
+cdef list pairs_of(
+    const unsigned char *at, const unsigned char *stop, uint64_t field, Py_ssize_t most
+):
+    """Return key and value of each KeyValue in a message's ``field``, but of empty ones.
+
+    None if it cannot be read, or has more than ``most``.
+    """
     cdef const unsigned char *pair
     cdef Field one, part
     cdef list found = []
@@ -268,8 +283,10 @@ cdef list pairs_of(const unsigned char *at, const unsigned char *stop, uint64_t 
         at = read_field(at, stop, &one)
         if at == NULL:
             return None
-        if one.number != field or one.wire_type != BYTES:
+        if one.number != field or one.wire_type != BYTES or one.payload == one.end:
             continue
+        if len(found) == most:
+            return None
         key = value = b""
         pair = one.payload
         while pair < one.end:
@@ -289,28 +306,28 @@ cdef list pairs_of(const unsigned char *at, const unsigned char *stop, uint64_t 
 def attributes_of(Envelope envelope not None, Py_ssize_t number, uint64_t field):
     """Return key and value (an AnyValue's message) of each KeyValue in a record's ``field``.
 
-    None where the record cannot be read.
+    None where the record cannot be read, or has over 10,000.
     """
     assert 0 <= number < envelope.count
     cdef const unsigned char *data = data_of(envelope)
     cdef Slice *record = &envelope.records[number]
-    return pairs_of(data + record.payload, data + record.end, field)
+    return pairs_of(data + record.payload, data + record.end, field, PAIRS_MAX)
 
 
 def attributes_in(bytes message not None, uint64_t field, uint64_t outer=0):
-    """Return the same of a message, or of the messages in its field ``outer``; None likewise."""
+    """Return the same of a message, or of the messages in its field ``outer``, however many."""
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(message)
     cdef const unsigned char *stop = at + PyBytes_GET_SIZE(message)
     cdef Field one
     cdef list found = [], own
     if not outer:
-        return pairs_of(at, stop, field)
+        return pairs_of(at, stop, field, <Py_ssize_t>1 << 62)
     while at < stop:
         at = read_field(at, stop, &one)
         if at == NULL:
             return None
         if one.number == outer and one.wire_type == BYTES:
-            own = pairs_of(one.payload, one.end, field)
+            own = pairs_of(one.payload, one.end, field, <Py_ssize_t>1 << 62)
             if own is None:
                 return None
             found += own

@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 from relay.codec.otlp.any_value import text_of
 from relay.codec.protobuf import BYTES, field_bytes, iter_fields, varint
 from relay.codec.remote_write.v1 import no_pause
-from relay.runtime.errors import TooLargeError
+from relay.runtime.errors import DecodeError, TooLargeError
 
 Action: TypeAlias = Literal["drop", "hash"]
 Places: TypeAlias = "Mapping[int, Places]"
@@ -66,6 +66,20 @@ class Redaction:
 
     def __init__(self, rules: Iterable[tuple[str, Action]]) -> None:
         self._rules: Final = {name.encode(): action for name, action in rules}
+        self._last: tuple[bytes, bytes | None] = b"", b""
+        """The last head of a resource, and what it became, if anything: scopes come together."""
+
+    def resource_head(self, head: bytes, pause: Callable[[], None]) -> bytes:
+        """Return the head of a resource redacted. Raise DecodeError where it cannot be."""
+        if self._last[0] is not head:
+            try:
+                self._last = head, self.apply(head, RESOURCE_HEAD, pause)
+            except (DecodeError, TooLargeError):
+                self._last = head, None
+        made = self._last[1]
+        if made is None:
+            raise DecodeError("a resource cannot be redacted")
+        return made
 
     def apply(self, data: bytes, places: Places, pause: Callable[[], None] = no_pause) -> bytes:
         """Return a message without what the rules drop, and with what they hash hashed.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from relay.codec.otlp.record_buffer import RecordGroup
-from relay.codec.otlp.redact import RESOURCE_HEAD, SCOPE_HEAD, Redaction
+from relay.codec.otlp.redact import SCOPE_HEAD, Redaction
 from relay.pipeline.routing.match_set import SinkOutputSpec
 from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.selector.inventory.store import Inventory
@@ -72,7 +72,7 @@ class ScopeEntry:
         """Return the group with its heads redacted. Raise DecodeError and TooLargeError."""
         found = self.redacted.get(redaction)
         if found is None:
-            resource = redaction.apply(self.group.resource, RESOURCE_HEAD, pause)
+            resource = redaction.resource_head(self.group.resource, pause)
             scope = redaction.apply(self.group.scope, SCOPE_HEAD, pause)
             found = RecordGroup(resource, scope, self.group.shard_key)
             self.redacted[redaction] = found

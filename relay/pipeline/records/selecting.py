@@ -25,9 +25,6 @@ Ranges: TypeAlias = list[tuple[int, int]]
 LINE_BYTES_MAX: Final = 64 << 10
 """Line filters look at so many bytes of a body: a regular expression takes 10 ms for them."""
 
-ATTRIBUTES_MAX: Final = 10_000
-"""A record with more attributes cannot be read: 15 ms."""
-
 STEP_BYTES: Final = 8 << 10
 """Bytes of records that are looked at between two pauses."""
 RECORD_COST: Final = 256
@@ -60,9 +57,9 @@ def select(
 ) -> Ranges:
     """Return the records that meet a residual, in rows. A record that cannot be read meets none."""
     if residual.severity_min:
-        ranges = with_severity(envelope, ranges, residual.severity_min)
+        ranges = with_severity(envelope, ranges, residual.severity_min, pause)
     if residual.threshold:
-        ranges = sampled(envelope, ranges, residual.threshold)
+        ranges = sampled(envelope, ranges, residual.threshold, pause)
     if not (residual.asks_attributes or residual.lines):
         return ranges
     found: Ranges = []
@@ -131,6 +128,6 @@ def _meets(
     if not residual.asks_attributes:
         return True
     pairs = attributes_of(envelope, number, fields.attributes)
-    if pairs is None or len(pairs) > ATTRIBUTES_MAX:
+    if pairs is None:
         return False
     return residual.meets_attributes(Attributes(texts_of(pairs, "a record", pause)))

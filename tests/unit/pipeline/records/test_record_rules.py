@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from relay.codec.otlp.batch import OpenBatch
+from relay.codec.otlp.envelope import scan
 from relay.codec.otlp.record_buffer import RecordBuffer
+from relay.codec.otlp.record_fields import attributes_of, sampled, with_severity
+from relay.codec.protobuf import field_bytes
 from relay.pipeline.contract import MULTITENANT, Tenant
 from relay.pipeline.records.pipeline import RecordOptions, RecordsPipeline
 from relay.pipeline.records.resource_table import (
@@ -275,3 +278,23 @@ def test_a_sampled_span_goes_out_as_it_came_with_its_tracestate() -> None:
     pipeline.ingest(body, now=1.0, tick=1.0)
     first, _, third = TRACES.rows(body)
     assert TRACES.rows(batch.point_buffer.encode()) == [first, third]
+
+
+def test_large_records_are_looked_at_with_pauses() -> None:
+    pauses: list[int] = []
+    message = b"\x18\x00" * (1 << 19)
+    record = field_bytes(b"\x12", message)
+    envelope = scan(field_bytes(b"\x0a", field_bytes(b"\x12", record * 4)))
+    assert with_severity(envelope, [(0, 4)], 1, lambda: pauses.append(1)) == []
+    assert len(pauses) == 4
+    assert sampled(envelope, [(0, 4)], 1, lambda: pauses.append(1)) == []
+    assert len(pauses) == 8
+
+
+def test_a_record_with_too_many_attributes_cannot_be_read() -> None:
+    for count, is_readable in ((10_000, True), (10_001, False)):
+        record = field_bytes(b"\x12", b"\x32\x03\x0a\x01a" * count + b"\x32\x00")
+        envelope = scan(field_bytes(b"\x0a", field_bytes(b"\x12", record)))
+        found = attributes_of(envelope, 0, 6)
+        assert (found == [(b"a", b"")] * count) is is_readable
+        assert (found is None) is not is_readable

@@ -1,0 +1,94 @@
+"""Records and heads that cost as much as they may pause often, and are bounded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from relay.codec.otlp.batch import OpenBatch
+from relay.codec.otlp.record_buffer import RecordBuffer
+from relay.codec.protobuf import field_bytes
+from relay.pipeline.pacing import Pace
+from relay.pipeline.records.pipeline import RecordsPipeline
+from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
+from relay.selector.records.logql import parse_selector
+from relay.selector.records.selection import RecordSelection
+
+HELD_S_MAX = 0.05
+TOTAL_S_MAX = 2.0
+
+
+def message(tag: int, payload: bytes) -> bytes:
+    """Return a field with a message."""
+    return field_bytes(bytes((tag,)), payload)
+
+
+def pair(tag: int, key: bytes) -> bytes:
+    """Return an attribute with a short text, as a field."""
+    return message(tag, field_bytes(b"\x0a", key) + message(0x12, b"\x0a\x01v"))
+
+
+def resource(attributes: bytes, scopes: bytes) -> bytes:
+    return message(0x0A, message(0x0A, attributes) + scopes)
+
+
+def attributes_of_heads() -> bytes:
+    more = b"".join(pair(0x0A, b"secret.%d" % number) for number in range(20_000))
+    scopes = [
+        message(0x12, message(0x0A, pair(0x1A, b"%d" % number)) + message(0x12, b"\x10\x11"))
+        for number in range(1_000)
+    ]
+    return resource(more, b"".join(scopes))
+
+
+def values_in_values() -> bytes:
+    body = message(0x2A, message(0x2A, b"\x0a\x00" * 1_500_000))
+    return resource(b"", message(0x12, message(0x12, body) * 6))
+
+
+def attributes_of_records() -> bytes:
+    attributes = pair(0x32, b"secret") + message(0x32, b"\x0a\x01a") * 750_000
+    return resource(b"", message(0x12, message(0x12, attributes) * 6))
+
+
+def fields_of_records() -> bytes:
+    fields = pair(0x32, b"secret") + b"\x18\x00" * 1_900_000
+    return resource(b"", message(0x12, message(0x12, fields) * 6))
+
+
+class Watch(Pace):
+    """Measures the longest time between two pauses, in CPU time: others use the machine, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.longest_s = 0.0
+        self.began_s = self._last_s = time.thread_time()
+
+    def pause(self) -> None:
+        """Take the time."""
+        now_s = time.thread_time()
+        self.longest_s = max(self.longest_s, now_s - self._last_s)
+        self._last_s = now_s
+
+
+@pytest.mark.parametrize(
+    "shape", [attributes_of_heads, values_in_values, attributes_of_records, fields_of_records]
+)
+def test_no_request_holds_the_loop(shape: Callable[[], bytes]) -> None:
+    pipeline = RecordsPipeline("logs")
+    batch = OpenBatch(None, limit=10_000, new_buffer=RecordBuffer)
+    outputs = [SinkOutputSpec(SinkCounter("e", "s"), [batch])]
+    selections = {
+        "attributes": RecordSelection(parse_selector('{k!="v"}'), severity_min=1),
+        "lines": RecordSelection(parse_selector('{} != "v"')),
+        "redacted": RecordSelection(redactions=(("secret", "hash"), ("s", "drop"))),
+    }
+    sources = [(name, selection, outputs) for name, selection in selections.items()]
+    pipeline.router.set_sources("e", "", sources)
+    body, watch = shape(), Watch()
+    pipeline.ingest(body, now=1.0, tick=1.0, pace=watch)
+    watch.pause()
+    assert watch.longest_s < HELD_S_MAX
+    assert time.thread_time() - watch.began_s < TOTAL_S_MAX
