@@ -7,17 +7,14 @@ Compiled with the loop that reads them for every scope of a request
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from relay.codec.otlp.record_buffer import RecordGroup
 from relay.codec.otlp.redact import SCOPE_HEAD, Redaction
+from relay.pipeline.records.sources import SourcesVersion, Take
 from relay.pipeline.routing.match_set import SinkOutputSpec
 from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.selector.inventory.store import Inventory
 from relay.selector.records.compile import Attributes
-
-if TYPE_CHECKING:
-    from relay.pipeline.records.routing import RecordProject, Take
 
 
 class RecordPlan:
@@ -31,7 +28,7 @@ class RecordPlan:
     def __init__(
         self,
         takes: tuple[Take, ...],
-        project: RecordProject,
+        project: SourcesVersion,
         *,
         inventory_version: int,
     ) -> None:

@@ -9,8 +9,8 @@ from relay.codec.otlp.signal_names import RecordSignal
 from relay.pipeline.batching.transaction import AcceptedCounts
 from relay.pipeline.records.entries import RecordPlan
 from relay.pipeline.records.resource_table import ResourceTableStatistics
-from relay.pipeline.records.routing import RecordRoute
 from relay.pipeline.records.selecting import Ranges
+from relay.pipeline.records.sources import RecordRoute
 from relay.pipeline.signal import Sealed
 
 

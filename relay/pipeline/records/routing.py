@@ -8,16 +8,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from relay.codec.otlp.redact import Redaction
 from relay.codec.remote_write.v1 import no_pause
 from relay.pipeline.records.entries import RecordPlan
+from relay.pipeline.records.sources import RecordRoute, SourcesVersion, Take
 from relay.pipeline.routing.match_set import SinkOutputSpec, SourceCounter
-from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.selector.inventory.store import Inventory
-from relay.selector.records.compile import Attributes, CompiledRecords, Residual
+from relay.selector.records.compile import Attributes, CompiledRecords
 from relay.selector.records.selection import CATEGORY_ATTRIBUTE, RecordSelection
 from relay.selector.resources.compiler import Compiler, uses_inventory
 
@@ -31,39 +30,14 @@ RecordSources: TypeAlias = Sequence[tuple[str, RecordSelection, Sequence[SinkOut
 """For every source of an exporter: name, selection, and the outputs that it feeds."""
 
 
-@dataclass(slots=True, eq=False)
-class RecordRoute:
-    """One source of one exporter, and the outputs that it feeds."""
+class RecordProject(SourcesVersion):
+    """The sources of one project."""
 
-    counter: SourceCounter
-    selection: RecordSelection
-    compiled: CompiledRecords
-    targets: tuple[SinkOutputSpec, ...]
-    uses_inventory: bool
-    redaction: Redaction | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Take:
-    """A source that takes records of a resource and scope; ``residual`` None: all of them."""
-
-    source: RecordRoute
-    residual: Residual | None
-
-
-class RecordProject:
-    """The sources of one project. ``version`` changes with every change of them.
-
-    ``share_max`` is below :data:`SHARE_ALL` while only a share of records is taken
-    (:func:`~relay.pipeline.records.selecting.split_by_share`).
-    """
-
-    __slots__ = ("_plans", "exporters", "share_max", "version")
+    __slots__ = ("_plans", "exporters")
 
     def __init__(self) -> None:
+        super().__init__()
         self.exporters: dict[str, tuple[RecordRoute, ...]] = {}
-        self.version = 0
-        self.share_max = SHARE_ALL
         self._plans: dict[tuple[RecordRoute, ...], RecordPlan] = {}
         """The plans without tests, by their sources: one for many resources."""
 
@@ -160,7 +134,7 @@ class RecordRouter:
         self._counters.pop(exporter, None)
 
     def set_share(self, project: str, share_max: int) -> None:
-        """Take only a share of a project's records, of :data:`SHARE_ALL`."""
+        """Take only ``share_max`` of ``SHARE_ALL`` parts of a project's records."""
         at = self._projects.get(project)
         if at is not None and at.share_max != share_max:
             at.share_max = share_max

@@ -17,8 +17,9 @@ from relay.pipeline.records.appending import append_records, append_rewritten
 from relay.pipeline.records.entries import ResourceEntry, ScopeEntry
 from relay.pipeline.records.resource_table import ResourceTable
 from relay.pipeline.records.results import RequestCounts, covered_by
-from relay.pipeline.records.routing import RecordRoute, RecordRouter
+from relay.pipeline.records.routing import RecordRouter
 from relay.pipeline.records.selecting import Ranges, RecordFields, select, split_by_share
+from relay.pipeline.records.sources import RecordRoute
 from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.pipeline.routing.tenancy import IngestPath
