@@ -26,7 +26,7 @@ from relay.pipeline.routing.match_set import NO_MATCH
 
 @cython.no_gc
 cdef class UncommonFields:
-    """What few series have."""
+    """Hold the fields that few series have."""
 
     def __cinit__(self):
         self.others = ()
