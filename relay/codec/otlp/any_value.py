@@ -33,6 +33,9 @@ STEP: Final = 128
 """Attributes of a microsecond or two between two pauses."""
 _LARGE_BYTES: Final = 1 << 12
 """Values that are larger take longer."""
+_DEEP_BYTES: Final = 100
+"""Values that are smaller are not too deep."""
+_ANY_NUMBER: Final = 1 << 60
 
 _STRING_TAG: Final = b"\x0a"  # of AnyValue
 _HEAD: Final = 1  # of ResourceLogs, ScopeLogs and the like: the Resource, the InstrumentationScope
@@ -42,12 +45,22 @@ _SCOPE_ATTRIBUTES: Final = 3
 
 def resource_attributes(head: bytes, pause: Callable[[], None] = no_pause) -> AttributeTexts:
     """Return the attributes in the head of a resource of any signal. Raise DecodeError."""
-    return texts_of(attributes_in(head, _RESOURCE_ATTRIBUTES, _HEAD), "a resource", pause)
+    return _attributes_of(head, _RESOURCE_ATTRIBUTES, "a resource", pause)
 
 
 def scope_attributes(head: bytes, pause: Callable[[], None] = no_pause) -> AttributeTexts:
     """Return the attributes in the head of a scope of any signal. Raise DecodeError."""
-    return texts_of(attributes_in(head, _SCOPE_ATTRIBUTES, _HEAD), "a scope", pause)
+    return _attributes_of(head, _SCOPE_ATTRIBUTES, "a scope", pause)
+
+
+def _attributes_of(head: bytes, field: int, what: str, pause: Callable[[], None]) -> Attributes:
+    """Return the attributes of a head, which no receiver takes where they are too deep."""
+    pairs = attributes_in(head, field, _HEAD)
+    if pairs and len(head) > _DEEP_BYTES:
+        for _, value in pairs:
+            if len(value) > _DEEP_BYTES and has_more_values(value, _ANY_NUMBER):
+                raise DecodeError(f"{what} has values over 100 levels deep")
+    return texts_of(pairs, what, pause)
 
 
 def texts_of(

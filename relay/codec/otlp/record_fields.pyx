@@ -337,13 +337,16 @@ def attributes_in(bytes message not None, uint64_t field, uint64_t outer=0):
 cdef Py_ssize_t count_values(
     const unsigned char *at, const unsigned char *stop, Py_ssize_t most, int depth
 ) noexcept:
-    """Return how many values an AnyValue has, itself included; more than ``most`` is any number."""
+    """Return how many values an AnyValue has, itself included.
+
+    Any number above ``most`` stands for more, or for messages that are too deep in each other.
+    """
     cdef const unsigned char *inner
     cdef const unsigned char *pair
     cdef Field field, one, part
     cdef Py_ssize_t count = 1
     if depth > DEPTH_MAX:
-        return count  # it is not read
+        return most + 1
     while at < stop and count <= most:
         at = read_field(at, stop, &field)
         if at == NULL:
@@ -372,7 +375,10 @@ cdef Py_ssize_t count_values(
 
 
 def has_more_values(bytes value not None, Py_ssize_t most):
-    """Return whether an encoded AnyValue has more than ``most`` values in it, itself included."""
+    """Return whether an encoded AnyValue has more than ``most`` values in it, itself included.
+
+    Also True where messages in it are over 100 levels deep.
+    """
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(value)
     return count_values(at, at + PyBytes_GET_SIZE(value), most, 0) > most
 

@@ -69,11 +69,8 @@ def test_a_deep_value_has_no_text() -> None:
 
 
 def test_attributes_of_a_head_that_is_no_utf8_or_not_readable_in_part() -> None:
-    deep = value(b"x")
-    for _ in range(101):
-        deep = value(field_bytes(b"\x0a", deep), b"\x2a")
-    attributes = pair(b"a\xff", value(b"\xffb")) + pair(b"deep", deep) + pair(b"c", value(b"d"))
-    expected = [("a�", "�b"), ("deep", ""), ("c", "d")]
+    attributes = pair(b"a\xff", value(b"\xffb")) + pair(b"no", b"\x0a") + pair(b"c", value(b"d"))
+    expected = [("a�", "�b"), ("no", ""), ("c", "d")]
     assert resource_attributes(field_bytes(b"\x0a", attributes)) == expected
     first, second = field_bytes(b"\x0a", pair(b"a", value(b"1"))), field_bytes(b"\x0a", b"")
     assert resource_attributes(first + b"\x12\x00" + second + first) == [("a", "1"), ("a", "1")]
@@ -85,6 +82,19 @@ def test_attributes_of_a_head_that_is_no_utf8_or_not_readable_in_part() -> None:
 def test_a_head_that_cannot_be_read(head: bytes) -> None:
     with pytest.raises(DecodeError, match="a resource cannot be read"):
         resource_attributes(head)
+
+
+@pytest.mark.parametrize(("levels", "is_deep"), [(49, False), (51, True), (10_000, True)])
+def test_a_head_that_is_too_deep_is_refused(levels: int, *, is_deep: bool) -> None:
+    deep = value(b"x")
+    for _ in range(levels):
+        deep = value(field_bytes(b"\x0a", deep), b"\x2a")
+    head = field_bytes(b"\x0a", pair(b"a", value(b"b" * 200)) + pair(b"deep", deep))
+    if is_deep:
+        with pytest.raises(DecodeError, match="a resource has values over 100 levels deep"):
+            resource_attributes(head)
+    else:
+        assert [name for name, _ in resource_attributes(head)] == ["a", "deep"]
 
 
 def test_long_heads_are_read_with_pauses() -> None:
