@@ -170,7 +170,10 @@ class Signal(Protocol):
         protocol: WriteProtocol,
         pace: Pace,
     ) -> ReplayResult:
-        """Apply a journaled request again, under its position and without limits."""
+        """Apply a journaled request again, under its position and without limits.
+
+        Where that raises, the position is the next to be given out again: the request is not done.
+        """
         ...
 
     def end_replay(self, tick: float) -> Sealed:

@@ -85,14 +85,16 @@ class LineSignal:
         """Everything is everybody's."""
         return ANYWHERE
 
-    def ingest(self, body: bytes, *, now: float, tick: float, **_: Any) -> BatchTransaction:
+    def ingest(
+        self, body: bytes, *, now: float, tick: float, is_replayed: bool = False, **_: Any
+    ) -> BatchTransaction:
         """Append the lines."""
         transaction = BatchTransaction(self.offsets.begin(), now)
         try:
             self._append(body, transaction)
         except BaseException:
             transaction.rollback()
-            self.offsets.release(transaction.request)
+            self.offsets.give_up(transaction.request, is_replayed=is_replayed)
             raise
         transaction.commit(self.offsets, self._schedule, tick)
         self.grown += transaction.batch_growth_bytes
@@ -118,7 +120,7 @@ class LineSignal:
             offset = self.offsets.begin()
             self.offsets.release(offset)
             return Again(BatchTransaction(offset, now), [(self._batch, len(self._lines(body)))])
-        return Again(self.ingest(body, now=now, tick=tick), [])
+        return Again(self.ingest(body, now=now, tick=tick, is_replayed=True), [])
 
     def end_replay(self, tick: float) -> Sealed:
         """Nothing was collected."""
@@ -311,6 +313,29 @@ def test_a_batch_is_due_after_its_timeout(made: Made) -> None:
     ((batch, sealed),) = made.signal.flush_due(15.0)
     assert (batch, sealed.count) == (made.batch, 2)
     assert made.signal.next_due() is None
+
+
+def test_a_replayed_request_that_fails_does_not_count_as_finished(made: Made) -> None:
+    made.signal.begin_replay(ReplayGate(lambda batch: 0, [], floor=0, ceiling=0))
+
+    def replay(body: bytes) -> Any:
+        return made.signal.replay(
+            body,
+            position=5,
+            now=1e9,
+            tick=0.0,
+            origin=ANYWHERE,
+            protocol=made.protocol,
+            pace=Pace(),
+        )
+
+    offsets = made.signal.offsets
+    with pytest.raises(DecodeError):
+        replay(made.undecodable)
+    assert offsets.low == offsets.following == made.signal.low_watermark == 5
+    assert offsets.undelivered == 5
+    assert replay(made.body(3)).transaction.request == 5
+    assert (offsets.low, offsets.following, made.batch.count) == (5, 6, 3)
 
 
 def test_a_replay_takes_positions_and_leaves_out_what_is_not_needed(made: Made) -> None:

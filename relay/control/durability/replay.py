@@ -291,11 +291,13 @@ class Replay:
             # It was decoded before it was journaled: damaged, or of another revision.
             self._undecodable += 1
             _log.error("position %d cannot be replayed: %s", record.position, error)
+            self._signal.offsets.advance(record.position + 1)
             return
         except Exception:
             # One record must not block all behind it.
             self._undecodable += 1
             _log.exception("position %d cannot be replayed: bug in the relay", record.position)
+            self._signal.offsets.advance(record.position + 1)
             return
         self._requests += 1
 

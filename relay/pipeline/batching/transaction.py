@@ -145,6 +145,7 @@ class BatchSnapshot:
         batch.oldest_offset = self.oldest_offset
         batch.opened_at = self.opened_at
         batch.generation = self.generation
+        batch.last_writer_offset = -1  # another transaction may have the same position
 
 
 class BatchTransaction:
@@ -449,7 +450,6 @@ class BatchTransaction:
         self.snapshots = [each for each in self.snapshots if each.batch not in points]
         for snapshot in unwanted:
             snapshot.restore()
-            snapshot.batch.last_writer_offset = -1
         return list(points.items())
 
     def rollback(self) -> None:

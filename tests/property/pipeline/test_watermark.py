@@ -48,6 +48,11 @@ class PositionsModel(RuleBasedStateMachine):
         self.held[self.next] += 1
         self.next += 1
 
+    @rule(is_replayed=st.booleans())
+    def begin_in_vain(self, is_replayed: bool) -> None:
+        self.offsets.give_up(self.offsets.begin(), is_replayed=is_replayed)
+        self.next += not is_replayed
+
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def hold(self, data: st.DataObject) -> None:
