@@ -118,7 +118,7 @@ class Process:
 
 @asynccontextmanager
 async def started(
-    command: Sequence[str], *, log: Path, ready_url: str = ""
+    command: Sequence[str], *, log: Path, ready_url: str = "", **environment: str
 ) -> AsyncIterator[Process]:
     """Run a program for the duration of the block; wait until ``ready_url`` answers, if given."""
     with log.open("wb") as output:
@@ -128,7 +128,7 @@ async def started(
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
         )
     running = Process(process, log)
     try:
