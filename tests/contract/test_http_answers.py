@@ -42,7 +42,7 @@ from tests.kit.http.hostile_server import (
     read_nothing,
     take_unread,
 )
-from tests.kit.own_time import own_time
+from tests.own_time import own_time
 
 
 @pytest.mark.parametrize("pieces", [lambda data: [data], one_by_one], ids=["whole", "bytes"])

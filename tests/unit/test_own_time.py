@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.kit.own_time import own_time
+from tests.own_time import own_time
 
 TAKEN_S = 0.05
 

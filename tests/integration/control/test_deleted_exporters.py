@@ -15,13 +15,13 @@ from tests.kit.apiserver.running import EXPORTERS
 from tests.kit.apiserver.served_relay import ServedRelay, served_relay
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.oracle.any_points import read_points
-from tests.kit.own_time import own_time
 from tests.kit.processes import eventually
 from tests.kit.remote_write.raw import snappy
 from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
 from tests.kit.sink.queue_status import metric, orphans_of
 from tests.kit.sink_harness import unreachable
 from tests.kit.stored_relay import crash_image
+from tests.own_time import own_time
 
 DRAIN_S = 1.0
 

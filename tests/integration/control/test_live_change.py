@@ -16,10 +16,10 @@ from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import ListenAddress, Settings, Shutdown, Storage, Watch
 from tests.kit.exporter_yaml import Block, exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
-from tests.kit.own_time import own_time
 from tests.kit.processes import eventually
 from tests.kit.remote_write.write_client import WriteClient
 from tests.kit.stored_relay import AT_ONCE
+from tests.own_time import own_time
 
 ACCESS = {"authentication": {"type": "bearerToken", "secretRef": {"name": "credentials"}}}
 

@@ -16,9 +16,9 @@ from relay.sink.steps import Sleep
 from relay.storage.log.filesystem import Disk
 from tests.kit.http.hostile_server import HostileServer, never_answer
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
-from tests.kit.own_time import own_time
 from tests.kit.sink_harness import OWNER, sink_config, stored_sink, unreachable
 from tests.kit.storage.faulty_disk import FaultyDisk
+from tests.own_time import own_time
 
 TOKEN = Authentication("bearerToken", SecretRef("s", "token"))
 

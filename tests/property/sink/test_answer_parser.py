@@ -19,7 +19,7 @@ from relay.sink.http.response import (
     RequestFailedError,
 )
 from tests.kit.http.hostile_server import HostileServer
-from tests.kit.own_time import own_time
+from tests.own_time import own_time
 
 FRAGMENTS = st.sampled_from(
     [

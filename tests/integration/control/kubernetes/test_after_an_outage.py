@@ -10,8 +10,8 @@ from relay.control.kubernetes.kubeconfig import ClusterAccess
 from relay.control.kubernetes.objects import ApiResource
 from relay.control.kubernetes.reflector import Reflector, ReflectorLimits
 from tests.kit.kubernetes.fake_api import FakeApi
-from tests.kit.own_time import own_time
 from tests.kit.processes import eventually
+from tests.own_time import own_time
 
 EXPORTERS = ApiResource("telemetry.datumapis.com", "v1alpha1", "exporters", "Exporter")
 PATH = EXPORTERS.path()

@@ -26,8 +26,8 @@ from relay.control.kubernetes.kubeconfig import ClusterAccess, PemSource
 from relay.control.kubernetes.objects import ApiResource, Bookmark, ObjectEvent
 from relay.control.kubernetes.slots import Use
 from tests.kit.kubernetes.fake_api import Answer, FakeApi, Fault, cut, failing, streaming
-from tests.kit.own_time import own_time
 from tests.kit.processes import eventually
+from tests.own_time import own_time
 
 EXPORTERS = ApiResource("telemetry.datumapis.com", "v1alpha1", "exporters", "Exporter")
 ALL = WatchTarget(EXPORTERS)

@@ -15,8 +15,8 @@ from relay.control.kubernetes.reflector import Reflector, ReflectorLimits
 from relay.control.kubernetes.slots import Use
 from relay.sink.http.tls import TlsContexts
 from tests.kit.kubernetes.fake_api import FakeApi
-from tests.kit.own_time import own_time
 from tests.kit.processes import eventually
+from tests.own_time import own_time
 
 pytestmark = pytest.mark.slow
 
