@@ -249,6 +249,11 @@ cdef class SeriesLabels:
             found.append(self.key[start:pos])
         return tuple(found)
 
+    def forget_texts(self):
+        """Free the texts that were read; they are read from the key again when asked for."""
+        if self.known is not None:
+            self.all = None
+
     def without(self, names):
         """Return a copy without the labels of these names."""
         fields = zip(self.whole(), self.fields, strict=True)

@@ -19,7 +19,7 @@ root: ``foo``, ``foo_total``, ``foo_bucket``, ... Rules:
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -33,6 +33,7 @@ from relay.pipeline.metrics.metadata.metric_types import root_of
 from relay.pipeline.metrics.metadata.project_types import Declaration
 from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.routing.route import VersionedDependency
+from relay.runtime.frugal_deque import FrugalDeque
 from relay.runtime.project_shares import UNCLAIMED, SharedTable, Shares
 
 SAMPLES_MAX: Final = 200_000
@@ -100,7 +101,7 @@ class WaitingFamily:
         self.due = due
         self.fact = VersionedDependency()
         self.names: set[str] = set()
-        self.samples: deque[_Sample] = deque()
+        self.samples: FrugalDeque[_Sample] = FrugalDeque()
         self.last = -1
         """Position of the last sample that left."""
         self.bytes = 0
@@ -120,7 +121,7 @@ class WaitingFamily:
 class FirstSamples:
     """Sample processor of one series whose family waits."""
 
-    __slots__ = ("_handlers", "_home", "declared", "family", "labels", "name")
+    __slots__ = ("_handlers", "_home", "declared", "family", "labels", "name", "waiting")
 
     def __init__(
         self,
@@ -137,6 +138,8 @@ class FirstSamples:
         self.labels = labels
         self.declared = declared
         """Latest declaration of the series."""
+        self.waiting = 0
+        """Its samples that wait."""
 
     def take(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
@@ -155,6 +158,14 @@ class FirstSamples:
             self._handlers = self._home.handlers_of(self)
         for handler in self._handlers:
             handler.take(stamp, value, extra, emitter)
+
+    def rest(self) -> None:
+        """Forget what sending has made.
+
+        The series may never come again; if it does, it is resolved anew.
+        """
+        self._handlers = None
+        self.labels.forget_texts()
 
     def __repr__(self) -> str:
         return f"<FirstSamples of {self.name}>"
@@ -274,6 +285,7 @@ class MetadataWait:
         elif origin.named_until > family.origin.named_until:
             family.origin = replace(family.origin, named_until=origin.named_until)
         family.samples.append(sample)
+        sample.series.waiting += 1
         family.bytes += SAMPLE_BYTES
         self._bytes += SAMPLE_BYTES
         project = family.key[0]
@@ -392,6 +404,9 @@ class MetadataWait:
             family.last = position = origin.position
             emitter.look_at(emitter.late(origin, position), position)
             series.send(stamp, value, extra, emitter)
+            series.waiting -= 1
+            if not series.waiting:
+                series.rest()
         emitter.look_at(*before)
         project = family.key[0]
         self._samples[project] -= count
