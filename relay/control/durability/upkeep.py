@@ -1,4 +1,4 @@
-"""Measure memory, save checkpoints and trim the journal, again and again."""
+"""Measure and trim memory, save checkpoints and trim the journal, again and again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from relay.control.durability.admission import Admission
 from relay.control.durability.checkpointer import Checkpointer
 from relay.control.durability.open_storage import OpenStorage
 from relay.control.time_slicing import Turns
+from relay.runtime.malloc import HeapTrimmer
 
 INTERVAL_S_MIN = 0.1
 INTERVAL_S_MAX = 1.0
@@ -41,6 +42,7 @@ class Upkeep:
         self._checkpointer = checkpointer
         self._turns = turns
         self._tick = tick
+        self._heap = HeapTrimmer(tick=tick)
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -56,6 +58,7 @@ class Upkeep:
         began = self._tick()
         try:
             self._admission.measure()
+            self._heap.look()
             if self._storage is not None:
                 self._storage.look_after(self._tick())
             if self._checkpointer is not None:

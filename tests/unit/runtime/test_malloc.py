@@ -36,3 +36,31 @@ def test_large_buffers_are_not_made_of_new_pages_each_time() -> None:
     pages = 20 * 2 * (4 << 20) // 4096
     assert page_faults("as it is") > pages / 2
     assert page_faults("settled") < pages / 20
+
+
+def trims(shares: list[float], *, looks_a_second: int = 1) -> list[bool]:
+    """Return in which of these seconds memory is given back, by the share of a CPU in each."""
+    times, done = [0.0, 0.0], [0]
+    trimmer = malloc.HeapTrimmer(
+        tick=lambda: times[0], cpu_s=lambda: times[1], trim=lambda: done.append(1)
+    )
+    found = []
+    for share in shares:
+        before = len(done)
+        for _ in range(looks_a_second):
+            times[0] += 1.0 / looks_a_second
+            times[1] += share / looks_a_second
+            trimmer.look()
+        found.append(len(done) > before)
+    return found
+
+
+def test_memory_is_given_back_once_after_each_busy_time() -> None:
+    assert trims([0.9, 0.01, 0.01, 0.01, 0.01]) == [False, False, True, False, False]
+    assert trims([0.01, 0.01, 0.01]) == [False] * 3
+    assert trims([0.9, 0.01, 0.1, 0.01, 0.01]) == [False] * 4 + [True]
+    assert trims([0.9, 0.9, 0.9]) == [False] * 3
+
+
+def test_looks_in_quick_succession_count_as_one() -> None:
+    assert trims([0.9, 0.01, 0.01, 0.01], looks_a_second=8) == [False, False, True, False]
