@@ -16,6 +16,9 @@ KINDS: dict[type[Endpoint], tuple[SinkKind, ...]] = {
 }
 """By the type of the endpoint's configuration."""
 
+_BODIES = {of: {kind.name: kind.encoder for kind in kinds} for of, kinds in KINDS.items()}
+"""Shared by all sinks."""
+
 
 def kind_of(endpoint: Endpoint) -> SinkKind:
     """Return the kind of sink that serves an endpoint."""
@@ -24,8 +27,7 @@ def kind_of(endpoint: Endpoint) -> SinkKind:
 
 def encoders_for(endpoint: Endpoint) -> Encoders:
     """Return the encoders of the bodies that an endpoint may be sent."""
-    bodies = {kind.name: kind.encoder for kind in KINDS[type(endpoint)]}
-    return Encoders(kind_of(endpoint).encoder, bodies)
+    return Encoders(kind_of(endpoint).encoder, _BODIES[type(endpoint)])
 
 
 def all_kinds() -> Iterator[SinkKind]:

@@ -32,6 +32,7 @@ from relay.config.exporter.records.build import build_record_sources
 from relay.config.exporter.remote_write import build_remote_write, remote_write_sink_warnings
 from relay.config.exporter.resource_selectors import build_resource_selectors
 from relay.config.exporter.types import (
+    NO_LABELS,
     Batch,
     Exporter,
     OtlpHttp,
@@ -317,7 +318,8 @@ def _otlp_http(reading: Reading, index: int, values: dict[str, Any]) -> OtlpHttp
         temporality=values.get("temporality", profile.temporality),
         request_bytes_max=profile.request_bytes_max if size is None else parse_bytes(size),
         concurrency=values.get("concurrency", 1),
-        promoted_labels=frozenset(one for one in values.get("promoteLabels", ()) if one),
+        promoted_labels=frozenset(one for one in values.get("promoteLabels", ()) if one)
+        or NO_LABELS,
         unsupported_kinds=profile.unsupported,
         keeps_target_labels=profile.keeps_target_labels,
         signal_urls=tuple(

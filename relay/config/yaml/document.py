@@ -24,6 +24,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from relay.config.yaml.parser_errors import is_indented_by_tab, repaired
 from relay.config.yaml.source_positions import (
@@ -62,6 +63,9 @@ _CONTENT = re.compile(r"^(?:[ \t\r]+[^ \t\r\n#]|[^ \t\r\n#%])", re.MULTILINE)
 _CONTENT_AFTER_MARKER = re.compile(r"^(?:---[ \t\r]+|(?!---)[ \t\r]*)[^ \t\r\n#]", re.MULTILINE)
 
 
+_NO_LINES: Final[frozenset[int]] = frozenset()
+
+
 class Document:
     """One document: its plain value, its YAML faults, and where things stand.
 
@@ -87,7 +91,7 @@ class Document:
         self.text = SourceText(text, line_first)
         self.value: object = None
         self.faults: list[tuple[Where, str]] = []
-        self.repaired: frozenset[int] = frozenset()
+        self.repaired = _NO_LINES
         """Lines that were taken out to read the others: what is missing there is no news."""
         self._number = number
         self._has_text = True
@@ -289,7 +293,8 @@ def _read(chunk: str, file: str, number: int, line_first: int) -> Document:
     for offset, trusted in broken:
         document.text.mask_line(offset, trusted=trusted)
     document.faults[:0] = faults
-    document.repaired = frozenset(document.text.line(offset) for offset, _ in broken)
+    if broken:
+        document.repaired = frozenset(document.text.line(offset) for offset, _ in broken)
     return document
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from relay.config.exporter.types import Exporter, PrometheusRemoteWrite, Sink
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers, sum_queues
-from relay.pipeline.routing.match_set import OutputOptions, SinkCounter
+from relay.pipeline.routing.match_set import PLAIN, OutputOptions, SinkCounter
 from relay.sink.eviction import Evictor
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.orphans import StoredQueue
@@ -147,7 +147,8 @@ def output_options(sink: Sink) -> OutputOptions:
             sends_metadata=endpoint.sends_metadata,
         )
     kinds, keeps = endpoint.unsupported_kinds, endpoint.keeps_target_labels
-    return OutputOptions(endpoint.temporality, endpoint.promoted_labels, kinds, keeps)
+    options = OutputOptions(endpoint.temporality, endpoint.promoted_labels, kinds, keeps)
+    return PLAIN if options == PLAIN else options
 
 
 def same_delivery(old: Sink, new: Sink) -> bool:

@@ -70,7 +70,7 @@ class DiskIndex:
         self._sizes: dict[int, int] = {}
         self._newest = -1
         self._end = 0
-        self._exhausted: set[int] = set()
+        self._exhausted: dict[int, None] = {}  # an empty set takes three times as much
         self.file_bytes = 0
         self.entries = 0
         self.points = 0
@@ -148,10 +148,10 @@ class DiskIndex:
         if self._segments:
             # A segment that was added to after it was exhausted stands first.
             kept.add(self._segments[0].number)
-        freed = sorted(self._exhausted - kept)
+        freed = sorted(self._exhausted.keys() - kept)
         for number in freed:
             self.file_bytes -= self._sizes.pop(number)
-        self._exhausted.difference_update(freed)
+            del self._exhausted[number]
         return freed
 
     @property
@@ -194,7 +194,7 @@ class DiskIndex:
                 self._count(entry, -1)
                 lost.append(entry)
             self._segments.remove(segment)
-            self._exhausted.add(number)
+            self._exhausted[number] = None
         return lost
 
     def _entry(self, segment: _Segment) -> Entry:
@@ -214,7 +214,7 @@ class DiskIndex:
         segment.left -= entry.points
         if segment.next == len(segment.offsets):
             self._segments.popleft()
-            self._exhausted.add(segment.number)
+            self._exhausted[segment.number] = None
         self._count(entry, -1)
 
     def _count(self, entry: Entry, sign: int) -> None:
