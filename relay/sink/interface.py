@@ -54,6 +54,14 @@ class Encoder(Protocol):
         point. :func:`relay.sink.queue.encoding.encode_and_cut` does it by the other methods.
         """
 
+    def encode_plain(
+        self, sealed: SealedBatch, compression: Compression, bytes_max: int
+    ) -> tuple[Body, ...] | None:
+        """Encode a batch as :meth:`encode_bodies` does, with :meth:`compress` left to the caller.
+
+        None where both are one step. A thread may compress, so that must not touch the batch.
+        """
+
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         """Cut an uncompressed body into two of at least one point each, or return None.
 

@@ -40,7 +40,7 @@ from relay.runtime.errors import DecodeError
 from relay.sink.http.response import HttpResponse, status_line
 from relay.sink.http_endpoint import HttpEndpoint
 from relay.sink.interface import ClientDependencies, SinkKind
-from relay.sink.queue.encoding import encode_and_cut
+from relay.sink.queue.encoding import cut_plain, encode_and_cut
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.retry.verdict import (
     Delivered,
@@ -147,6 +147,12 @@ class OtlpEncoder:
     ) -> tuple[Body, ...]:
         """Encode a batch, cut it where it is too large, and compress the pieces."""
         return encode_and_cut(sealed, self, compression, bytes_max)
+
+    def encode_plain(
+        self, sealed: SealedBatch, _compression: Compression, bytes_max: int
+    ) -> tuple[Body, ...]:
+        """Encode a batch and cut it where it is too large."""
+        return cut_plain(sealed, self, bytes_max)
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         """Cut a body in two; None where it has a single point."""

@@ -26,12 +26,18 @@ class RecordEncoder(OtlpEncoder):
         self, sealed: SealedBatch, compression: Compression, bytes_max: int
     ) -> tuple[Body, ...]:
         """Encode a batch as requests of up to ``bytes_max`` bytes, and compress them."""
+        return tuple(
+            body._replace(data=compress(body.data, compression))
+            for body in self.encode_plain(sealed, compression, bytes_max)
+        )
+
+    def encode_plain(
+        self, sealed: SealedBatch, _compression: Compression, bytes_max: int
+    ) -> tuple[Body, ...]:
+        """Encode a batch as requests of up to ``bytes_max`` bytes."""
         buffer = sealed.point_buffer
         assert isinstance(buffer, RecordBuffer)
-        return tuple(
-            Body(compress(piece, compression), count, len(piece))
-            for piece, count in buffer.pieces(bytes_max)
-        )
+        return tuple(Body(piece, count, len(piece)) for piece, count in buffer.pieces(bytes_max))
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         """Cut a body in two; None where it has a single record."""

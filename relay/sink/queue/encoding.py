@@ -33,6 +33,68 @@ class _Key(NamedTuple):
     compression: Compression
 
 
+class BatchBodies:
+    """The bodies of a batch, encoded, and compressed or not yet.
+
+    A thread may :meth:`compress` while the event loop takes them: both make the same bytes.
+    ``plain_bytes``: their size before compression. ``lone_exemplars``: see :class:`Body`.
+    """
+
+    __slots__ = (
+        "_bodies",
+        "_compression",
+        "_encoder",
+        "_error",
+        "_plain",
+        "lone_exemplars",
+        "pieces",
+        "plain_bytes",
+    )
+
+    def __init__(
+        self, sealed: SealedBatch, encoder: Encoder, compression: Compression, bytes_max: int
+    ) -> None:
+        """Encode a batch, cut where possible; compress it only where that is the same step."""
+        self._encoder = encoder
+        self._compression: Compression = compression
+        self._error: Exception | None = None
+        self._bodies: tuple[Body, ...] = ()
+        self._plain = encoder.encode_plain(sealed, compression, bytes_max)
+        if self._plain is None:
+            self._bodies = encoder.encode_bodies(sealed, compression, bytes_max)
+        bodies = self._plain or self._bodies
+        self.pieces = len(bodies)
+        self.plain_bytes = sum(body.encoded_bytes for body in bodies)
+        self.lone_exemplars = sum(body.lone_exemplars for body in bodies)
+
+    @property
+    def is_ready(self) -> bool:
+        """True once nothing is left to be compressed."""
+        return self._plain is None
+
+    def compress(self) -> None:
+        """Compress them if they are not yet; :meth:`take` raises what goes wrong."""
+        plain = self._plain
+        if plain is None:
+            return
+        try:
+            self._bodies = tuple(
+                body._replace(data=self._encoder.compress(body.data, self._compression))
+                for body in plain
+            )
+        except Exception as error:
+            self._error = error
+        # Last: another thread takes the bodies once it sees this.
+        self._plain = None
+
+    def take(self) -> tuple[Body, ...]:
+        """Return the bodies, compressed now if they are not yet."""
+        self.compress()
+        if self._error is not None:
+            raise self._error
+        return self._bodies
+
+
 class SharedBodyCache:
     """Encodes batches, and keeps the last one's bodies for the next sink that has the same points.
 
@@ -46,7 +108,7 @@ class SharedBodyCache:
         self._batch: SealedBatch | None = None
         self._key = _Key("", "none")
         self._bytes_max = 0
-        self._bodies: tuple[Body, ...] = ()
+        self._bodies: BatchBodies | None = None
         self.lone_exemplars = 0
         self.made = 0
         self.shared = 0
@@ -58,29 +120,36 @@ class SharedBodyCache:
 
         No piece exceeds ``bytes_max`` before compression unless it is a single point.
         """
+        return self.encoded(sealed, encoder, compression, bytes_max).take()
+
+    def encoded(
+        self, sealed: SealedBatch, encoder: Encoder, compression: Compression, bytes_max: int
+    ) -> BatchBodies:
+        """Encode a batch as :meth:`bodies_of` does, and leave its bodies to be compressed."""
         key = _Key(encoder.kind, compression)
         if (
             self._batch is not None
+            and self._bodies is not None
             and key == self._key
             and (
                 bytes_max == self._bytes_max
-                or (len(self._bodies) == 1 and self._bodies[0].encoded_bytes <= bytes_max)
+                or (self._bodies.pieces == 1 and self._bodies.plain_bytes <= bytes_max)
             )
             and self._batch.point_buffer.equals(sealed.point_buffer)
         ):
             self.shared += 1
-            self.lone_exemplars += sum(body.lone_exemplars for body in self._bodies)
-            return self._bodies
-        self._bodies = encoder.encode_bodies(sealed, compression, bytes_max)
-        self._batch, self._key, self._bytes_max = sealed, key, bytes_max
-        self.made += 1
-        self.lone_exemplars += sum(body.lone_exemplars for body in self._bodies)
+        else:
+            self.forget()
+            self._bodies = BatchBodies(sealed, encoder, compression, bytes_max)
+            self._batch, self._key, self._bytes_max = sealed, key, bytes_max
+            self.made += 1
+        self.lone_exemplars += self._bodies.lone_exemplars
         return self._bodies
 
     def forget(self) -> None:
         """Drop the last batch and its bodies."""
         self._batch = None
-        self._bodies = ()
+        self._bodies = None
 
     def __repr__(self) -> str:
         return f"<SharedBodyCache {self.made} made, {self.shared} shared>"
@@ -96,6 +165,19 @@ def encode_batch(
     bodies: SharedBodyCache,
 ) -> list[EncodedRequest]:
     """Return a sealed batch as the requests that a sink queues."""
+    made = bodies.bodies_of(sealed, encoder, compression, bytes_max)
+    return requests_of(sealed, made, encoder.kind, shard=shard, compression=compression)
+
+
+def requests_of(
+    sealed: SealedBatch,
+    bodies: tuple[Body, ...],
+    kind: str,
+    *,
+    shard: int,
+    compression: Compression,
+) -> list[EncodedRequest]:
+    """Return the requests of a batch's bodies, which an encoder of that kind made."""
     return [
         EncodedRequest(
             body=body.data,
@@ -105,9 +187,9 @@ def encode_batch(
             position=sealed.oldest,
             shard=shard,
             created_at=sealed.opened_at,
-            kind=encoder.kind,
+            kind=kind,
         )
-        for body in bodies.bodies_of(sealed, encoder, compression, bytes_max)
+        for body in bodies
     ]
 
 
@@ -115,9 +197,17 @@ def encode_and_cut(
     sealed: SealedBatch, encoder: Encoder, compression: Compression, bytes_max: int
 ) -> tuple[Body, ...]:
     """Implement :meth:`Encoder.encode_bodies` by the encoder's other methods."""
+    return tuple(
+        body._replace(data=encoder.compress(body.data, compression))
+        for body in cut_plain(sealed, encoder, bytes_max)
+    )
+
+
+def cut_plain(sealed: SealedBatch, encoder: Encoder, bytes_max: int) -> tuple[Body, ...]:
+    """Implement :meth:`Encoder.encode_plain` by the encoder's other methods."""
     whole = _Piece(encoder.encode(sealed), sealed.count, 0)
     return tuple(
-        Body(encoder.compress(piece.data, compression), piece.points, len(piece.data))
+        Body(piece.data, piece.points, len(piece.data))
         for piece in _cut(whole, encoder, bytes_max, depth_max=None)
     )
 

@@ -26,6 +26,7 @@ from relay.sink.interface import ClientDependencies, SinkKind
 from relay.sink.otlp.records import OTLP_LOGS, OTLP_TRACES
 from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.queue.encoding import (
+    cut_plain,
     encode_and_cut,
 )
 from relay.sink.queue.payload import EncodedRequest
@@ -74,6 +75,11 @@ class LinesEncoder:
         self, sealed: SealedBatch, compression: Compression, bytes_max: int
     ) -> tuple[Body, ...]:
         return encode_and_cut(sealed, self, compression, bytes_max)
+
+    def encode_plain(
+        self, sealed: SealedBatch, _compression: Compression, bytes_max: int
+    ) -> tuple[Body, ...]:
+        return cut_plain(sealed, self, bytes_max)
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None:
         lines = body.splitlines(keepends=True)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 import pytest
 
+from relay.codec.body import Body
 from relay.codec.otlp.batch import SealedBatch
-from relay.sink.encode_scheduler import JOBS_MAX, SLICE_S, EncodeBacklog, EncodeScheduler
+from relay.sink.encode_scheduler import (
+    COMPRESS_BYTES_MIN,
+    COMPRESSING_MAX,
+    JOBS_MAX,
+    SLICE_S,
+    EncodeBacklog,
+    EncodeScheduler,
+)
 from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.steps import Now
 from tests.kit.batches import sealed_batch
+from tests.kit.ingest_server import eventually
 from tests.kit.sink_harness import sink_config
 
 
@@ -174,3 +184,100 @@ async def test_batches_of_a_sink_are_packed_once_in_order_and_count_as_memory(
     assert not encode_backlog
     assert not memory.used
     assert not shop.encode_scheduler.waiting
+
+
+class SlowEncoder:
+    """Bodies that are large, and that a thread compresses only once it may; the loop at once."""
+
+    kind = "slow"
+
+    def __init__(self) -> None:
+        self.may_compress = threading.Event()
+        self.compressed: list[tuple[bytes, bool]] = []
+        self.broken: bytes | None = None
+
+    def encode_plain(
+        self, sealed: SealedBatch, _compression: str, _bytes_max: int
+    ) -> tuple[Body, ...]:
+        return (Body(b"%d" % sealed.oldest, sealed.count, COMPRESS_BYTES_MIN),)
+
+    def compress(self, body: bytes, _compression: str) -> bytes:
+        in_thread = threading.current_thread() is not threading.main_thread()
+        if in_thread:
+            assert self.may_compress.wait(10)
+        self.compressed.append((body, in_thread))
+        if body == self.broken:
+            raise ValueError("a bug")
+        return b"packed " + body
+
+
+class SlowSink(FakeSink):
+    """A sink with large bodies."""
+
+    def __init__(self, encode_scheduler: EncodeScheduler, encoder: SlowEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder  # type: ignore[assignment]
+        self.memory = BufferedBytes()
+        self.backlog = EncodeBacklog(encode_scheduler, self.memory, self, self)  # type: ignore[arg-type]
+
+    def add(self, *positions: int) -> None:
+        for position in positions:
+            self.backlog.add(sealed_batch((float(position),), position=position), 0)
+
+    async def emptied(self) -> None:
+        await eventually(lambda: not self.backlog)
+
+
+async def test_a_thread_compresses_large_bodies_and_they_stay_in_order() -> None:
+    encoder = SlowEncoder()
+    sink = SlowSink(EncodeScheduler(lambda: 0.0), encoder)
+    many = range(COMPRESSING_MAX + 2)
+    sink.add(*many)
+    assert encoder.compressed == [(b"4", False), (b"5", False)], "the thread has enough to do"
+    assert sink.queued == [], "none overtakes the first"
+    assert [sealed.oldest for sealed, _ in sink.backlog] == list(many)
+    assert sink.memory.used > len(many) * COMPRESS_BYTES_MIN
+    encoder.may_compress.set()
+    await sink.emptied()
+    assert sink.queued == [(number, 0) for number in many]
+    assert encoder.compressed[2:] == [(b"%d" % n, True) for n in range(COMPRESSING_MAX)]
+    assert sink.memory.used == 0
+
+
+async def test_all_is_queued_out_of_turn_without_waiting_for_the_thread() -> None:
+    encoder = SlowEncoder()
+    encode_scheduler = EncodeScheduler(lambda: 0.0)
+    sink = SlowSink(encode_scheduler, encoder)
+    sink.add(1, 2)
+    assert encode_scheduler.compress_thread.waiting == 2
+    sink.backlog.encode_all()
+    assert sink.queued == [(1, 0), (2, 0)]
+    sink.backlog.end()
+    encoder.may_compress.set()
+    await eventually(lambda: not encode_scheduler.compress_thread.waiting)
+    assert sink.queued == [(1, 0), (2, 0)], "not once more"
+
+
+async def test_sinks_with_the_same_points_wait_for_the_same_body() -> None:
+    encoder = SlowEncoder()
+    encode_scheduler = EncodeScheduler(lambda: 0.0)
+    sinks = [SlowSink(encode_scheduler, encoder) for _ in range(COMPRESSING_MAX + 2)]
+    sealed = sealed_batch((1.0,), position=1)
+    for sink in sinks:
+        sink.backlog.add(sealed, 0)
+    encoder.may_compress.set()
+    for sink in sinks:
+        await sink.emptied()
+        assert sink.queued == [(1, 0)]
+    assert encoder.compressed == [(b"1", True)]
+
+
+async def test_a_body_that_cannot_be_compressed_is_given_up_alone() -> None:
+    encoder = SlowEncoder()
+    encoder.broken = b"1"
+    encoder.may_compress.set()
+    sink = SlowSink(EncodeScheduler(lambda: 0.0), encoder)
+    sink.add(1, 2)
+    await sink.emptied()
+    assert [sealed.oldest for sealed in sink.failed] == [1]
+    assert sink.queued == [(2, 0)]

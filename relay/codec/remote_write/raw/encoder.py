@@ -51,6 +51,12 @@ class _Encoder(ABC):
             for body in self._encode_plain(_batch_of(sealed), bytes_max)
         )
 
+    def encode_plain(
+        self, sealed: SealedBatch, _compression: OwnEncoding, bytes_max: int
+    ) -> tuple[Body, ...] | None:
+        """Encode a batch uncompressed; no body exceeds ``bytes_max`` unless with one point."""
+        return tuple(self._encode_plain(_batch_of(sealed), bytes_max))
+
     @abstractmethod
     def _encode_plain(self, batch: OrderedBatch, bytes_max: int) -> list[Body]:
         """Encode a batch as uncompressed bodies."""
@@ -89,6 +95,14 @@ class V1Encoder(_Encoder):
         if compression == "snappy":
             return tuple(v1_snappy.encode_snappy(_batch_of(sealed), bytes_max))
         return super().encode_bodies(sealed, compression, bytes_max)
+
+    def encode_plain(
+        self, sealed: SealedBatch, compression: OwnEncoding, bytes_max: int
+    ) -> tuple[Body, ...] | None:
+        """Encode a batch uncompressed; None for snappy, which is written in the same pass."""
+        if compression == "snappy":
+            return None
+        return super().encode_plain(sealed, compression, bytes_max)
 
     def _encode_plain(self, batch: OrderedBatch, bytes_max: int) -> list[Body]:
         return v1_plain.encode_plain(batch, bytes_max)
