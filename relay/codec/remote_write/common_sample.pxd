@@ -1,5 +1,5 @@
 # The usual shapes of a series of version 1.0, where they stand in a body.
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 
@@ -15,15 +15,16 @@ cdef inline uint64_t usual_time(const unsigned char *at) noexcept:
 
     Those are the times from 1971 to 2109.
     """
-    cdef uint64_t time_ms = 0
-    cdef int n
-    for n in range(5):
-        if at[n] < 128:
-            return 0
-        time_ms |= <uint64_t>(at[n] & 0x7F) << (7 * n)
-    if at[5] > 127 or at[5] == 0:
+    cdef uint32_t low
+    cdef uint64_t bits
+    memcpy(&low, at, 4)
+    if ~low & <uint32_t>0x80808080U or at[4] < 128 or at[5] > 127 or at[5] == 0:
         return 0
-    return (time_ms | <uint64_t>at[5] << 35) * 1_000_000
+    # Seven bits of each byte, side by side: of two bytes at a time, then of four.
+    bits = low & 0x7F7F7F7F
+    bits = (bits & 0x007F007F) | (bits & 0x7F007F00) >> 1
+    bits = (bits & 0x3FFF) | (bits >> 16) << 14
+    return (bits | <uint64_t>(at[4] & 0x7F) << 28 | <uint64_t>at[5] << 35) * 1_000_000
 
 
 cdef inline uint64_t usual_sample(

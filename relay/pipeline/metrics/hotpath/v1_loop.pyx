@@ -83,8 +83,8 @@ cdef int append_route(
         prefix = group.stale_prefix(prefix)
     for at in range(PyTuple_GET_SIZE(batches)):
         append_number(
-            <OpenBatch>PyTuple_GET_ITEM(batches, at), group, prefix, time_ns, value, transaction,
-            request
+            <void *>PyTuple_GET_ITEM(batches, at), <void *>group, <void *>prefix, time_ns, value,
+            transaction, request
         )
     return 0
 
@@ -178,14 +178,29 @@ cdef int append_points(
     Series series, uint64_t time_ns, uint64_t value, BatchTransaction transaction, long long request
 ) except -1:
     """Append a point to every batch that a series goes to."""
-    cdef tuple route
-    if series.batches is not None:
+    if series.batches is None:
+        return 0
+    if PyTuple_GET_SIZE(series.batches) == 1 and value != STALE_BITS:
+        append_number(
+            <void *>PyTuple_GET_ITEM(series.batches, 0), <void *>series.group,
+            <void *>series.prefix, time_ns, value, transaction, request
+        )
+    else:
         append_route(
             series.batches, series.group, series.prefix, time_ns, value, transaction, request
         )
-        if series.uncommon is not None:
-            for route in series.uncommon.others:
-                append_route(route[0], route[1], route[2], time_ns, value, transaction, request)
+    if series.uncommon is not None:
+        append_others(series.uncommon.others, time_ns, value, transaction, request)
+    return 0
+
+
+cdef int append_others(
+    tuple routes, uint64_t time_ns, uint64_t value, BatchTransaction transaction, long long request
+) except -1:
+    """Append a point to every batch of some routes."""
+    cdef tuple route
+    for route in routes:
+        append_route(route[0], route[1], route[2], time_ns, value, transaction, request)
     return 0
 
 

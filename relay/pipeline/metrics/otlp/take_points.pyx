@@ -151,6 +151,7 @@ cdef int append_sample(
     for batches, group, prefix in plan.routes:
         for batch in batches:
             append_number(
-                batch, group, prefix, time_ns, value, transaction, transaction.request
+                <void *>batch, <void *>group, <void *>prefix, time_ns, value, transaction,
+                transaction.request
             )
     return 0
