@@ -105,6 +105,8 @@ class OpenBatch:
             self.point_buffer.close_run(self.group)
         sealed = SealedBatch(self.point_buffer, self.count, self.oldest_offset, self.opened_at)
         self.point_buffer = self.new_buffer()
+        if self.count == self.limit:  # so will the next, not so one that waited for its timeout
+            self.point_buffer.expect_as_many(sealed.point_buffer)
         self.group = None
         self.count = 0
         self.oldest_offset = -1

@@ -22,12 +22,15 @@ cdef class PointBuffer:
     cdef Py_ssize_t capacity
     cdef Py_ssize_t runs_count
     cdef Py_ssize_t runs_capacity
+    cdef Py_ssize_t expected_points
+    cdef Py_ssize_t expected_runs
 
     cdef int grow(self) except -1
     cdef int grow_runs(self) except -1
     cdef int end_run(self, object group) except -1
     cdef void forget(self, Py_ssize_t points, Py_ssize_t runs) noexcept
     cpdef close_run(self, group)
+    cpdef expect_as_many(self, PointBuffer before)
     cpdef Py_ssize_t closed_runs(self) noexcept
     cpdef Py_ssize_t closed_rest(self) noexcept
     cpdef cut(self, Py_ssize_t count, Py_ssize_t size, Py_ssize_t runs, Py_ssize_t rest)

@@ -136,7 +136,9 @@ cdef class PointBuffer:
 
     cdef int grow(self) except -1:
         """Enlarge the array of points."""
-        cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_POINTS
+        cdef Py_ssize_t capacity = self.capacity * 2
+        if not capacity:
+            capacity = max(self.expected_points, <Py_ssize_t>FIRST_POINTS)
         cdef void *points = PyMem_Realloc(self.points, <size_t>capacity * sizeof(Point))
         if points == NULL:
             raise MemoryError
@@ -146,7 +148,9 @@ cdef class PointBuffer:
 
     cdef int grow_runs(self) except -1:
         """Enlarge the array of runs."""
-        cdef Py_ssize_t capacity = self.runs_capacity * 2 if self.runs_capacity else FIRST_RUNS
+        cdef Py_ssize_t capacity = self.runs_capacity * 2
+        if not capacity:
+            capacity = max(self.expected_runs, <Py_ssize_t>FIRST_RUNS)
         cdef void *runs = PyMem_Realloc(self.runs, <size_t>capacity * sizeof(Run))
         if runs == NULL:
             raise MemoryError
@@ -211,6 +215,15 @@ cdef class PointBuffer:
         """Assign the points since the last run to ``group``."""
         assert group is not None
         self.end_run(group)
+
+    cpdef expect_as_many(self, PointBuffer before):
+        """Make room for as many points and runs as another holds, with the first that comes.
+
+        Growing from a few copies each of them about once.
+        """
+        assert before is not None
+        self.expected_points = before.count
+        self.expected_runs = before.runs_count + before.runs_count // 8
 
     cpdef Py_ssize_t closed_runs(self) noexcept:
         """Return the number of closed runs, for :meth:`cut`."""
