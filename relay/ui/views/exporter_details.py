@@ -181,7 +181,7 @@ class ExporterDetails:
 
     @property
     def waiting(self) -> dict[str, int]:
-        """What waits to be sent, by its unit; {} for nothing."""
+        """Numbers that wait to be sent, by unit; {} for nothing."""
         found: dict[str, int] = {}
         for sink in self.sinks:
             for output in sink.outputs:
