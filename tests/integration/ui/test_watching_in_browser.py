@@ -154,7 +154,7 @@ async def test_secrets_explanations_taps_and_deletion(tmp_path: Path) -> None:
             await user.shoot("delete")
             await is_fine(user)
             await user.click("Delete it")
-            await user.page.get_by_text("Send your metrics, logs and traces where you look at them").wait_for()
+            await user.page.get_by_text("Send your metrics, logs and traces").wait_for()
 
 
 async def test_the_operator_sees_the_worst_first(tmp_path: Path) -> None:

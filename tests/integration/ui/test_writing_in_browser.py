@@ -44,7 +44,7 @@ async def begun(user: BrowserUser, endpoint: str) -> None:
 async def test_from_an_empty_page_to_delivering(tmp_path: Path) -> None:
     async with platform(tmp_path) as relay, browser() as found:
         async with person(found, relay.url, EDITOR) as user:
-            await user.page.get_by_text("Send your metrics, logs and traces where you look at them").wait_for()
+            await user.page.get_by_text("Send your metrics, logs and traces").wait_for()
             await user.shoot("empty")
             await user.look("light", 1280)
             await user.click("New exporter", "link")
