@@ -53,7 +53,7 @@ def scope_attributes(head: bytes, pause: Callable[[], None] = no_pause) -> Attri
     return _attributes_of(head, _SCOPE_ATTRIBUTES, "a scope", pause)
 
 
-def _attributes_of(head: bytes, field: int, what: str, pause: Callable[[], None]) -> Attributes:
+def _attributes_of(head: bytes, field: int, what: str, pause: Callable[[], None]) -> AttributeTexts:
     """Return the attributes of a head, which no receiver takes where they are too deep."""
     pairs = attributes_in(head, field, _HEAD)
     if pairs and len(head) > _DEEP_BYTES:
