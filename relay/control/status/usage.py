@@ -29,18 +29,18 @@ KEPT_S: Final = 5.0
 """Time for which figures are given again as they were computed, s."""
 _MARKS: Final = round(WINDOW_S / MARK_S)
 _NOTHING: Final = UsageFigures()
-_COUNTERS: Final = {"source": 1, "sink": 4}
+_COUNTERS: Final = {"source": 2, "sink": 4}
 
 
 class SourceReading(NamedTuple):
-    """Series that match a source now, and samples that have matched it since the start.
+    """Series that match a source now; since the start: samples, log records and spans of it.
 
-    Of a source of logs or traces, ``samples`` are records.
+    A source of a policy may have several signals.
     """
 
-    series: int
-    samples: int
-    has_records: bool = False
+    series: int = 0
+    samples: int = 0
+    records: int = 0
 
 
 class SinkReading(NamedTuple):
@@ -79,7 +79,7 @@ NO_USAGE: Final = ExporterUsage()
 class _Window:
     """Counters of one exporter at earlier moments, the oldest first.
 
-    ``names`` tell which counters they are: ``("source", name)`` has one, ``("sink", name)`` four.
+    ``names`` tell which counters they are: ``("source", name)`` has two, ``("sink", name)`` four.
     """
 
     __slots__ = ("kept", "kept_until", "marks", "names")
@@ -94,9 +94,9 @@ class _Window:
         """Return the counters of a reading; ``marked``: keep them as those of now."""
         names = (*(("source", one) for one in reading.sources),)
         names += (*(("sink", one) for one in reading.sinks),)
-        counters = array("q", [one.samples for one in reading.sources.values()])
-        for sink in reading.sinks.values():
-            counters.extend(sink[1:])
+        counters = array("q")
+        for one in (*reading.sources.values(), *reading.sinks.values()):
+            counters.extend(one[1:])
         if names != self.names:
             self._rename(names)
         marks = self.marks
@@ -177,9 +177,7 @@ def _figures(reading: UsageReading, window: _Window, now: float) -> ExporterUsag
     factor = 60.0 / max(now - began, MARK_S)
     rates = iter([round((a - b) * factor) for a, b in zip(counters, before, strict=True)])
     sources = {
-        name: UsageFigures(records_per_minute=next(rates))
-        if one.has_records
-        else UsageFigures(one.series, next(rates))
+        name: UsageFigures(one.series, next(rates), records_per_minute=next(rates))
         for name, one in reading.sources.items()
     }
     sinks = {

@@ -63,16 +63,17 @@ class UsageReader:
         for router in self._records:
             for name, source in router.counters_of(exporter).items():
                 if name in names:
-                    sources[name] = SourceReading(0, source.samples, has_records=True)
+                    before = sources.get(name, SourceReading())
+                    sources[name] = before._replace(records=before.records + source.samples)
         for name, entry in running.entries.items():
             if carries_records(name):
                 sink = name.rpartition("/")[0]
-                before = sinks.get(sink, SinkReading())
+                total = sinks.get(sink, SinkReading())
                 sent, resent = entry.worker.traffic
-                sinks[sink] = before._replace(
-                    bytes=before.bytes + sent,
-                    resent=before.resent + resent,
-                    records=before.records + entry.counter.samples - entry.counter.refused,
+                sinks[sink] = total._replace(
+                    bytes=total.bytes + sent,
+                    resent=total.resent + resent,
+                    records=total.records + entry.counter.samples - entry.counter.refused,
                 )
 
     def __repr__(self) -> str:

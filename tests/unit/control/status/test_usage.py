@@ -52,7 +52,7 @@ def test_log_records_and_spans_are_no_samples() -> None:
     counters, meter = metered()
     for now in (0, 60):
         sinks = {"s": SinkReading(6, 20 * now, 100 * now, now, 30 * now)}
-        sources = {"all": SourceReading(5, 10 * now), "logs": SourceReading(0, 30 * now, True)}
+        sources = {"all": SourceReading(5, 10 * now), "logs": SourceReading(records=30 * now)}
         counters.set("a", sinks, sources)
         meter.mark("a", float(now))
     usage = meter.usage("a", 60.0)
