@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Compression, Sink
-from relay.runtime.frugal_deque import FrugalDeque
+from relay.runtime.lazy_deque import LazyDeque
 from relay.sink.delivery import DeliveryStateMachine
 from relay.sink.queue.encoding import BatchBodies, SharedBodyCache, requests_of
 from relay.sink.queue.fair_share import BufferedBytes
@@ -187,7 +187,7 @@ class EncodeBacklog:
         self._memory = memory
         self._delivery = delivery
         self._target: EncodeTarget | None = target
-        self._batches: FrugalDeque[tuple[SealedBatch, int]] = FrugalDeque()
+        self._batches: LazyDeque[tuple[SealedBatch, int]] = LazyDeque()
         self._compressing: list[_Encoded] = []
 
     def add(self, sealed: SealedBatch, shard: int) -> None:

@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from relay.runtime.frugal_deque import FrugalDeque
+from relay.runtime.lazy_deque import LazyDeque
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class DiskIndex:
 
     def __init__(self, shard: int) -> None:
         self.shard = shard
-        self._segments: FrugalDeque[_Segment] = FrugalDeque()
+        self._segments: LazyDeque[_Segment] = LazyDeque()
         self._open: Entry | None = None
         self._reopened = False
         self._sizes: dict[int, int] = {}

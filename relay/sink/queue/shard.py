@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from relay.runtime.frugal_deque import FrugalDeque
+from relay.runtime.lazy_deque import LazyDeque
 from relay.sink.queue.disk_index import DiskIndex, Entry, RecordPlace
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.usage import QueueUsage
@@ -58,7 +58,7 @@ class QueueShard:
         """Failed requests of the oldest record on disk; None: as many as the record says."""
         self.fresh_first = False
         self._usage = usage
-        self._waiting: FrugalDeque[EncodedRequest] = FrugalDeque()
+        self._waiting: LazyDeque[EncodedRequest] = LazyDeque()
         self._spilling: list[EncodedRequest] = []
         self._spilling_next = 0
         """Index of the first that was neither taken nor dropped since the spill began."""
@@ -77,7 +77,7 @@ class QueueShard:
         return self.in_flight or self._loading
 
     @property
-    def unspilled(self) -> FrugalDeque[EncodedRequest]:
+    def unspilled(self) -> LazyDeque[EncodedRequest]:
         """Requests that wait in memory and are not being spilled."""
         return self._waiting
 

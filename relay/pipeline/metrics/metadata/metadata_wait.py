@@ -33,7 +33,7 @@ from relay.pipeline.metrics.metadata.metric_types import root_of
 from relay.pipeline.metrics.metadata.project_types import Declaration
 from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.routing.route import VersionedDependency
-from relay.runtime.frugal_deque import FrugalDeque
+from relay.runtime.lazy_deque import LazyDeque
 from relay.runtime.project_shares import UNCLAIMED, SharedTable, Shares
 
 SAMPLES_MAX: Final = 200_000
@@ -101,7 +101,7 @@ class WaitingFamily:
         self.due = due
         self.fact = VersionedDependency()
         self.names: set[str] = set()
-        self.samples: FrugalDeque[_Sample] = FrugalDeque()
+        self.samples: LazyDeque[_Sample] = LazyDeque()
         self.last = -1
         """Position of the last sample that left."""
         self.bytes = 0

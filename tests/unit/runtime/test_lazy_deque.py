@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.runtime.frugal_deque import FrugalDeque
+from relay.runtime.lazy_deque import LazyDeque
 
 CALLS = st.one_of(
     st.tuples(st.sampled_from(["append", "appendleft", "remove"]), st.integers(0, 3)),
@@ -21,7 +21,7 @@ CALLS = st.one_of(
 
 @given(st.lists(CALLS, max_size=30))
 def test_it_is_a_deque(calls: list[tuple[Any, ...]]) -> None:
-    frugal, usual = FrugalDeque[int](), deque[int]()
+    frugal, usual = LazyDeque[int](), deque[int]()
     for name, *arguments in calls:
         results = []
         for queue in (frugal, usual):
@@ -39,14 +39,14 @@ def test_it_is_a_deque(calls: list[tuple[Any, ...]]) -> None:
 
 def test_an_empty_one_has_no_items() -> None:
     with pytest.raises(IndexError):
-        FrugalDeque[int]()[0]
+        LazyDeque[int]()[0]
 
 
 @pytest.mark.parametrize(
     "end", [lambda it: it.popleft(), lambda it: it.remove(1), lambda it: it.clear()]
 )
 def test_its_last_item_frees_it(end: Any) -> None:
-    queue = FrugalDeque[int]()
+    queue = LazyDeque[int]()
     queue.append(1)
     assert sys.getsizeof(queue._items) > 500
     end(queue)

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 _T = TypeVar("_T")
 
 
-class FrugalDeque(Generic[_T]):
+class LazyDeque(Generic[_T]):
     """Queue with what its users need of :class:`collections.deque`; its last item frees it."""
 
     __slots__ = ("_items",)
@@ -72,4 +72,4 @@ class FrugalDeque(Generic[_T]):
         return self._items[at]
 
     def __repr__(self) -> str:
-        return f"<FrugalDeque {len(self)} items>"
+        return f"<LazyDeque {len(self)} items>"
