@@ -1,4 +1,4 @@
-"""The frugal queue does what a deque does, and takes nothing while it is empty."""
+"""The lazy queue does what a deque does, and takes nothing while it is empty."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ CALLS = st.one_of(
 
 @given(st.lists(CALLS, max_size=30))
 def test_it_is_a_deque(calls: list[tuple[Any, ...]]) -> None:
-    frugal, usual = LazyDeque[int](), deque[int]()
+    lazy, usual = LazyDeque[int](), deque[int]()
     for name, *arguments in calls:
         results = []
-        for queue in (frugal, usual):
+        for queue in (lazy, usual):
             try:
                 results.append(getattr(queue, name)(*arguments))
             except (IndexError, ValueError) as error:
                 results.append(type(error))
         assert results[0] == results[1]
-        assert list(frugal) == list(usual)
-        assert len(frugal) == len(usual)
-        assert bool(frugal) == bool(usual)
+        assert list(lazy) == list(usual)
+        assert len(lazy) == len(usual)
+        assert bool(lazy) == bool(usual)
         if usual:
-            assert (frugal[0], frugal[-1]) == (usual[0], usual[-1])
+            assert (lazy[0], lazy[-1]) == (usual[0], usual[-1])
 
 
 def test_an_empty_one_has_no_items() -> None:
