@@ -1,5 +1,5 @@
 # Append a number point: the half of transaction.py that is inlined into the decode loops.
-# It takes borrowed pointers: counting references of what the caller holds anyway took a third of it.
+# It takes borrowed pointers: references of what the caller holds anyway took a third of it.
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint64_t
