@@ -58,3 +58,12 @@ def test_editors_refuse_unknown_and_missing_fields() -> None:
     for name in ("unknown-field", "retry-misspelt", "sinks-missing", "kind-missing"):
         (document,) = read_documents(DATA / f"bad/{name}.yaml")
         assert list(exporter.iter_errors(document.value)), name
+
+
+@pytest.mark.parametrize("name", [name for name in GENERATED if "/crds/" in name])
+def test_kubectl_writes_no_number_that_other_tools_read_as_text(name: str) -> None:
+    """It writes a small number as 1e-06, which is text to readers of YAML 1.1."""
+    for line in GENERATED[name].splitlines():
+        key, _, value = line.strip().partition(": ")
+        if key in ("minimum", "maximum"):
+            assert "e" not in f"{float(value)!r}", line
