@@ -7,6 +7,7 @@ import gc
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,15 @@ from tests.kit.remote_write.hostile_bodies import (
 )
 
 GAP_S_MAX = 0.25 if os.environ.get("CI") == "true" else 0.05
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _heap_of_other_tests() -> Iterator[None]:
+    """Leave what other tests hold out of collections, which take a second with it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class Recorder(Pace):
