@@ -390,7 +390,7 @@ def _value(node: Node) -> str:
         return ", ".join(f"`{word}`" for word in node["enum"])
     kind = node.get("type", "string")
     if kind == "number":
-        return f"{node['minimum']:f} to {node['maximum']}"
+        return f"{node['minimum']} to {node['maximum']}"
     if kind == "integer":
         return f"{node['minimum']} to {node['maximum']}"
     if kind == "array":

@@ -36,7 +36,7 @@ def message(keyword: str, node: Node, value: Any, where: Where) -> str:
             f"not {described(value)}"
         )
     if kind == "number":
-        bounds = f"{node['minimum']:f} to {node['maximum']}"
+        bounds = f"{node['minimum']} to {node['maximum']}"
         return f"must be a number from {bounds}, not {described(value)}"
     if "x-relay-size" in node:
         return f'must be a size such as "32MiB", not {described(value)}'
