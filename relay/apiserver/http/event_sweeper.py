@@ -1,4 +1,4 @@
-"""Forget Events: those that are over an hour old, and the oldest of a project that has too many.
+"""Forget Events: those written over an hour ago, and the oldest of a project that has too many.
 
 Warnings go last: a thousand Exporters that are applied at once must not hide why one is refused.
 """
@@ -37,6 +37,17 @@ def last_seen(event: dict[str, Any]) -> float:
         or event["metadata"].get("creationTimestamp")
     )
     return read_time(text) or 0.0
+
+
+def last_written(event: dict[str, Any]) -> float:
+    """Return when an Event was last written, Unix time.
+
+    The time that Kubernetes counts its hour from, whatever its sender says that it saw when.
+    """
+    metadata = event["metadata"]
+    times = [metadata.get("creationTimestamp")]
+    times += [one.get("time") for one in metadata.get("managedFields") or ()]
+    return max(read_time(text) or 0.0 for text in times)
 
 
 class EventSweeper:
@@ -81,15 +92,16 @@ class EventSweeper:
 
     async def _superfluous(self, project: str) -> list[ResourceTarget]:
         kind = stored_kind(_EVENTS)
-        seen: list[tuple[bool, float, ResourceTarget]] = []
+        seen: list[tuple[bool, float, float, ResourceTarget]] = []
         listed = list(self._objects.listed(_EVENTS, project))
         for index in range(0, len(listed), _SLICE):
             for one in listed[index : index + _SLICE]:
                 value = one.value()
                 target = ResourceTarget(kind, one.namespace, one.name)
-                seen.append((value.get("type") == "Warning", last_seen(value), target))
+                is_warning = value.get("type") == "Warning"
+                seen.append((is_warning, last_seen(value), last_written(value), target))
             await asyncio.sleep(0)
         seen.sort(key=lambda item: item[:2])
         most = max(len(seen) - EVENTS_PER_PROJECT_MAX, 0)
         oldest = self._clock() - EVENT_AGE_MAX_S
-        return [t for place, (_, at, t) in enumerate(seen) if at < oldest or place < most]
+        return [t for place, (_, _, at, t) in enumerate(seen) if at < oldest or place < most]

@@ -121,11 +121,24 @@ async def test_old_events_are_forgotten(tmp_path: Path, monkeypatch: pytest.Monk
             assert (await admin.ask("POST", EVENTS, event(name, last)))[0] == 201
         service = api.server._service
         assert service is not None
+        # As in Kubernetes, what counts is when they were written, not what senders say of it.
+        assert await service.sweeper.sweep() == 0
+        monkeypatch.setattr(event_sweeper, "EVENTS_PER_PROJECT_MAX", 2)
         assert await service.sweeper.sweep() == 1
         assert await events(api) == ["new", "newer"]
-        monkeypatch.setattr(event_sweeper, "EVENTS_PER_PROJECT_MAX", 1)
-        assert await service.sweeper.sweep() == 1
-        assert await events(api) == ["newer"]
+        now = service.sweeper._clock
+        monkeypatch.setattr(service.sweeper, "_clock", lambda: now() + 3601.0)
+        assert await service.sweeper.sweep() == 2
+        assert await events(api) == []
+
+
+def test_an_event_that_is_written_again_is_kept_from_then_on() -> None:
+    metadata = {
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "managedFields": [{"time": "2026-01-01T00:00:00Z"}, {"time": "2026-01-01T02:00:00Z"}],
+    }
+    written = event_sweeper.last_written({"metadata": metadata, "lastTimestamp": "1999-01-01"})
+    assert written == 1767232800.0
 
 
 async def test_events_are_checked_and_selected(tmp_path: Path) -> None:
