@@ -45,7 +45,7 @@ LOOK_S: Final = 1.0
 ROUND_S: Final = 60.0
 """Time in which every object is judged, whether or not anything has changed; s."""
 BIG_CHANGE: Final = 1_000
-"""Objects judged at once from which on survivors are frozen for the GC."""
+"""Objects judged for a change of theirs after which survivors are frozen for the GC."""
 EDITS_MAX: Final = 100
 """Most objects of one change that are found by a look at nothing but what differs."""
 BUSY_S: Final = 900.0
@@ -145,6 +145,7 @@ class StatusBoard:
         self._objects: dict[Place, _Tracked] = {}
         self._by_exporter: dict[str, _Tracked] = {}
         self._dirty: dict[_Tracked, None] = {}
+        self._unfrozen = 0
         self._restless: dict[_Tracked, None] = {}
         self._carrying: dict[_Tracked, float] = {}
         """Objects with written conditions that stand in for others, until when; the next first."""
@@ -201,7 +202,9 @@ class StatusBoard:
                 if pace.is_over:
                     await pace.rest()
                     now = self._clock()
-            if len(dirty) >= BIG_CHANGE:
+            self._unfrozen += len(dirty)
+            if self._unfrozen >= BIG_CHANGE:
+                self._unfrozen = 0
                 gc_pacing.freeze_survivors()
         for listener in self._listeners if changed else ():
             listener(list(changed))

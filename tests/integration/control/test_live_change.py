@@ -266,7 +266,7 @@ async def test_thousands_of_changes_do_not_hold_up_the_loop(tmp_path: Path) -> N
                 changes = await reload
                 assert len(changes.added) + len(changes.changed) + len(changes.removed) == count
                 if queries:  # so that no collection has to look at all that is new
-                    # Statuses are judged in slices after it, and frozen at their end.
+                    # Statuses are judged in looks after it, and frozen at their end.
                     await eventually(
                         "frozen",
                         lambda: len(gc.get_objects(0)) + len(gc.get_objects(1)) < 10 * count,

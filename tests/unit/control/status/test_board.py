@@ -9,6 +9,7 @@ import pytest
 from relay.config.exporter.load_result import ObjectKey, ObjectResult
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Authentication, OtlpHttp, RefusedSink, SecretRef
+from relay.control.status import board
 from relay.control.status.assess import ObjectVerdicts
 from relay.control.status.board import LOOK_S, ROUND_S, StatusBoard
 from relay.control.status.conditions import ConditionVerdict, StatusCondition
@@ -397,3 +398,19 @@ async def test_a_bug_in_judging_one_object_costs_no_other(
     assert "a status was not judged" in caplog.text
     monkeypatch.undo()
     assert [*await bench.look(), *await bench.look()] == ["bad"]  # in its turn
+
+
+async def test_a_change_that_two_looks_share_is_frozen_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen: list[float] = []
+    monkeypatch.setattr(board, "BIG_CHANGE", 2)
+    monkeypatch.setattr(board.gc_pacing, "freeze_survivors", lambda: frozen.append(bench.now))
+    bench.sinks.load(result(exporter("a")))
+    await bench.look()
+    assert not frozen
+    bench.sinks.load(result(exporter("a")), result(exporter("b")))
+    await bench.look()
+    assert frozen == [bench.now]
+    await bench.look()
+    assert len(frozen) == 1
