@@ -45,7 +45,8 @@ def test_the_floor_of_larger_series_is_higher(tmp_path: Path) -> None:
         directory = tmp_path / label_set
         directory.mkdir()
         dataset = write_dataset(directory, Shape(START_MS, 1, **shape))
-        found.append(floor_s(dataset, 0.01))
+        # The least of several: another process may have a share of any of them.
+        found.append(min(floor_s(dataset, 0.01) for _ in range(5)))
     assert 0 < found[0] < found[1]
 
 
