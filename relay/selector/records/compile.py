@@ -142,7 +142,7 @@ class CompiledRecords:
         self._lines: Final = tuple(_line_test(one) for one in selection.selector.lines)
 
     def decide(self, resource: Attributes, both: Attributes) -> Residual | None:
-        """Return what is to be asked of the records of a resource and scope; None: take none.
+        """Return the conditions on each record of a resource and scope; None: take none.
 
         ``resource`` has the attributes of the resource, ``both`` those of the scope as well.
         """
