@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests import own_time as own_time_module
 from tests.own_time import own_time
 
 TAKEN_S = 0.05
@@ -20,7 +21,15 @@ def test_it_goes_on_while_nothing_is_done() -> None:
     assert own_time() - began >= 0.09
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/thread-self/schedstat"), reason="Linux tells it")
+def test_where_the_system_does_not_tell_it_is_the_monotonic_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(own_time_module, "_HAS_SCHEDULE", False)
+    before = time.monotonic()
+    assert before <= own_time() <= time.monotonic()
+
+
+@pytest.mark.skipif(not own_time_module._HAS_SCHEDULE, reason="the system does not tell it")
 def test_it_stands_still_while_others_have_the_processor() -> None:
     before = os.sched_getaffinity(0)
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -38,6 +37,7 @@ from tests.kit.remote_write.hostile_bodies import (
     span,
     version2,
 )
+from tests.own_time import PauseWatch, without_collections
 
 GAP_S_MAX = 0.25 if os.environ.get("CI") == "true" else 0.05
 
@@ -49,20 +49,6 @@ def _heap_of_other_tests() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-class Recorder(Pace):
-    """Notes the longest stretch of CPU time without a pause, within the work of a request."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.longest_s = 0.0
-        self.last_s = time.thread_time()
-
-    def pause(self) -> None:
-        now_s = time.thread_time()
-        self.longest_s = max(self.longest_s, now_s - self.last_s)
-        self.last_s = time.thread_time()
 
 
 class EndedError(Exception):
@@ -95,11 +81,10 @@ def longest_gap(body: bytes, protocol: WriteProtocol) -> float:
     """The longest stretch without a pause while a body is taken in, in s."""
     engine = expensive_rig().engine
     gc.collect()
-    gc.disable()  # a relay has its own pace for that
-    pace = Recorder()
-    with contextlib.suppress(WireError, OverloadedError):
-        engine.ingest(body, now=NOW_MS / 1000, tick=0.0, protocol=protocol, pace=pace)
-    gc.enable()
+    with without_collections():
+        pace = PauseWatch()
+        with contextlib.suppress(WireError, OverloadedError):
+            engine.ingest(body, now=NOW_MS / 1000, tick=0.0, protocol=protocol, pace=pace)
     pace.pause()
     return pace.longest_s
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable
 
@@ -11,11 +10,11 @@ import pytest
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.record_buffer import RecordBuffer
 from relay.codec.protobuf import field_bytes
-from relay.pipeline.pacing import Pace
 from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import RecordSelection
+from tests.own_time import PauseWatch, without_collections
 
 HELD_S_MAX = 0.05
 TOTAL_S_MAX = 2.0
@@ -59,21 +58,6 @@ def fields_of_records() -> bytes:
     return resource(b"", message(0x12, message(0x12, fields) * 6))
 
 
-class Watch(Pace):
-    """Measures the longest time between two pauses, in CPU time: others use the machine, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.longest_s = 0.0
-        self.began_s = self._last_s = time.thread_time()
-
-    def pause(self) -> None:
-        """Take the time."""
-        now_s = time.thread_time()
-        self.longest_s = max(self.longest_s, now_s - self._last_s)
-        self._last_s = now_s
-
-
 @pytest.mark.parametrize(
     "shape", [attributes_of_heads, values_in_values, attributes_of_records, fields_of_records]
 )
@@ -89,12 +73,9 @@ def test_no_request_holds_the_loop(shape: Callable[[], bytes]) -> None:
     sources = [(name, selection, outputs) for name, selection in selections.items()]
     pipeline.router.set_sources("e", "", sources)
     body = shape()
-    gc.disable()  # a collection looks at what all tests have left
-    try:
-        watch = Watch()
+    with without_collections():
+        watch = PauseWatch()
         pipeline.ingest(body, now=1.0, tick=1.0, pace=watch)
         watch.pause()
-    finally:
-        gc.enable()
     assert watch.longest_s < HELD_S_MAX
     assert time.thread_time() - watch.began_s < TOTAL_S_MAX

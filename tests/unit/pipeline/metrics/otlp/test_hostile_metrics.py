@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from relay.pipeline.pacing import Pace
 from relay.pipeline.routing.match_set import OutputOptions
 from relay.pipeline.routing.tenancy import ANYWHERE
 from relay.runtime.errors import OverloadedError, TooLargeError
 from tests.kit.engine_rig import RAW2, Rig, RigSink
 from tests.kit.otlp.hostile_metrics import SHAPES
+from tests.own_time import PauseWatch, without_collections
 
 HELD_S_MAX = 0.05
 
 
-class Watch(Pace):
-    """Measures the longest time between two pauses, in CPU time: others use the machine, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.longest_s = 0.0
-        self._last = time.thread_time()
-
-    def pause(self) -> None:
-        """Take the time."""
-        now = time.thread_time()
-        self.longest_s = max(self.longest_s, now - self._last)
-        self._last = now
-
-
 @pytest.fixture(autouse=True)
 def _without_collections() -> Iterator[None]:
-    """The relay freezes what lives long; a test's own objects are many, and young."""
-    gc.disable()
-    yield
-    gc.enable()
+    with without_collections():
+        yield
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -49,7 +31,7 @@ def test_no_request_holds_the_loop(name: str) -> None:
         RigSink("deltas", limit=1000, options=OutputOptions(temporality="delta")),
         RigSink("prometheus", limit=1000, options=RAW2),
     )
-    watch = Watch()
+    watch = PauseWatch()
     try:
         rig.engine.ingest(
             SHAPES[name](1),
