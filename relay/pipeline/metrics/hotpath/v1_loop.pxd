@@ -18,6 +18,7 @@ cdef struct Held:
 cdef class PendingPoints:
     cdef Held held[TOGETHER]
     cdef int count
+    cdef bint was_far  # the request had not written to the batch of the last point that was added
 
     cdef inline int add(
         self, Series series, uint64_t time_ns, uint64_t value, BatchTransaction transaction,

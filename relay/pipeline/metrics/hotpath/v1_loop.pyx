@@ -35,6 +35,7 @@ from relay.pipeline.batching.transaction cimport BatchTransaction
 from relay.pipeline.metrics.series.lookup cimport SeriesLookup
 from relay.pipeline.metrics.series.series cimport Series
 from relay.codec.remote_write.common_sample cimport LABEL_TAG, SERIES_TAG, split, usual_sample
+from relay.pipeline.metrics.hotpath.known_run cimport KnownRun, take_known_run
 from relay.pipeline.metrics.hotpath.v2_symbols cimport short_varint
 from relay.codec.otlp.point_buffer cimport PointBuffer
 from relay.codec.otlp.batch cimport OpenBatch
@@ -58,6 +59,7 @@ cdef enum:
     STEP_BYTES = 1 << 18  # known series between two pauses, some 2,000,
     STEP_SINKS = 16  # for up to so many sinks, in less than a millisecond
     STEP_OTHERS = STEP_BYTES // 64  # bytes that an entry counts for if it is no known series
+    RETRY = 8  # samples that are read one by one after a run of none
     LEARN_EVERY = 8  # requests; when series arrive unordered, only each 8th updates predictions
 
 cdef uint64_t STALE_BITS
@@ -104,11 +106,14 @@ cdef class PendingPoints:
     ) except -1:
         """Add a point of a routed series.
 
-        Append it at once if nothing else is pending and the request wrote to its batch before.
+        Append it at once if nothing else is pending and the request wrote to its batch before, or
+        to that of the point before: a lone batch is not worth waiting for.
         """
-        if not self.count and (
+        cdef bint is_near = (
             <OpenBatch>PyTuple_GET_ITEM(series.batches, 0)
-        ).last_writer_offset == request:
+        ).last_writer_offset == request
+        if not self.count and (is_near or not self.was_far):
+            self.was_far = not is_near
             return append_points(series, time_ns, value, transaction, request)
         return self.hold(series, time_ns, value, transaction, request)
 
@@ -261,6 +266,13 @@ def decode_v1_into_batches(
     # Where the next pause is due: counting in bytes costs known series nothing.
     cdef Py_ssize_t step = STEP_BYTES, stop = min(end, step), sinks
     cdef int left = STEP
+    cdef KnownRun run
+    cdef int skipped = 0  # samples until a run of known ones is tried again
+    run.request = request
+    run.latest_ns = latest_ns
+    run.stale = STALE_BITS
+    run.time_bits = ~<uint64_t>0  # no seven bytes
+    run.known_ns = 0
     scout.pos = scout.first = scout.count = 0
     if hash_index is None:
         hash_index = lookup.hash_indexes[last] = SeriesHashIndex()
@@ -270,7 +282,30 @@ def decode_v1_into_batches(
                 break
             stop = min(end, pos + step)
             transaction.pace.pause()
-        if data[pos] == SERIES_TAG:
+        time_ns = 0
+        if skipped:
+            skipped -= 1
+        elif not (handled or waiting.count or hash_index.searching):
+            run.last = <void *>last
+            run.match_set = <void *>match_set
+            run.generation = generation
+            pos = take_known_run(&run, data + pos, data + stop, data + end) - data
+            samples += run.samples
+            if run.samples:
+                last = <Series>run.last
+                missed = 0
+            elif match_set is not None:
+                skipped = RETRY
+            if run.series != NULL:
+                series = <Series>run.series
+                time_ns = run.time_ns
+                value = run.value
+                missed = 0
+            elif pos >= stop:
+                continue
+        if time_ns:
+            pass
+        elif data[pos] == SERIES_TAG:
             if pos + 1 >= end:
                 raise DecodeError("truncated length", offset=pos + 1)
             size = data[pos + 1]
@@ -299,7 +334,6 @@ def decode_v1_into_batches(
                 continue
             size = pos - start
 
-        time_ns = 0
         if hash_index.searching:
             if scout.count and scout.coming[scout.first].start == start:
                 coming = &scout.coming[scout.first]
