@@ -152,8 +152,10 @@ cdef inline const unsigned char *take_known_run(
     cdef void *last = run.last
     cdef void *series
     cdef void *key
+    cdef void *group
+    cdef void *prefix
     cdef void *batches = NULL
-    cdef Py_ssize_t size, rest, number, room = 0, samples = 0
+    cdef Py_ssize_t size, rest, number, more = 0, room = 0, samples = 0
     cdef uint64_t time_bits = run.time_bits, time_ns = run.known_ns, bits = 0, found = 0, value = 0
     cdef uint32_t head = 0
     run.series = NULL
@@ -189,7 +191,7 @@ cdef inline const unsigned char *take_known_run(
         memcpy(&bits, tail - 8, 8)
         if bits >> 8 != time_bits:
             found = usual_time(tail - 6)
-            if not found or tail[-7] != 0x10:
+            if not found or tail[-7] != 0x10 or found > run.latest_ns:
                 break
             time_bits = bits >> 8
             time_ns = found
@@ -203,10 +205,10 @@ cdef inline const unsigned char *take_known_run(
             close_cursors(run)
             batches = <void *>(<Series>series).batches
             room = open_cursors(run, batches)
+            more = run.count - 1
         if (
             not room
             or <void *>(<Series>series).match_set != run.match_set
-            or time_ns > run.latest_ns
             or value == run.stale
             or <void *>(<Series>series).uncommon != <void *>None
         ):
@@ -216,11 +218,14 @@ cdef inline const unsigned char *take_known_run(
             break
         room -= 1
         samples += 1
-        for number in range(run.count):
-            put_point(
-                &run.cursors[number], <void *>(<Series>series).group,
-                <void *>(<Series>series).prefix, time_ns, value
-            )
+        if more < 0:
+            continue
+        group = <void *>(<Series>series).group
+        prefix = <void *>(<Series>series).prefix
+        put_point(&run.cursors[0], group, prefix, time_ns, value)
+        if more:
+            for number in range(more):
+                put_point(&run.cursors[1 + number], group, prefix, time_ns, value)
     close_cursors(run)
     run.last = last
     run.time_bits = time_bits
