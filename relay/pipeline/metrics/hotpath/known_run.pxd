@@ -14,6 +14,7 @@ from relay.codec.otlp.point_buffer cimport Point, PointBuffer, Run
 from relay.codec.remote_write.common_sample cimport (
     SERIES_TAG, TIME_BYTES, VALUE_BYTES, usual_time,
 )
+from relay.codec.prefetch cimport LINE, prefetch
 from relay.pipeline.batching.append cimport TAIL_BYTES
 from relay.pipeline.metrics.series.series cimport Series
 
@@ -21,6 +22,9 @@ from relay.pipeline.metrics.series.series cimport Series
 cdef enum:
     BATCHES_MAX = 8  # of a series
     ROOM_UNUSED = 1 << 30  # of no batch
+    FAR = 4  # samples ahead of which a series is prefetched,
+    NEAR = 2  # and what it refers to,
+    KEY_LINES = 4  # so much of its key
 
 
 cdef struct Cursor:  # the end of a batch
@@ -139,6 +143,12 @@ cdef inline void put_point(
     cursor.size += PyBytes_GET_SIZE(<object>head) + TAIL_BYTES
 
 
+cdef inline void *following(void *series) noexcept:
+    """Return the series that is predicted behind another; the other where none is."""
+    cdef void *found = <void *>(<Series>series).predicted_next
+    return series if found == <void *>None else found
+
+
 cdef inline const unsigned char *take_known_run(
     KnownRun *run, const unsigned char *at, const unsigned char *stop, const unsigned char *end
 ) except NULL:
@@ -154,16 +164,31 @@ cdef inline const unsigned char *take_known_run(
     cdef void *key
     cdef void *group
     cdef void *prefix
+    cdef void *near = last
+    cdef void *far
     cdef void *batches = NULL
     cdef Py_ssize_t size, rest, number, more = 0, room = 0, samples = 0
     cdef uint64_t time_bits = run.time_bits, time_ns = run.known_ns, bits = 0, found = 0, value = 0
     cdef uint32_t head = 0
+    for number in range(NEAR):
+        near = following(near)
+    far = near
+    for number in range(FAR - NEAR):
+        far = following(far)
     run.series = NULL
     run.count = 0
     while at < stop and at[0] == SERIES_TAG:
         series = <void *>(<Series>last).predicted_next
         if series == <void *>None:
             break
+        far = following(far)
+        prefetch(far)
+        prefetch(<char *>far + LINE)
+        near = following(near)
+        prefetch(<void *>(<Series>near).prefix)
+        prefetch(<void *>(<Series>near).group)
+        for number in range(KEY_LINES):
+            prefetch(PyBytes_AS_STRING((<Series>near).key) + number * LINE)
         size = at[1]
         start = at + 2
         if size > 127:

@@ -16,9 +16,9 @@ Theory of operation:
 * Counts are kept for runs of samples with the same match set.
 * A series that was not predicted, with one common sample, is found by the hash of its key
   (hash_index.pyx). After repeated wrong predictions the hash index is asked first.
-* For series that arrive in order nothing is prefetched: it was measured and did not help. Their
-  points are appended some dozens at a time (:class:`PendingPoints`): with thousands of sinks no
-  batch is in the processor's caches, and each append would wait for memory four times.
+* Predicted series are taken in runs (known_run.pxd), with their batches in hand.
+* Other points are appended some dozens at a time (:class:`PendingPoints`): with thousands of sinks
+  no batch is in the processor's caches, and each append would wait for memory four times.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
