@@ -81,11 +81,38 @@ async def run_in_thread(work: Callable[[], _Result]) -> _Result:
 
 
 WORK_S = 0.002
-"""Time that work runs between two turns of the event loop, on the loop or in a thread; s."""
+"""Time that work in the background runs before it gives way, on the loop or in a thread; s."""
+GIVEN_WAY = 4
+"""Times as long that such work gives way, at most: it has a fifth of a loop that is never idle."""
+_LOOK_S = 0.001
+"""Time between two looks at a loop that is busy; s."""
+_TURNS = 3
+"""Turns without other work that show an idle loop: a request needs as many from its bytes to its
+answer, and begins after the one that reads them."""
+_IDLE_CPU_S = 0.0003
+"""CPU time of turns that count as idle, at most; s. They take a tenth of it, a small request half,
+but requests that have gathered while work ran take more."""
+
+
+async def give_way(worked_s: float = WORK_S) -> None:
+    """Return once the event loop has nothing else to do, at most ``GIVEN_WAY * worked_s`` later.
+
+    CPU time tells: a loop that waits for a processor is not busy.
+    """
+    until = time.monotonic() + GIVEN_WAY * worked_s
+    while True:
+        before = time.thread_time()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+            if time.monotonic() >= until:
+                return
+        if time.thread_time() - before < _IDLE_CPU_S:
+            return
+        await asyncio.sleep(_LOOK_S)
 
 
 class WorkSlice:
-    """Time of long work on the event loop itself, at most :data:`WORK_S` between two turns."""
+    """Time of long work on the event loop itself, at most :data:`WORK_S` before it gives way."""
 
     __slots__ = ("_end_s",)
 
@@ -102,8 +129,8 @@ class WorkSlice:
         return time.monotonic() >= self._end_s
 
     async def rest(self) -> None:
-        """Give the event loop a turn, then count from now on."""
-        await asyncio.sleep(0)
+        """Give way, then count from now on."""
+        await give_way()
         self.begin()
 
 
@@ -114,18 +141,24 @@ _TURN_MAX_S = 1.0
 class _ThreadJob:
     """State of one :func:`run_in_thread` call: its loop and the time of the last turn."""
 
-    __slots__ = ("loop", "since_s")
+    __slots__ = ("_giving_way", "loop", "since_s")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.since_s = time.perf_counter()
+        self._giving_way: asyncio.Task[None] | None = None
+
+    def give_way(self, over: threading.Event) -> None:
+        """Begin to give way, on the loop; ``over`` is set at the end."""
+        self._giving_way = asyncio.ensure_future(give_way())
+        self._giving_way.add_done_callback(lambda _: over.set())
 
 
 _current_job: ContextVar[_ThreadJob | None] = ContextVar("_current_job", default=None)
 
 
 def yield_to_loop() -> None:
-    """Let the event loop run once if this thread has worked for :data:`WORK_S`.
+    """Give way to the event loop if this thread has worked for :data:`WORK_S`.
 
     The switch interval alone is not enough: a thread that makes many short system calls restarts
     the interval with each of them, and the loop never gets its turn. Outside :func:`run_in_thread`
@@ -136,7 +169,7 @@ def yield_to_loop() -> None:
         return
     turn = threading.Event()
     try:
-        job.loop.call_soon_threadsafe(turn.set)
+        job.loop.call_soon_threadsafe(job.give_way, turn)
     except RuntimeError:
         return  # the loop is closed
     turn.wait(_TURN_MAX_S)

@@ -50,6 +50,7 @@ class _Families(Collector):
     def collect(self) -> Iterator[Metric]:
         for spec in CATALOGUE:
             yield spec.family(_NOTHING if _has_many(spec) else self._snapshot)
+            yield_to_loop()
         yield from self._others.collect()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from typing import Final
 
 from relay.apiserver.objects.kinds import ResourceKind, served_kinds
 from relay.apiserver.store.served_objects import ServedObjects
+from relay.runtime.event_loop import give_way
 from relay.ui.views.exporter_rows import ExporterListPage, ExporterSummary, list_page, summary_of
 
 KINDS: Final = tuple(kind for kind in served_kinds() if kind.is_custom)
@@ -59,7 +59,7 @@ class Summaries:
                     entry = one.version, summary_of(one.shown, kind.group)
                     read += 1
                     if not read % _AT_ONCE:
-                        await asyncio.sleep(0)
+                        await give_way()
                 known[place] = entry
         self._projects[project] = known
         while len(self._projects) > _PROJECTS_MAX:

@@ -18,6 +18,7 @@ from relay.apiserver.objects.kinds import stored_kind
 from relay.apiserver.store.errors import StoreUnusableError
 from relay.apiserver.store.served_objects import ServedObjects
 from relay.control.kubernetes.status_body import read_time
+from relay.runtime.event_loop import give_way
 
 _log: Final = logging.getLogger("relay.api")
 EVENT_AGE_MAX_S: Final = 3600.0
@@ -100,7 +101,7 @@ class EventSweeper:
                 target = ResourceTarget(kind, one.namespace, one.name)
                 is_warning = value.get("type") == "Warning"
                 seen.append((is_warning, last_seen(value), last_written(value), target))
-            await asyncio.sleep(0)
+            await give_way()
         seen.sort(key=lambda item: item[:2])
         most = max(len(seen) - EVENTS_PER_PROJECT_MAX, 0)
         oldest = self._clock() - EVENT_AGE_MAX_S

@@ -1,7 +1,7 @@
 """Preview an Exporter: count the series of the running relay that it would take now.
 
-* The series table is looked at in slices of :data:`SLICE_S`, between requests; after each the
-  event loop does all that waits for it.
+* The series table is looked at in slices of :data:`SLICE_S`, between requests, and gives way
+  to them after each.
 * Each of the table's dictionaries is looked at as it was at one moment, and a series stays in one
   dictionary: a series that is there all the time counts exactly once. One that comes or goes during
   the preview counts if it was there at its dictionary's moment and was not forgotten before its
@@ -30,11 +30,11 @@ from relay.control.preview.record_rates import MEASURE_S, RecordRates
 from relay.control.preview.records import SelectedRecords
 from relay.control.preview.result import PreviewResult, Selected, top_metrics
 from relay.control.preview.scan import FIRST_MAX, NAMES_MAX, NamePlan, SelectedSeries, SeriesScan
-from relay.control.time_slicing import LOOP_TURNS, SLICE_S
+from relay.control.time_slicing import SLICE_S
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.metrics.otlp.labels import HIDDEN
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath
-from relay.runtime.event_loop import run_in_thread, yield_to_loop
+from relay.runtime.event_loop import give_way, run_in_thread, yield_to_loop
 from relay.selector.resources.compiler import Compiler
 
 MEASURE_S_MAX: Final = 120.0
@@ -128,8 +128,7 @@ class Preview:
             scan, series, at = self._scans[_keys_of(origin)], list(part.values()), 0
             while at < len(series):
                 at = scan.run(series, at, SLICE_S)
-                for _ in range(LOOP_TURNS):
-                    await asyncio.sleep(0)
+                await give_way(SLICE_S)
                 await self._turns.settled()
             self._seen += len(series)
             if self._tick() - told_at >= LOOK_S:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,12 +19,13 @@ from relay.control.explain_records import resource_text
 from relay.control.preview.record_rates import compiled_for
 from relay.pipeline.records.entries import ResourceEntry
 from relay.pipeline.records.pipeline import RecordsPipeline
+from relay.runtime.event_loop import give_way
 from relay.selector.records.compile import CompiledRecords
 
 FIRST_MAX: Final = 10
 """Resources that are shown of each source."""
 AT_ONCE: Final = 50
-"""Resources that are matched between two turns of the event loop."""
+"""Resources that are matched before what else waits for the event loop."""
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ async def preview_records(
         entries = pipeline.table.entries()
         for at, entry in enumerate(entries):
             if not at % AT_ONCE:
-                await asyncio.sleep(0)
+                await give_way()
                 await settled()
             if entry.project == exporter.project:
                 for compiled, selected in asked:

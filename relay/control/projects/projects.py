@@ -34,7 +34,7 @@ from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.forget_project import ProjectForgetting
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.records.pipeline import RecordsPipeline
-from relay.runtime.event_loop import run_in_thread
+from relay.runtime.event_loop import give_way, run_in_thread
 from relay.sink.spill.store import QueueStore
 
 _log = logging.getLogger("relay.control.projects")
@@ -224,7 +224,7 @@ class Projects:
             series = self._engine.table.of_share(project)
             for start in range(0, len(series), SERIES_AT_ONCE):
                 found[project] |= _taken(series[start : start + SERIES_AT_ONCE])
-                await asyncio.sleep(0)
+                await give_way()
         self._saving = asyncio.create_task(run_in_thread(lambda: save_taken(directory, found)))
         await asyncio.shield(self._saving)
 
@@ -234,7 +234,7 @@ class Projects:
             return
         entries = list(self._reconciler.entries())
         for start in range(0, len(entries), FOLDED_AT_ONCE):
-            await asyncio.sleep(0)
+            await give_way()
             await self._settled()
             for entry in entries[start : start + FOLDED_AT_ONCE]:
                 self._engine.router.fold_exporter(entry.counter.exporter)
@@ -303,7 +303,7 @@ class Projects:
             while not forgetting.done and not self._engine.router.has_project(project):
                 await self._settled()
                 forgetting.step()
-                await asyncio.sleep(0)
+                await give_way()
             if not forgetting.done:
                 continue  # it has come back
             self._reconciler.removed_totals.forget(project)

@@ -56,8 +56,6 @@ from relay.storage.journal.checkpoint import mark_of
 
 _log = logging.getLogger("relay.control.reconcile")
 
-SLICE_S = 0.002
-"""Longest work between two turns of the event loop; s."""
 BIG_CHANGE = 1_000
 """Exporters in one change from which on survivors are frozen for the GC."""
 
@@ -139,15 +137,13 @@ class SinkReconciler:
             ((self._change, name) for name in differences.changed),
             ((self._add, name) for name in differences.added),
         )
-        slice_end = time.monotonic() + SLICE_S
+        part = WorkSlice()
         for step, name in steps:
             await self._settled()
             step(wanted[name] if name in wanted else self._exporters[name])
-            if time.monotonic() >= slice_end:
+            if part.is_over:
                 gc_pacing.collect_young()
-                # Sleep as long, for other tasks such as those of sinks that start and stop.
-                await asyncio.sleep(SLICE_S)
-                slice_end = time.monotonic() + SLICE_S
+                await part.rest()
                 if self._draining:
                     break
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +11,7 @@ from aiohttp import web
 
 from relay.apiserver.objects.kinds import served_kinds
 from relay.apiserver.store.served_objects import SECRETS
+from relay.runtime.event_loop import give_way
 from relay.ui.api_calls import ApiProblemError, secret_path
 from relay.ui.summaries import KINDS
 from relay.ui.views.exporter_details import kubectl_command
@@ -140,7 +140,7 @@ async def _users(visit: Visit) -> dict[tuple[str, str], tuple[tuple[str, str], .
         for one in list(visit.shared.objects.listed(kind.storage_key, visit.project)):
             number += 1
             if not number % _AT_ONCE:
-                await asyncio.sleep(0)
+                await give_way()
             spec = msgspec.json.decode(one.shown).get("spec")
             for sink in spec.get("sinks", ()) if isinstance(spec, dict) else ():
                 for secret in set(_references(sink)):
