@@ -39,6 +39,10 @@ from relay.telemetry.snapshot import SinkFigures, Snapshot, SourceFigures
 CONNECTIONS = 4
 BATCH_POINTS = 10_000
 SERIES = 50_700
+_REMEMBERED = 100
+"""Requests by whose mean cost the next is due."""
+_LOOP_S = 0.0001
+"""CPU time of the loop for each request; s."""
 _LOOK_S = 0.0002
 """Time between two looks at the threads that work; s of the wall clock."""
 
@@ -94,6 +98,7 @@ class Rig:
         target = SinkOutputSpec(SinkCounter("one", "s"), [batch])
         self.engine.add_exporter("one", "", [("q", parse_query("{}"), [target])])
         self.latencies: list[float] = []
+        self._request_s = 0.0
         for _ in range(4 * len(bodies)):
             self._take(self._ingest(next(self._bodies)))
         configure_gc()
@@ -111,23 +116,26 @@ class Rig:
     async def _serve(self) -> None:
         body = next(self._bodies)
         await asyncio.sleep(0)  # as a request suspends between its bytes and its answer
+        before = time.thread_time()
         await self.turns.run(partial(self._ingest, body), self._take)
+        self._request_s += (time.thread_time() - before - self._request_s) / _REMEMBERED
         await asyncio.sleep(0)
 
-    async def cost_s(self, count: int = 300) -> float:
-        """Return the time of a request without any other work."""
-        before = self._clock.now()
-        for _ in range(count):
-            await self._serve()
-        return (self._clock.now() - before) / count
-
-    async def send(self, seconds: float, interval_s: float) -> None:
+    async def send(self, seconds: float, load: float) -> None:
         """Send requests at their due times on some connections; note their latencies."""
-        began = self._clock.now()
-        due = itertools.takewhile(
-            lambda at: at < began + seconds, (began + n * interval_s for n in itertools.count())
-        )
-        await asyncio.gather(*(self._connection(due) for _ in range(CONNECTIONS)))
+        self.latencies = []
+        for _ in range(2 * _REMEMBERED):
+            await self._serve()
+        dues = self._dues(seconds, load)
+        await asyncio.gather(*(self._connection(dues) for _ in range(CONNECTIONS)))
+
+    def _dues(self, seconds: float, load: float) -> Iterator[float]:
+        """Yield due times. A busy machine changes what a request costs: the load stays."""
+        due = self._clock.now()
+        end = due + seconds
+        while due < end:
+            yield due
+            due += (self._request_s + _LOOP_S) / load
 
     async def _connection(self, dues: Iterator[float]) -> None:
         for due in dues:
@@ -161,9 +169,7 @@ async def measure(
     }
     for name in names or beside:
         works = beside[name]
-        cost_s = await rig.cost_s()  # caches are shared with others, and clocks change
-        rig.latencies = []
-        sending = asyncio.ensure_future(rig.send(seconds, cost_s / load))
+        sending = asyncio.ensure_future(rig.send(seconds, load))
         took: list[float] = []
         while works and not sending.done():
             began = clock.now()
@@ -176,7 +182,7 @@ async def measure(
         p50, p99, most = (1e3 * found[int(len(found) * part)] for part in (0.5, 0.99, 0.9999))
         lasts = f", it takes {1e3 * statistics.median(took):.0f} ms" if took else ""
         print(
-            f"{name:8} request {cost_s * 1e3:.2f} ms, p50 {p50:.1f}, p99 {p99:.1f}, "
+            f"{name:8} {len(found)} requests, p50 {p50:.1f}, p99 {p99:.1f}, "
             f"max {most:.1f} ms{lasts}",
             flush=True,
         )

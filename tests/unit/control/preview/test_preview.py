@@ -89,6 +89,21 @@ def test_series_that_stay_count_once_whatever_comes_and_goes(
     assert result.total.series == result.project_series == sum(found.values())
 
 
+def test_each_slice_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+
+    async def give_way(worked_s: float) -> None:
+        given.append(worked_s)
+
+    monkeypatch.setattr(preview_module, "SLICE_S", 0.0)
+    monkeypatch.setattr(preview_module, "give_way", give_way)
+    rig = Rig()
+    feed(rig, *({"__name__": "m", "n": str(number)} for number in range(1_000)))
+    assert result_of(Preview(rig.engine, Turns(), exporter("{}"))).total.series == 1_000
+    assert 1_000 / 64 <= len(given) < 100
+    assert set(given) == {0.0}
+
+
 def test_lists_have_the_largest_metrics_and_the_first_series() -> None:
     rig = Rig()
     for rank in range(12):
