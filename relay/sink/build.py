@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from functools import partial
 
 from relay.config.exporter.types import Sink
 from relay.sink.delivery import DeliveryStateMachine
@@ -27,7 +26,7 @@ from relay.sink.interface import ClientDependencies, SinkHost
 from relay.sink.kinds import encoders_for, kind_of
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.queue import SinkQueue
-from relay.sink.reporting.log import log_note
+from relay.sink.reporting.log import SinkLog
 from relay.sink.retry.backoff import Randomness
 from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.spill.store import SinkStore
@@ -97,7 +96,7 @@ def build_worker(
         circuit=circuit,
         offsets=environment.offsets,
         rng=environment.rng,
-        log=partial(log_note, sink_id, exporter_id),
+        log=SinkLog(sink_id, exporter_id),
     )
     if store is not None:
         delivery.restore(

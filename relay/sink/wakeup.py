@@ -1,8 +1,14 @@
-"""Lets the task of a shard wait between two requests, for a wake-up call or a delay."""
+"""The tasks of a sink's shards, and their waits between two requests.
+
+A task takes 1.4 KiB, and of thousands of sinks most have nothing to do: a shard has a task only
+while it has.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
 
 
 class WakeupEvent:
@@ -45,3 +51,88 @@ class WakeupEvent:
 
     def __repr__(self) -> str:
         return f"<WakeupEvent {'set' if self._is_set else 'clear'}>"
+
+
+Serve = Callable[[int, int, WakeupEvent], Coroutine[Any, Any, None]]
+"""What a task does, for a shard and a configuration's number; a wake-up call ends its waits."""
+
+
+class _AtWork(NamedTuple):
+    task: asyncio.Task[None]
+    wakeup: WakeupEvent
+
+
+class ShardTasks:
+    """The tasks of one sink.
+
+    ``generation`` is incremented with each configuration; a task whose number is another one must
+    end. ``running``: shards that are woken get a task.
+    """
+
+    __slots__ = ("_at_work", "_earlier", "generation", "running")
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.running = False
+        self._at_work: list[_AtWork | None] = []
+        self._earlier: Sequence[asyncio.Task[None]] = ()
+        """Tasks of earlier configurations, or that were told to stop."""
+
+    def begin(self, shards: int) -> None:
+        """Use another configuration, with so many shards; tasks with the last one are to end."""
+        self.generation += 1
+        self._retire(shards)
+        self.running = True
+
+    def wake(self, shard: int, serve: Serve, name: str) -> None:
+        """Wake a shard's task; make it if there is none. Needs a running loop."""
+        if not self.running:
+            return
+        at_work = self._at_work[shard]
+        if at_work is not None:
+            at_work.wakeup.set()
+            return
+        wakeup = WakeupEvent()
+        task = asyncio.create_task(serve(shard, self.generation, wakeup), name=name)
+        self._at_work[shard] = _AtWork(task, wakeup)
+
+    def rest(self, shard: int, generation: int) -> None:
+        """Note that a shard's task ends: nothing is to be done until the shard is woken."""
+        if self.running and generation == self.generation:
+            self._at_work[shard] = None
+
+    async def earlier_ended(self, generation: int) -> None:
+        """Wait until all tasks with earlier configurations have ended."""
+        # One that has not begun when there is another configuration is itself among them.
+        if self._earlier and generation == self.generation:
+            await asyncio.wait(self._earlier)
+            if generation == self.generation and self.running:
+                self._earlier = ()
+
+    async def stop(self) -> None:
+        """Cancel all tasks and wait for them."""
+        self._retire(len(self._at_work))
+        self.running = False
+        for task in self._earlier:
+            task.cancel()
+        await asyncio.gather(*self._earlier, return_exceptions=True)
+        self._earlier = ()
+
+    def _retire(self, shards: int) -> None:
+        tasks = self._unfinished()
+        for at_work in self._at_work:
+            if at_work is not None:
+                at_work.wakeup.set()
+        self._at_work = [None] * shards
+        self._earlier = tasks
+
+    def _unfinished(self) -> list[asyncio.Task[None]]:
+        tasks = [*self._earlier, *(one.task for one in self._at_work if one is not None)]
+        return [task for task in tasks if not task.done()]
+
+    def __len__(self) -> int:
+        """Return the number of tasks that have not ended."""
+        return len(self._unfinished())
+
+    def __repr__(self) -> str:
+        return f"<ShardTasks {len(self)} of {len(self._at_work)} shards>"

@@ -2,7 +2,9 @@
 
 Rules:
 
-* One task per shard. Whatever happens to a task, a request in flight is settled or put back.
+* One task for each shard that has something to do or to wait for; it ends when there is nothing,
+  because of thousands of sinks most rest. Whatever happens to a task, a request in flight is
+  settled or put back.
 * :meth:`SinkWorker.reconfigure` keeps queue, ledger and what is in flight. An attempt that began
   before it ends before the next begins.
 * :meth:`SinkWorker.offer` never raises and never blocks. A batch is in the ledger at once, and in
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -40,7 +42,7 @@ from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import SinkStore
 from relay.sink.spooler import Spooler
 from relay.sink.steps import Clock, Load, Now, Send, Sleep
-from relay.sink.wakeup import WakeupEvent
+from relay.sink.wakeup import ShardTasks, WakeupEvent
 
 BUG_PAUSE_S = 1.0
 """Delay of a shard after a bug, so that it does not fill the log, s."""
@@ -71,7 +73,6 @@ class SinkWorker:
         self.sink_id = sink_id
         self.exporter_id = exporter_id
         self.config = config
-        self._name = sink_name(sink_id, exporter_id)
         self._kind = kind_of(config.endpoint)
         self._client = parts.client
         self._client_dependencies = parts.client_dependencies
@@ -86,12 +87,10 @@ class SinkWorker:
         )
         self._spooler = Spooler(parts.store, parts.delivery, self) if parts.store else None
         self.shards = open_batches(self, config)
-        self._wakeups = [WakeupEvent() for _ in self._delivery.queue.shards]
+        self._tasks = ShardTasks()
         self._emptied: asyncio.Event | None = None  # made by whatever waits: it takes 0.9 KiB
-        self._generation = self._internal_errors = 0
+        self._internal_errors = 0
         self._idle = False
-        self._tasks: list[asyncio.Task[None]] = []
-        self._ending: list[asyncio.Task[None]] = []
         self.tap: Callable[[SealedBatch], None] | None = None  # looks at batches; must not raise
         self.deleted = self.removed = False
         """True once :meth:`remove` has handed over the queue on disk."""
@@ -113,8 +112,7 @@ class SinkWorker:
         circuit = self._circuit_breakers.acquire(config.endpoint.url, self._resume)
         self._subscribed = True
         self._delivery.reconfigure(config, encoders_for(config.endpoint), circuit, self.now())
-        self._wakeups += [WakeupEvent() for _ in self._delivery.queue.shards[len(self._wakeups) :]]
-        if self._tasks:
+        if self._tasks.running:
             self._begin()
 
     def pause_sending(self, paused: bool) -> None:
@@ -136,7 +134,7 @@ class SinkWorker:
         if self._spooler is not None:
             self._spooler.resume()
         self.reconfigure(config)
-        if not self._tasks:
+        if not self._tasks.running:
             self._begin()
 
     @property
@@ -225,7 +223,7 @@ class SinkWorker:
             self._spooler.spill(at_once=True)
         elif self.memory_bytes > MEMORY_BYTES_MAX:
             self.save()
-        self._wakeups[shard].set()
+        self.wake(shard)
 
     def reread_secrets(self) -> None:
         """Read credentials and TLS material again before the next request, and try at once."""
@@ -236,7 +234,7 @@ class SinkWorker:
 
     def start(self) -> None:
         """Begin to send. Needs a running loop."""
-        assert not self._tasks, "started twice"
+        assert not self._tasks.running, "started twice"
         self._begin()
 
     def tick(self) -> bool:
@@ -371,7 +369,7 @@ class SinkWorker:
 
     def wake(self, shard: int) -> None:
         """Let a shard look for something to do."""
-        self._wakeups[shard].set()
+        self._tasks.wake(shard, self._serve, self.exporter_id)
 
     def __repr__(self) -> str:
         return f"<SinkWorker {self.exporter_id} {self.sink_id} {self._delivery.health.state}>"
@@ -386,22 +384,20 @@ class SinkWorker:
     def _is_empty(self) -> bool:
         return self._delivery.queue.empty and not self._encode_backlog
 
+    @property
+    def _name(self) -> str:
+        return sink_name(self.sink_id, self.exporter_id)
+
     def _begin(self) -> None:
         """Begin to send with this configuration, once all attempts with the last one have ended."""
-        self._generation += 1
-        before = [task for task in (*self._ending, *self._tasks) if not task.done()]
-        self._ending = []
-        self._tasks = before + [
-            asyncio.create_task(
-                self._serve(shard, self._generation, before), name=f"sink {self!r} shard {shard}"
-            )
-            for shard in range(len(self._wakeups))
-        ]
+        self._tasks.begin(len(self._delivery.queue.shards))
         self._wake_all()
 
     def _wake_all(self) -> None:
-        for wakeup in self._wakeups:
-            wakeup.set()
+        """Let every shard look for something to do, where there is anything."""
+        if not self._delivery.queue.empty:
+            for shard in range(len(self._delivery.queue.shards)):
+                self.wake(shard)
 
     def _resume(self) -> None:
         """End the waits for the endpoint: the circuit breaker has closed."""
@@ -409,12 +405,7 @@ class SinkWorker:
         self._wake_all()
 
     async def _stop_tasks(self) -> None:
-        self._ending += self._tasks
-        self._tasks = []
-        for task in self._ending:
-            task.cancel()
-        await asyncio.gather(*self._ending, return_exceptions=True)
-        self._ending = []
+        await self._tasks.stop()
         self._unsubscribe()
 
     def _unsubscribe(self) -> None:
@@ -441,40 +432,45 @@ class SinkWorker:
                 async with asyncio.timeout(look_s):
                     await emptied.wait()
 
-    async def _serve(
-        self, shard: int, generation: int, before: Sequence[asyncio.Task[None]]
-    ) -> None:
-        if before:
-            await asyncio.wait(before)
-        while generation == self._generation:
+    async def _serve(self, shard: int, generation: int, wakeup: WakeupEvent) -> None:
+        """Work until the shard has nothing to do, or another configuration is in use."""
+        await self._tasks.earlier_ended(generation)
+        while generation == self._tasks.generation:
             try:
-                await self._step(shard, generation)
+                if await self._step(shard, generation, wakeup):
+                    continue
             except Exception:
                 self._internal_errors += 1
                 logger.exception("%s: bug in the relay", self._name)
                 await asyncio.sleep(BUG_PAUSE_S)
+                continue
+            # Nothing runs between the look at the queue and this: no call to wake it is missed.
+            self._tasks.rest(shard, generation)
+            return
 
-    async def _step(self, shard: int, generation: int) -> None:
-        wakeup = self._wakeups[shard]
+    async def _step(self, shard: int, generation: int, wakeup: WakeupEvent) -> bool:
+        """Do what is next; return False if there is nothing until the shard is woken."""
         wakeup.clear()
         step = self._delivery.next_step(shard, self.now())
         if self._emptied is not None and self._is_empty:
             self._emptied.set()
         if isinstance(step, Sleep):
+            if step.delay_s is None:
+                return False
             await wakeup.wait(step.delay_s)
-            return
+            return True
         ready: Send | None = step if isinstance(step, Send) else None
         if isinstance(step, Load):
             assert self._spooler is not None
             ready = await self._spooler.load(step.entry)
         if ready is None:
-            return
+            return True
         request = ready.request
         try:
             verdict = await self._attempt(ready)
             if isinstance(verdict, Delivered):
                 self._throughput.delivered(self._clock.wall() - request.created_at)
-            if generation == self._generation or not isinstance(
+            if generation == self._tasks.generation or not isinstance(
                 verdict, Retry | Split | Bisect | Unauthorized
             ):
                 self._delivery.on_response(request, verdict, self.now())
@@ -485,6 +481,7 @@ class SinkWorker:
             self._spooler.tidy()
         if self._delivery.queue.resharding:
             self._wake_all()
+        return True
 
     async def _attempt(self, ready: Send) -> Verdict:
         began = self._clock.monotonic()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from relay.codec.otlp.metrics import Kind, Temporality
 from relay.codec.otlp.signal_names import SignalName
@@ -30,6 +31,15 @@ BACKOFF_S_MAX = 60.0
 """Longest delay between two attempts of one request, unless the first one is longer; s."""
 Place = tuple[str | int, ...]
 """Steps to a field from the root of its resource, in the words of the document."""
+_Value = TypeVar("_Value")
+_SHARED_MAX: Final = 1_024
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+@lru_cache(maxsize=_SHARED_MAX)
+def _first_equal(value: _Value) -> _Value:
+    """Return the first of equal values, for as long as it is among those asked for last."""
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,12 @@ class Endpoint:
     request_bytes_max: int | None = None
     """Upper bound of one request's encoded size before compression; None: only the protocol's."""
     concurrency: int = 1
+
+    def __post_init__(self) -> None:
+        """Share what other endpoints have, too."""
+        object.__setattr__(self, "authentication", _first_equal(self.authentication))
+        if not self.headers:
+            object.__setattr__(self, "headers", _NOTHING)
 
     @property
     def references(self) -> Iterator[SecretRef]:
@@ -204,6 +220,10 @@ class Source:
     query: str
     selector: Selection
 
+    def __post_init__(self) -> None:
+        """Share its name with others'."""
+        object.__setattr__(self, "name", _first_equal(self.name))
+
 
 @dataclass(frozen=True, slots=True)
 class RecordSource:
@@ -232,6 +252,13 @@ class Sink:
     queue: Queue = Queue()
     paused: bool = False
     places: Mapping[str, Place] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        """Share what other sinks have, too: there are thousands, and most are alike."""
+        for name in ("name", "sources", "batch", "retry", "queue"):
+            object.__setattr__(self, name, _first_equal(getattr(self, name)))
+        if not self.places:
+            object.__setattr__(self, "places", _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

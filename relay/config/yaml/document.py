@@ -22,7 +22,9 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -64,6 +66,10 @@ _CONTENT_AFTER_MARKER = re.compile(r"^(?:---[ \t\r]+|(?!---)[ \t\r]*)[^ \t\r\n#]
 
 
 _NO_LINES: Final[frozenset[int]] = frozenset()
+_NO_NUMBERS: Final[Mapping[Where, int]] = {}
+_SHARED_NUMBERS_MAX: Final = 64
+_SHARED_PLACES_MAX: Final = 64
+"""Tables of places that documents share, and the most places of one."""
 
 
 class Document:
@@ -78,6 +84,7 @@ class Document:
         "_kept",
         "_marks",
         "_number",
+        "_numbers",
         "_root",
         "faults",
         "file",
@@ -98,8 +105,9 @@ class Document:
         self._root = 0
         # Marks of each member, by identity of its container, which `value` keeps alive.
         self._marks: dict[int, dict[Step, int]] = {}
-        # Places that are still known when the value is not.
-        self._kept: dict[Where, SourcePlace] = {}
+        # Places that are still known when the value is not, and their numbers.
+        self._kept: tuple[SourcePlace, ...] = ()
+        self._numbers: Mapping[Where, int] = _NO_NUMBERS
 
     @classmethod
     def of_value(cls, value: object, origin: str) -> Document:
@@ -162,8 +170,8 @@ class Document:
             return _NOWHERE
         if isinstance(where, TextMark):
             return self.text.place(where.offset)
-        if where in self._kept:
-            return self._kept[where]
+        if where in self._numbers:
+            return self._kept[self._numbers[where]]
         value: object = self.value
         key = start = self._root
         for step in where:
@@ -198,12 +206,20 @@ class Document:
 
     def let_go(self, wheres: Iterable[Where]) -> None:
         """Keep nothing but these places: the value is many times as large."""
-        kept = {where: self.place(where) for where in wheres}
+        # There are thousands of documents: what is equal is kept once.
+        known: dict[SourcePlace, SourcePlace] = {}
+        lines: dict[str, str] = {}
+        numbers = _numbered(tuple(dict.fromkeys(wheres)))
+        for place in map(self.place, numbers):
+            line = lines.setdefault(place.shown, place.shown)
+            known.setdefault(place, replace(place, shown=line))
+        kept = tuple(known[self.place(where)] for where in numbers)
         self.value = None
         self.faults = []
         self._marks = {}
         self.text = SourceText("", self.text.line(0))
         self._kept = kept
+        self._numbers = numbers
 
     def begin(self, offset: int) -> None:
         """Note where the value begins."""
@@ -217,6 +233,18 @@ class Document:
 
 
 _NOWHERE = SourcePlace(0, 0)
+
+
+def _numbered(wheres: tuple[Where, ...]) -> Mapping[Where, int]:
+    """Return the numbers of places: the same table for documents with the same few places."""
+    if len(wheres) > _SHARED_PLACES_MAX:
+        return {where: number for number, where in enumerate(wheres)}
+    return _shared_numbers(wheres)
+
+
+@lru_cache(maxsize=_SHARED_NUMBERS_MAX)
+def _shared_numbers(wheres: tuple[Where, ...]) -> Mapping[Where, int]:
+    return {where: number for number, where in enumerate(wheres)}
 
 
 def _member(container: object, step: Step) -> object:

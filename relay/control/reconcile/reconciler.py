@@ -106,6 +106,9 @@ class SinkReconciler:
         self._blocking: dict[SinkWorker, None] = {}
         self._unfrozen = 0  # exporters added or changed since survivors were last frozen
         self._upkeep = SinkUpkeep(self._evictor, store)
+        self._host = ReconcilerHost(
+            self._evictor, lambda: self._routes.low_watermark, self._upkeep.awake
+        )
         self._revision = 0
         self.version = 0  # incremented whenever exporters are added, changed or removed
         self._open: list[OpenBatch] | None = None
@@ -416,8 +419,7 @@ class SinkReconciler:
             )
             return self._enlist(key, entry)
         store = self._store.claim(owner) if self._store is not None else None
-        host = ReconcilerHost(self._evictor, lambda: self._routes.low_watermark, self._upkeep.awake)
-        worker = self._make_worker(exporter, sink, store, host)
+        worker = self._make_worker(exporter, sink, store, self._host)
         if entry is None:
             counter = SinkCounter(*key, exporter.project or exporter.id)
             entry = SinkEntry(counter, worker, owner)

@@ -96,6 +96,19 @@ class _News:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _SecretsOf:
+    """Looks up the secrets of the exporters of one namespace; each sink has one."""
+
+    reloader: Reloader
+    project: str
+    namespace: str
+
+    def __call__(self, reference: SecretRef, default_key: str) -> str:
+        secrets = self.reloader.secrets
+        return secrets.get(self.project, self.namespace, reference, default_key)
+
+
 class Reloader:
     """Keep the reconciler and the inventory in step with a source. Lives on the event loop.
 
@@ -147,12 +160,8 @@ class Reloader:
 
     def secrets_of(self, exporter: Exporter) -> SecretLookup:
         """Return the lookup of an exporter's secrets, those of later states among them."""
-
-        def lookup(reference: SecretRef, default_key: str) -> str:
-            # Through self: a reload brings a new store, and a rotated secret is found without one.
-            return self.secrets.get(exporter.project, exporter.namespace, reference, default_key)
-
-        return lookup
+        # Through self: a reload brings a new store, and a rotated secret is found without one.
+        return _SecretsOf(self, exporter.project, exporter.namespace)
 
     async def start(self) -> None:
         """Load and apply everything. Raise ConfigError if no exporter could run, nor will later."""

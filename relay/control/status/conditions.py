@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 ConditionType = Literal["Accepted", "ResolvedRefs", "Programmed", "Delivering"]
@@ -50,6 +51,10 @@ class StatusCondition:
     since: float
 
 
+_SHARED_MAX: Final = 256
+_shared = lru_cache(maxsize=_SHARED_MAX)(StatusCondition)
+"""Conditions of objects that are judged one after the other are often equal: they are one."""
+
 NOT_EVALUATED: Final = ConditionVerdict("Unknown", "NotEvaluated", "it cannot be told now")
 
 
@@ -74,7 +79,7 @@ def updated(
         since = old.since if old is not None and same else at
         message = clipped(verdict.message)
         judged = generation if verdict.generation is None else verdict.generation
-        found.append(StatusCondition(name, verdict.status, verdict.reason, message, judged, since))
+        found.append(_shared(name, verdict.status, verdict.reason, message, judged, since))
     return tuple(found)
 
 

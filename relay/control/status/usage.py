@@ -17,6 +17,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from relay.control.status.object_status import UsageFigures
@@ -28,6 +29,7 @@ MARK_S: Final = 60.0
 KEPT_S: Final = 5.0
 """Time for which figures are given again as they were computed, s."""
 _MARKS: Final = round(WINDOW_S / MARK_S)
+_SHARED_NAMES_MAX: Final = 256
 _NOTHING: Final = UsageFigures()
 _COUNTERS: Final = {"source": 2, "sink": 4}
 
@@ -76,6 +78,12 @@ class ExporterUsage:
 NO_USAGE: Final = ExporterUsage()
 
 
+@lru_cache(maxsize=_SHARED_NAMES_MAX)
+def _names(sources: tuple[str, ...], sinks: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return what tells counters apart; exporters often have the same names."""
+    return (*(("source", one) for one in sources), *(("sink", one) for one in sinks))
+
+
 class _Window:
     """Counters of one exporter at earlier moments, the oldest first.
 
@@ -92,8 +100,7 @@ class _Window:
 
     def take(self, reading: UsageReading, now: float, *, marked: bool) -> array[int]:
         """Return the counters of a reading; ``marked``: keep them as those of now."""
-        names = (*(("source", one) for one in reading.sources),)
-        names += (*(("sink", one) for one in reading.sinks),)
+        names = _names(tuple(reading.sources), tuple(reading.sinks))
         counters = array("q")
         for one in (*reading.sources.values(), *reading.sinks.values()):
             counters.extend(one[1:])

@@ -267,7 +267,8 @@ class MatchSet:
         self.raw = tuple(target for route in matched for target in route.raw)
         self.raw_outputs = tuple(RawOutput(*alike) for alike in by_options(self.raw).items())
         self._cycle = math.lcm(*(len(target.shards) for target in self.typed))
-        self._batches: dict[int, tuple[OpenBatch, ...]] = {}
+        self._batches: tuple[OpenBatch, ...] | dict[int, tuple[OpenBatch, ...]] | None = None
+        """Those of all metrics if there is one shard each, else by shard key."""
         self._base: MatchSet | None = None
         """None for itself: what refers to itself is freed by the cyclic GC alone."""
         self.home = home
@@ -298,10 +299,18 @@ class MatchSet:
 
     def batches(self, group: MetricGroup) -> tuple[OpenBatch, ...]:
         """Return the batches of all typed targets for a metric, one tuple for all series."""
+        known = self._batches
+        if isinstance(known, tuple):
+            return known
+        if self._cycle == 1:
+            self._batches = made = tuple(target.shard(group) for target in self.typed)
+            return made
+        if known is None:
+            known = self._batches = {}
         way = group.shard_key % self._cycle
-        found = self._batches.get(way)
+        found = known.get(way)
         if found is None:
-            found = self._batches[way] = tuple(target.shard(group) for target in self.typed)
+            found = known[way] = tuple(target.shard(group) for target in self.typed)
         return found
 
     def with_processors(self) -> MatchSet:

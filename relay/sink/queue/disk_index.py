@@ -62,6 +62,21 @@ class DiskIndex:
     segments that remain.
     """
 
+    __slots__ = (
+        "_end",
+        "_exhausted",
+        "_newest",
+        "_open",
+        "_reopened",
+        "_segments",
+        "_sizes",
+        "body_bytes",
+        "entries",
+        "file_bytes",
+        "points",
+        "shard",
+    )
+
     def __init__(self, shard: int) -> None:
         self.shard = shard
         self._segments: LazyDeque[_Segment] = LazyDeque()
@@ -80,6 +95,7 @@ class DiskIndex:
         self, place: RecordPlace, *, points: int, body_bytes: int, created_at: float
     ) -> None:
         """Append the newest record."""
+        assert self is not NOTHING_STORED
         if not self._segments or self._segments[-1].number != place.segment:
             assert not self._segments or self._segments[-1].number < place.segment
             self._segments.append(_Segment(place.segment))
@@ -224,3 +240,7 @@ class DiskIndex:
 
     def __repr__(self) -> str:
         return f"<DiskIndex shard {self.shard}: {self.entries} records, {self.body_bytes} bytes>"
+
+
+NOTHING_STORED = DiskIndex(-1)
+"""Stands for the index of each shard that has no record on disk: without a disk, of all of them."""

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from relay.runtime.lazy_deque import LazyDeque
-from relay.sink.queue.disk_index import DiskIndex, Entry, RecordPlace
+from relay.sink.queue.disk_index import NOTHING_STORED, DiskIndex, Entry, RecordPlace
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.usage import QueueUsage
 
@@ -50,9 +50,24 @@ class _OpenRecord:
 class QueueShard:
     """The queue of one shard. ``disk`` is the index of the records of an earlier process."""
 
+    __slots__ = (
+        "_loading",
+        "_open",
+        "_spilling",
+        "_spilling_next",
+        "_turn",
+        "_usage",
+        "_waiting",
+        "attempts",
+        "disk",
+        "fresh_first",
+        "in_flight",
+        "number",
+    )
+
     def __init__(self, number: int, usage: QueueUsage, disk: DiskIndex | None = None) -> None:
         self.number = number
-        self.disk = disk or DiskIndex(number)
+        self.disk = disk or NOTHING_STORED
         self.in_flight: EncodedRequest | None = None
         self.attempts: int | None = None
         """Failed requests of the oldest record on disk; None: as many as the record says."""
@@ -243,7 +258,7 @@ class QueueShard:
                 self._usage.buffer(-len(piece.body))
             self._open = None
             self.disk.reopen()
-        disk, self.disk = self.disk, DiskIndex(self.number)
+        disk, self.disk = self.disk, NOTHING_STORED
         return disk
 
     def begin_spill(self) -> list[EncodedRequest]:
@@ -267,6 +282,8 @@ class QueueShard:
         Returns the ingest positions that need no hold any more.
         """
         assert len(places) == len(self._spilling)
+        if places and self.disk is NOTHING_STORED:
+            self.disk = DiskIndex(self.number)
         for request, place in zip(self._spilling, places, strict=True):
             self.disk.append(
                 place,
