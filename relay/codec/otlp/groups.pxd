@@ -1,4 +1,4 @@
-# Types that groups.py is compiled with. Nothing changes a group once it is made.
+# Nothing changes a group once it is made.
 cimport cython
 
 
@@ -7,28 +7,21 @@ cdef class Numbered:
 
 
 @cython.final
-@cython.no_gc
 cdef class ResourceGroup(Numbered):
-    cdef object __weakref__
-    cdef public bytes encoded
-    cdef public long long shard_key
+    cdef readonly bytes encoded
+    cdef readonly long long shard_key
 
 
 @cython.final
-@cython.no_gc
 cdef class ScopeGroup(Numbered):
-    cdef object __weakref__
-    cdef public bytes encoded
-    cdef public ResourceGroup resource
+    cdef readonly bytes encoded
+    cdef readonly ResourceGroup resource
 
 
 @cython.final
-@cython.no_gc
 cdef class MetricGroup(Numbered):
-    cdef object __weakref__
-    cdef public ScopeGroup scope
-    cdef public bytes head
-    cdef public bytes data_tag
-    cdef public bytes data_tail
-    cdef public long long shard_key
-    cdef public object identity
+    cdef readonly ScopeGroup scope
+    cdef readonly bytes head
+    cdef readonly bytes data_tag
+    cdef readonly bytes data_tail
+    cdef readonly object identity

@@ -218,3 +218,20 @@ def test_files_that_are_too_large_or_no_files_are_refused(tmp_path: Path) -> Non
         read_documents(tmp_path)
     with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
         read_documents(tmp_path / "missing.yaml")
+
+
+def test_documents_keep_equal_places_once() -> None:
+    text = "a: {b: 1, c: 2}\nd: 3\n"
+    one, two = parse_documents(f"{text}---\n{text}", "f")
+    wheres = [("a", "b"), ("a", "c"), ("a", "x"), ("a",), ("d",), ("a", "b")]
+    before = [one.place(where) for where in wheres]
+    one.let_go(wheres)
+    two.let_go(wheres)
+    assert [one.place(where) for where in wheres] == before
+    assert one.place(("a", "x")) is one.place(("a",))
+    assert one.place(("a", "b")).shown is one.place(("a", "c")).shown
+    assert [two.place(where).line for where in wheres] == [place.line + 3 for place in before]
+    assert one._numbers is two._numbers
+    many = [("a", number) for number in range(document_module._SHARED_PLACES_MAX + 1)]
+    one.let_go(many)
+    assert one.place(many[-1]).line == 1, "nothing is known but the document's first line"

@@ -42,3 +42,11 @@ def test_messages_are_bounded() -> None:
     (first, *_) = updated((), {"Accepted": long}, generation=1, at=0)
     assert len(first.message) == MESSAGE_CHARS_MAX
     assert first.message.endswith("…")
+
+
+def test_equal_conditions_of_several_objects_are_one() -> None:
+    verdicts = {"Accepted": ConditionVerdict("True", "Accepted", f"{'good'}: all")}
+    one, two = (updated((), dict(verdicts), generation=1, at=5.0) for _ in range(2))
+    assert [a is b for a, b in zip(one, two, strict=True)] == [True] * len(one)
+    (later, *_) = updated((), verdicts, generation=1, at=6.0)
+    assert later != one[0]
