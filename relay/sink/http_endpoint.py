@@ -42,8 +42,8 @@ class _Access:
     endpoint: Endpoint
     credentials: Mapping[str, str] = field(repr=False)
     context: ssl.SSLContext | None
-    destinations: dict[tuple[str, Compression], Destination] = field(default_factory=dict)
-    """By a body's kind and compression: queued ones may be of an earlier configuration."""
+    destinations: list[tuple[tuple[str, Compression], Destination]] = field(default_factory=list)
+    """By a body's kind and compression: one, but for queued bodies of an earlier configuration."""
 
 
 class HttpEndpoint:
@@ -101,9 +101,10 @@ class HttpEndpoint:
             self.points_resent += request.points
         request.was_sent = True
         coding = (request.kind, request.encoding)
-        to = access.destinations.get(coding)
+        to = next((to for known, to in access.destinations if known == coding), None)
         if to is None:
-            to = access.destinations[coding] = self._destination(*coding, access)
+            to = self._destination(*coding, access)
+            access.destinations.append((coding, to))
         answer = await self._transport.post(
             HttpRequest(to, request.body, access.endpoint.timeout_s)
         )

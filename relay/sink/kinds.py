@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from relay.config.exporter.types import Compression, Endpoint, OtlpHttp, PrometheusRemoteWrite
-from relay.sink.interface import Encoder, Encoders, SinkKind
+from relay.sink.interface import Encoders, SinkKind
 from relay.sink.otlp.records import OTLP_LOGS, OTLP_TRACES
 from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.remote_write.kinds import REMOTE_WRITE_1, REMOTE_WRITE_2
@@ -16,8 +16,8 @@ KINDS: dict[type[Endpoint], tuple[SinkKind, ...]] = {
 }
 """By the type of the endpoint's configuration."""
 
-_bodies: dict[type[Endpoint], Mapping[str, Encoder]] = {}
-"""The encoders of all bodies that a type of endpoint may be sent; shared by its sinks."""
+_encoders: dict[tuple[type[Endpoint], str], Encoders] = {}
+"""By type of endpoint and name of kind: shared by the sinks of a kind."""
 
 
 def kind_of(endpoint: Endpoint) -> SinkKind:
@@ -27,10 +27,11 @@ def kind_of(endpoint: Endpoint) -> SinkKind:
 
 def encoders_for(endpoint: Endpoint) -> Encoders:
     """Return the encoders of the bodies that an endpoint may be sent."""
-    of = type(endpoint)
-    if of not in _bodies:
-        _bodies[of] = {kind.name: kind.encoder for kind in KINDS[of]}
-    return Encoders(kind_of(endpoint).encoder, _bodies[of])
+    of, kind = type(endpoint), kind_of(endpoint)
+    if (of, kind.name) not in _encoders:
+        bodies = {one.name: one.encoder for one in KINDS[of]}
+        _encoders[of, kind.name] = Encoders(kind.encoder, bodies)
+    return _encoders[of, kind.name]
 
 
 def all_kinds() -> Iterator[SinkKind]:

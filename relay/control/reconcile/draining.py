@@ -106,14 +106,15 @@ class DrainingSinks:
         entry.counter.points -= left
         ledger = worker.statistics().ledger
         if worker is not entry.worker:
-            entry.draining.remove(worker)
-            entry.ended_ledgers = [sum_ledgers([*entry.ended_ledgers, ledger])]
+            entry.draining = tuple(one for one in entry.draining if one is not worker)
+            entry.ended_ledgers = (sum_ledgers([*entry.ended_ledgers, ledger]),)
         elif entry.draining:  # removed, added and removed again
             self._deleted.pop(worker, None)
-            entry.worker = entry.draining.pop()
+            *others, entry.worker = entry.draining
+            entry.draining = tuple(others)
             if entry.worker.deleted:
                 self._deleted[entry.worker] = entry
-            entry.ended_ledgers = [sum_ledgers([*entry.ended_ledgers, ledger])]
+            entry.ended_ledgers = (sum_ledgers([*entry.ended_ledgers, ledger]),)
         else:
             if self._deleted.pop(worker, None) is None:
                 del self._entries[entry.key]

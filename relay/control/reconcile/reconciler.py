@@ -424,7 +424,7 @@ class SinkReconciler:
             counter = SinkCounter(*key, exporter.project or exporter.id)
             entry = SinkEntry(counter, worker, owner)
         else:
-            entry.draining.append(entry.worker)
+            entry.draining = (*entry.draining, entry.worker)
             entry.worker, entry.owner = worker, owner
         entry.counter.points += worker.restored_points
         if worker.restored_points:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from relay.config.exporter.types import Exporter, PrometheusRemoteWrite, Sink
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers, sum_queues
@@ -68,8 +68,8 @@ class SinkEntry:
     counter: SinkCounter
     worker: SinkWorker
     owner: Owner
-    draining: list[SinkWorker] = field(default_factory=list)
-    ended_ledgers: list[LedgerStatistics] = field(default_factory=list)
+    draining: tuple[SinkWorker, ...] = ()
+    ended_ledgers: tuple[LedgerStatistics, ...] = ()
     matched_before: int = 0
 
     @property

@@ -16,7 +16,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -105,13 +104,14 @@ class _Project(ProjectEpoch):
         """Sources that depend on objects of the inventory."""
         self.match_sets: dict[tuple[MatchedSource, ...], MatchSet] = {}
         self.by_route: dict[MatchedSource, dict[MatchSet, None]] = {}
-        self.changes: deque[tuple[int, MatchedSource]] = deque(maxlen=CHANGES_MAX)
+        self.changes: list[tuple[int, MatchedSource]] = []  # at most CHANGES_MAX
         self.unmatched = MatchSet(self)
 
     def note(self, routes: Sequence[MatchedSource]) -> None:
         """Make every resolved series check these sources."""
         self.version += 1
-        self.changes.extend((self.version, route) for route in routes)
+        self.changes += [(self.version, route) for route in routes]
+        del self.changes[:-CHANGES_MAX]
 
     def changed_since(self, version: int) -> dict[MatchedSource, None] | None:
         """Return the sources changed since a version; None if the log begins later."""

@@ -62,21 +62,6 @@ class DiskIndex:
     segments that remain.
     """
 
-    __slots__ = (
-        "_end",
-        "_exhausted",
-        "_newest",
-        "_open",
-        "_reopened",
-        "_segments",
-        "_sizes",
-        "body_bytes",
-        "entries",
-        "file_bytes",
-        "points",
-        "shard",
-    )
-
     def __init__(self, shard: int) -> None:
         self.shard = shard
         self._segments: LazyDeque[_Segment] = LazyDeque()

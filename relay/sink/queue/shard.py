@@ -50,21 +50,6 @@ class _OpenRecord:
 class QueueShard:
     """The queue of one shard. ``disk`` is the index of the records of an earlier process."""
 
-    __slots__ = (
-        "_loading",
-        "_open",
-        "_spilling",
-        "_spilling_next",
-        "_turn",
-        "_usage",
-        "_waiting",
-        "attempts",
-        "disk",
-        "fresh_first",
-        "in_flight",
-        "number",
-    )
-
     def __init__(self, number: int, usage: QueueUsage, disk: DiskIndex | None = None) -> None:
         self.number = number
         self.disk = disk or NOTHING_STORED

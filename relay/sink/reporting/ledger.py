@@ -37,6 +37,14 @@ class LedgerStatistics(msgspec.Struct, frozen=True):
         return self.offered == self.delivered + self.lost + self.queued
 
 
+_NONE: Mapping[str, int] = {}
+"""Shared: most sinks lose nothing."""
+
+
+def _with(counts: Mapping[str, int], reason: str, points: int) -> Mapping[str, int]:
+    return {**counts, reason: counts.get(reason, 0) + points}
+
+
 EMPTY_LEDGER = LedgerStatistics(0, 0, {}, 0, {}, 0)
 
 
@@ -48,9 +56,9 @@ class SinkLedger:
     def __init__(self) -> None:
         self.offered = 0
         self.delivered = 0
-        self.rejected: dict[str, int] = {}
+        self.rejected: Mapping[str, int] = _NONE
         self.expired = 0
-        self.dropped: dict[str, int] = {}
+        self.dropped: Mapping[str, int] = _NONE
         self.queued = 0
 
     def offer(self, points: int) -> None:
@@ -67,7 +75,7 @@ class SinkLedger:
     def reject(self, points: int, reason: str) -> None:
         """Count points that the endpoint refused for good."""
         self._leave(points)
-        self.rejected[reason] = self.rejected.get(reason, 0) + points
+        self.rejected = _with(self.rejected, reason, points)
 
     def expire(self, points: int) -> None:
         """Count points that exceeded the queue's age limit."""
@@ -77,7 +85,7 @@ class SinkLedger:
     def drop(self, points: int, reason: str) -> None:
         """Count points that the relay gave up."""
         self._leave(points)
-        self.dropped[reason] = self.dropped.get(reason, 0) + points
+        self.dropped = _with(self.dropped, reason, points)
 
     def withdraw(self, points: int) -> None:
         """Take points out of the ledger: the queue on disk is an orphan now, counted on its own."""

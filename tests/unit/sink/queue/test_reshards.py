@@ -6,6 +6,7 @@ import msgspec
 
 from relay.config.exporter.types import Queue
 from relay.sink.queue.cursor import QueueCursor
+from relay.sink.queue.disk_index import RecordPlace
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.queue.queue import RESHARDS_MAX, SinkQueue
 
@@ -100,3 +101,16 @@ def test_a_cursor_without_changes_is_read() -> None:
     """Of an earlier revision."""
     cursor = msgspec.json.decode(b"[1,2,null,0.0,[[1,5]]]", type=QueueCursor)
     assert cursor == QueueCursor(1, 2, held=((1, 5),))
+
+
+def test_queues_without_a_disk_share_an_index_until_one_stores() -> None:
+    one, two = (SinkQueue(Queue(), shards=1) for _ in range(2))
+    for queue in (one, two):
+        queue.push(request(0, 1.0))
+        queue.push(request(0, 2.0))
+    assert one.shards[0].disk is two.shards[0].disk
+    (shard,) = one.shards
+    assert len(shard.begin_spill()) == 2
+    shard.commit_spill([RecordPlace(1, 0, 10), RecordPlace(1, 10, 20)])
+    assert (shard.disk.entries, shard.disk.shard, two.shards[0].disk.entries) == (2, 0, 0)
+    assert send(two) == [1.0, 2.0]

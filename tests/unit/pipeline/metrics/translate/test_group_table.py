@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import sys
+from zlib import crc32
 
 from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
 from relay.codec.otlp.metrics import MetricIdentity
@@ -41,3 +44,10 @@ def test_as_a_dictionary_would() -> None:
     assert len(table) < 500
     for (home, number), group in used.items():
         assert table.find(homes[home], identity(number)) is group
+
+
+def test_groups_are_small_and_none_of_the_collectors_business() -> None:
+    group = MetricGroup(scope(), identity(1))
+    assert sys.getsizeof(group) == 64
+    assert not any(map(gc.is_tracked, (group, group.scope, group.scope.resource)))
+    assert group.shard_key == crc32(b"metric_1", group.scope.resource.shard_key)
