@@ -11,13 +11,14 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from typing import Final
-
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from typing import TYPE_CHECKING, Final
 
 from relay.config.settings.ingest_security import Admin
 from relay.receiver.authentication import Authenticator
+from relay.receiver.http.whole_answer import WholeAnswer
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Paths without access control: their pages contain nothing confidential."""
@@ -55,27 +56,19 @@ class Gate:
             return "." not in host or host in self._names or host.endswith(self._suffixes)
         return True
 
-    def middleware(self) -> Middleware:
-        """Return the middleware for the listener's application."""
-
-        @web.middleware
-        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return self._refusal(request) or await handler(request)
-
-        return guard
-
-    def _refusal(self, request: web.Request) -> web.Response | None:
+    def refusal(self, request: web.BaseRequest) -> WholeAnswer | None:
+        """Return the answer to a request that is refused; None: it is admitted."""
         if request.path in OPEN_PATHS:
             return None
         host = request.headers.get("Host")
         if not self.knows(host):
             shown = ascii((host or "")[:_SHOWN_CHARS_MAX])
             text = f"Host {shown} is not a name of this listener; add it to admin.hosts\n"
-            return web.Response(status=421, text=text, headers=self._headers)
+            return WholeAnswer.of_text(421, text, self._headers)
         if not self._authenticator.allows(request.headers.get("Authorization")):
             headers = {**self._headers, "WWW-Authenticate": self._authenticator.challenge}
             text = "a valid Authorization header is required\n"
-            return web.Response(status=401, text=text, headers=headers)
+            return WholeAnswer.of_text(401, text, headers)
         return None
 
     def __repr__(self) -> str:

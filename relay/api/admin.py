@@ -18,16 +18,17 @@ All but the probes' pages require a known ``Host``, and a credential if one is s
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from aiohttp import web
 
 from relay.api.access import Gate
 from relay.api.contract import StatusFilter, StatusView
 from relay.api.misdirected import MisdirectedSenders
+from relay.api.tools import METHODS as TOOL_METHODS
 from relay.api.tools import ToolPages
 from relay.codec.otlp.signal_names import SIGNALS, SignalName
 from relay.config.settings.settings import Admin, ListenAddress, Settings
@@ -35,14 +36,19 @@ from relay.control.replicas.report import REPORT_PATH
 from relay.control.tools import ExporterTools
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.tls import server_context
+from relay.receiver.http.whole_answer import WholeAnswer
 from relay.receiver.request_target import parse_tenant
-from relay.runtime.errors import ConfigError, Fault, RelayError
+from relay.runtime.errors import ConfigError, Fault, OverloadedError, RelayError
 from relay.runtime.event_loop import run_in_thread, yield_to_loop
 from relay.sink.reporting.health import STATES
 from relay.telemetry.registry import Telemetry
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from relay.control.explain import ExplainQuery
+
+    _Answer = WholeAnswer | web.StreamResponse
 
 WAITING_MAX = 32
 """Most requests that may wait for a slow page."""
@@ -51,7 +57,16 @@ POSITION_DIGITS_MAX = 18
 
 _INGEST_DEFAULT = Settings().listen
 _INDEX = "relay\n\n/metrics\n/healthz\n/readyz\n/status?pretty\n/explain?series=up\n"
+_USUAL_PATHS: Final = frozenset({"/", "/metrics", "/healthz", "/readyz", "/status"})
+"""Pages that probes and scrapers ask for, without a query."""
 _HEADERS = {**SERVER_HEADER, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class _Page(NamedTuple):
+    """A page: what answers, and to which method."""
+
+    answer: Callable[[web.BaseRequest], Awaitable[_Answer]]
+    method: str = "GET"
 
 
 class AdminServer:
@@ -93,24 +108,27 @@ class AdminServer:
         self._explaining = asyncio.Lock()
         self._waiting = 0
         # Before the gate: a sender that came to the wrong port must not look for a credential.
-        misdirected = MisdirectedSenders(ingest, _HEADERS)
-        gate = Gate(access, _HEADERS)
-        app = web.Application(middlewares=[misdirected.middleware(), gate.middleware()])
-        app.router.add_get("/", self._index)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/status", self._show_status)
-        app.router.add_get("/explain", self._show_explanation)
-        app.router.add_get(REPORT_PATH, self._show_report)
+        self._misdirected = MisdirectedSenders(ingest, _HEADERS)
+        self._gate = Gate(access, _HEADERS)
+        self._pages: dict[str, _Page] = {
+            "/": _Page(self._index),
+            "/metrics": _Page(self._metrics),
+            "/healthz": _Page(self._healthz),
+            "/readyz": _Page(self._readyz),
+            "/status": _Page(self._show_status),
+            "/explain": _Page(self._show_explanation),
+            REPORT_PATH: _Page(self._show_report),
+        }
         if tools is not None:
-            ToolPages(tools, _HEADERS).add_to(app.router)
+            answer = ToolPages(tools, _HEADERS).answer
+            self._pages |= {path: _Page(answer, method) for path, method in TOOL_METHODS.items()}
         self._listener = Listener(
-            app,
+            self._handle,
             address,
             setting="adminListen",
             role="admin",
             tls=server_context(access.tls, setting="admin.tls") if access.tls else None,
+            is_usual=lambda method, path: method == "GET" and path in _USUAL_PATHS,
         )
 
     async def start(self) -> None:
@@ -126,31 +144,48 @@ class AdminServer:
         """The bound address; only after :meth:`start`."""
         return self._listener.address
 
-    async def _index(self, _request: web.Request) -> web.Response:
-        return web.Response(text=_INDEX, headers=_HEADERS)
+    async def _handle(self, request: web.BaseRequest) -> _Answer:
+        refusal = self._misdirected.refusal(request) or self._gate.refusal(request)
+        if refusal is not None:
+            return refusal
+        page = self._pages.get(request.path)
+        if page is None:
+            return WholeAnswer.of_text(404, "404: Not Found", _HEADERS)
+        methods = ("GET", "HEAD") if page.method == "GET" else (page.method,)
+        if request.method not in methods:
+            headers = {**_HEADERS, "Allow": ",".join(methods)}
+            return WholeAnswer.of_text(405, "405: Method Not Allowed", headers)
+        try:
+            return await page.answer(request)
+        except OverloadedError as error:
+            headers = {**_HEADERS, "Retry-After": str(error.retry_after_s)}
+            return WholeAnswer.of_text(503, f"{error}\n", headers)
 
-    async def _healthz(self, _request: web.Request) -> web.Response:
-        return web.Response(text="ok\n", headers=_HEADERS)
+    async def _index(self, _request: web.BaseRequest) -> WholeAnswer:
+        return WholeAnswer.of_text(200, _INDEX, _HEADERS)
 
-    async def _readyz(self, _request: web.Request) -> web.Response:
+    async def _healthz(self, _request: web.BaseRequest) -> WholeAnswer:
+        return WholeAnswer.of_text(200, "ok\n", _HEADERS)
+
+    async def _readyz(self, _request: web.BaseRequest) -> WholeAnswer:
         reasons = list(self._not_ready())
         body = {"ready": not reasons, "reasons": reasons, "degraded": list(self._degraded())}
         return _json(msgspec.json.encode(body), status=503 if reasons else 200)
 
-    async def _show_status(self, request: web.Request) -> web.Response:
+    async def _show_status(self, request: web.BaseRequest) -> WholeAnswer:
         query, pretty = request.query, "pretty" in request.query
         wanted = StatusFilter(
             query.get("project", ""), query.get("exporter", ""), query.get("state", "")
         )
         if wanted.state and wanted.state not in STATES:
             text = f"state: there is no {wanted.state!r}; one of {', '.join(STATES)}\n"
-            return web.Response(status=400, text=text, headers=_HEADERS)
+            return WholeAnswer.of_text(400, text, _HEADERS)
         async with self._one_at_a_time(self._rendering):
             view = await self._look()
             body = await run_in_thread(lambda: _document(view, wanted, pretty=pretty))
         return _json(body)
 
-    async def _show_explanation(self, request: web.Request) -> web.Response:
+    async def _show_explanation(self, request: web.BaseRequest) -> WholeAnswer:
         from relay.control.explain import ExplainQuery  # noqa: PLC0415 - rare: see tools.py
 
         query = request.query
@@ -165,32 +200,31 @@ class AdminServer:
             )
             async with self._one_at_a_time(self._explaining):
                 lines = await self._explain(question)
+        except OverloadedError:
+            raise
         except RelayError as error:
-            return web.Response(status=400, text=f"{error}\n", headers=_HEADERS)
-        return web.Response(text="".join(f"{line}\n" for line in lines), headers=_HEADERS)
+            return WholeAnswer.of_text(400, f"{error}\n", _HEADERS)
+        return WholeAnswer.of_text(200, "".join(f"{line}\n" for line in lines), _HEADERS)
 
-    async def _show_report(self, request: web.Request) -> web.Response:
+    async def _show_report(self, request: web.BaseRequest) -> WholeAnswer:
         if self.report is None:
             text = "this relay does not watch Kubernetes\n"
-            return web.Response(status=404, text=text, headers=_HEADERS)
+            return WholeAnswer.of_text(404, text, _HEADERS)
         since = request.query.get("since", "0")
         if not since.isdecimal() or len(since) > POSITION_DIGITS_MAX:
             text = "since: must be the position of an earlier page\n"
-            return web.Response(status=400, text=text, headers=_HEADERS)
+            return WholeAnswer.of_text(400, text, _HEADERS)
         body = self.report(request.query.get("epoch", ""), int(since))
         if body is None:
             headers = {**_HEADERS, "Retry-After": "1"}
-            return web.Response(status=503, text="the relay is starting\n", headers=headers)
+            return WholeAnswer.of_text(503, "the relay is starting\n", headers)
         return _json(body)
 
     @asynccontextmanager
     async def _one_at_a_time(self, lock: asyncio.Lock) -> AsyncIterator[None]:
-        """Wait for the lock; raise HTTPServiceUnavailable if too many requests wait already."""
+        """Wait for the lock; raise OverloadedError if too many requests wait already."""
         if self._waiting >= WAITING_MAX:
-            raise web.HTTPServiceUnavailable(
-                text=f"{self._waiting} requests wait already\n",
-                headers={**_HEADERS, "Retry-After": "1"},
-            )
+            raise OverloadedError(f"{self._waiting} requests wait already")
         self._waiting += 1
         try:
             async with lock:
@@ -198,17 +232,19 @@ class AdminServer:
         finally:
             self._waiting -= 1
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _metrics(self, request: web.BaseRequest) -> WholeAnswer:
         accept = ",".join(request.headers.getall("Accept", ()))
+        is_packed = "gzip" in request.headers.get("Accept-Encoding", "").lower()
         async with self._one_at_a_time(self._rendering):
             view = await self._look()
-            body, content_type = await run_in_thread(lambda: self._render(view, accept))
-        response = web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
-        response.enable_compression()  # only if Accept-Encoding allows it
-        return response
+            return await run_in_thread(lambda: self._render(view, accept, is_packed=is_packed))
 
-    def _render(self, view: StatusView, accept: str) -> tuple[bytes, str]:
-        return self._telemetry.render(view.snapshot(), accept=accept)
+    def _render(self, view: StatusView, accept: str, *, is_packed: bool) -> WholeAnswer:
+        body, content_type = self._telemetry.render(view.snapshot(), accept=accept)
+        headers = {**_HEADERS, "Content-Type": content_type}
+        if is_packed:
+            return WholeAnswer(200, {**headers, "Content-Encoding": "gzip"}, gzip.compress(body, 6))
+        return WholeAnswer(200, headers, body)
 
     def __repr__(self) -> str:
         return f"<AdminServer {self._listener!r}>"
@@ -231,8 +267,8 @@ def _encoded(document: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(document))
 
 
-def _json(body: bytes, *, status: int = 200) -> web.Response:
-    return web.Response(body=body, status=status, content_type="application/json", headers=_HEADERS)
+def _json(body: bytes, *, status: int = 200) -> WholeAnswer:
+    return WholeAnswer(status, {**_HEADERS, "Content-Type": "application/json"}, body)
 
 
 def _signal_of(text: str) -> SignalName:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-
-from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
+from typing import TYPE_CHECKING
 
 from relay.config.settings.settings import ListenAddress
 from relay.receiver.counters import RefusalLog
+from relay.receiver.http.whole_answer import WholeAnswer
 from relay.receiver.request_target import tenant_of
 from relay.receiver.responses import Answer, Reason, RefusedError
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 _log = logging.getLogger("relay.receiver")
 
@@ -25,7 +27,7 @@ _CONTENT_TYPE = "application/x-protobuf"
 
 
 class MisdirectedSenders:
-    """Middleware that refuses what is remote write by its path or content type.
+    """Refuses what is remote write by its path or content type.
 
     ``ingest`` is the setting ``listen``; ``headers`` are sent with every answer.
     """
@@ -38,33 +40,25 @@ class MisdirectedSenders:
         self._headers = dict(headers)
         self._refusals = RefusalLog(_log)
 
-    def middleware(self) -> Middleware:
-        """Return the middleware for the listener's application."""
-
-        @web.middleware
-        async def guide(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.method == hdrs.METH_POST and _is_remote_write(request):
-                return self._answer(request)
-            return await handler(request)
-
-        return guide
-
-    def _answer(self, request: web.Request) -> web.Response:
+    def refusal(self, request: web.BaseRequest) -> WholeAnswer | None:
+        """Return the answer to remote write; None for any other request."""
+        if request.method != "POST" or not _is_remote_write(request):
+            return None
         answer = Answer(404, self._text, refused=Reason.NOT_FOUND)
         self._refusals.log(
             answer,
             sender=request.remote or "",
-            agent=request.headers.get(hdrs.USER_AGENT, ""),
+            agent=request.headers.get("User-Agent", ""),
             path=request.path,
             now=time.monotonic(),
         )
-        return web.Response(status=404, text=f"{self._text}\n", headers=self._headers)
+        return WholeAnswer.of_text(404, f"{self._text}\n", self._headers)
 
     def __repr__(self) -> str:
         return f"<MisdirectedSenders {self._refusals!r}>"
 
 
-def _is_remote_write(request: web.Request) -> bool:
+def _is_remote_write(request: web.BaseRequest) -> bool:
     if request.content_type == _CONTENT_TYPE:
         return True
     try:

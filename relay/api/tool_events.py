@@ -18,16 +18,17 @@ from relay.control.sink_test.trial import TestEvent
 from relay.control.sink_test.verdict import TestStep
 from relay.control.tap.tap import TapQuery, tap_document
 from relay.control.tools import ExporterTools
+from relay.receiver.http.arriving_body import read_pieces
 from relay.runtime.errors import ConfigError, Fault
 
 MANIFEST_BYTES_MAX: Final = 256 * 1024
 NUMBER_DIGITS_MAX: Final = 6
 
 Documents = AsyncIterator[dict[str, Any]]
-Opener = Callable[[ExporterTools, web.Request], Awaitable[Documents]]
+Opener = Callable[[ExporterTools, web.BaseRequest], Awaitable[Documents]]
 
 
-async def open_preview(tools: ExporterTools, request: web.Request) -> Documents:
+async def open_preview(tools: ExporterTools, request: web.BaseRequest) -> Documents:
     """Open a preview. Raises RelayError."""
     query = request.query
     manifest = await _manifest(request)
@@ -40,13 +41,13 @@ async def open_preview(tools: ExporterTools, request: web.Request) -> Documents:
     return _documents(await tools.preview.open(preview), _preview_document)
 
 
-async def open_test(tools: ExporterTools, request: web.Request) -> Documents:
+async def open_test(tools: ExporterTools, request: web.BaseRequest) -> Documents:
     """Open a test of a sink. Raises RelayError."""
     query = SinkTestQuery(request.query.get("exporter", ""), request.query.get("sink", ""))
     return _documents(tools.test.open(query), _test_document)
 
 
-async def open_tap(tools: ExporterTools, request: web.Request) -> Documents:
+async def open_tap(tools: ExporterTools, request: web.BaseRequest) -> Documents:
     """Open a tap. Raises RelayError."""
     text = request.query.get
     query = TapQuery(
@@ -90,16 +91,20 @@ def _test_document(event: TestEvent) -> dict[str, Any]:
     return {"event": name, **event.document()}
 
 
-async def _manifest(request: web.Request) -> str:
+async def _manifest(request: web.BaseRequest) -> str:
     """Return the body as text. Raises ConfigError."""
     size = request.content_length or 0
     if size > MANIFEST_BYTES_MAX:
         raise _too_large()
     body = bytearray()
-    async for chunk in request.content.iter_chunked(64 * 1024):
+
+    def take(chunk: bytes) -> None:
+        nonlocal body
         body += chunk
         if len(body) > MANIFEST_BYTES_MAX:
             raise _too_large()
+
+    await read_pieces(request, take)
     try:
         return bytes(body).decode()
     except UnicodeDecodeError as error:

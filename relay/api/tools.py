@@ -13,17 +13,21 @@ answer that could not be completed. Requests of web pages are refused: they carr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from aiohttp import hdrs, web
+from typing import TYPE_CHECKING, Final
 
 from relay.control.tools import ExporterTools
-from relay.receiver.http.json_lines import send_lines
+from relay.receiver.http.whole_answer import WholeAnswer
 from relay.runtime.errors import OverloadedError, RelayError
 from relay.runtime.event_loop import run_in_thread
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from relay.api.tool_events import Opener
+
+
+METHODS: Final[Mapping[str, str]] = {"/preview": "POST", "/test": "POST", "/tap": "GET"}
+"""By the path of the page."""
 
 
 class ToolPages:
@@ -33,25 +37,20 @@ class ToolPages:
         self._tools = tools
         self._headers = dict(headers)
 
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        """Add the pages to a listener's application."""
-        router.add_post("/preview", self._answer)
-        router.add_post("/test", self._answer)
-        router.add_get("/tap", self._answer)
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> WholeAnswer | web.StreamResponse:
         """Send events as they come; what is wrong with the query is answered before."""
-        if hdrs.ORIGIN in request.headers:
-            text = "requests of web pages are refused\n"
-            return web.Response(status=403, text=text, headers=self._headers)
+        if "Origin" in request.headers:
+            return WholeAnswer.of_text(403, "requests of web pages are refused\n", self._headers)
         openers = await run_in_thread(_openers)
         try:
             events = await openers[request.path](self._tools, request)
         except OverloadedError as error:
             headers = {**self._headers, "Retry-After": str(error.retry_after_s)}
-            return web.Response(status=429, text=f"{error}\n", headers=headers)
+            return WholeAnswer.of_text(429, f"{error}\n", headers)
         except RelayError as error:
-            return web.Response(status=400, text=f"{error}\n", headers=self._headers)
+            return WholeAnswer.of_text(400, f"{error}\n", self._headers)
+        from relay.receiver.http.json_lines import send_lines  # noqa: PLC0415 - needs aiohttp
+
         return await send_lines(request, events, self._headers)
 
     def __repr__(self) -> str:

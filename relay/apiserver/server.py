@@ -25,8 +25,9 @@ from relay.config.settings.addresses import is_loopback
 from relay.config.settings.api import ApiSettings
 from relay.config.settings.settings import ListenAddress, ServerTls
 from relay.control.kubernetes.status_body import written_time
+from relay.receiver.http.aiohttp_server import Handler
 from relay.receiver.http.connection_limit import connections_max
-from relay.receiver.http.listener import Handler, Listener
+from relay.receiver.http.listener import Listener
 from relay.receiver.http.tls import server_context
 from relay.runtime.event_loop import run_in_thread
 

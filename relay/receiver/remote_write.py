@@ -25,11 +25,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from http import HTTPStatus
-from typing import NamedTuple
-
-from aiohttp import HttpVersion11, web
-from aiohttp.http import HttpProcessingError
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.codec.compression import (
     SenderEncoding,
@@ -47,12 +43,11 @@ from relay.pipeline.signals import OTLP_PROTOCOLS
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters, RefusalLog
 from relay.receiver.http.listener import SERVER_HEADER, Listener
-from relay.receiver.http.no_content import NoContent
 from relay.receiver.http.tls import server_context
+from relay.receiver.http.whole_answer import WholeAnswer
 from relay.receiver.otlp.answers import ALL_TAKEN, otlp_answer
 from relay.receiver.otlp.target import (
     JSON,
-    PROTOBUF,
     OtlpTarget,
     answer_type_of,
     media_type_of,
@@ -76,6 +71,9 @@ from relay.runtime.errors import TooLargeError
 from relay.runtime.event_loop import run_in_thread
 from relay.telemetry.registry import IngestFigures
 
+if TYPE_CHECKING:
+    from aiohttp import web
+
 STOPPING_RETRY_AFTER_S = 5
 """Retry-After while stopping; s. A restart takes a few seconds."""
 
@@ -89,8 +87,6 @@ thread."""
 
 JSON_AT_ONCE = 2
 """JSON bodies that are converted at once: more would only take the interpreter from each other."""
-
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _log = logging.getLogger("relay.receiver")
 
@@ -142,10 +138,8 @@ class IngestServer:
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._no_content = NoContent(SERVER_HEADER)
-        self._all_taken = NoContent(
-            {**SERVER_HEADER, "Content-Type": PROTOBUF, "Content-Length": "0"}, HTTPStatus.OK
-        )
+        self._no_content = WholeAnswer(NO_CONTENT.status, SERVER_HEADER)
+        self._all_taken = WholeAnswer(ALL_TAKEN.status, {**SERVER_HEADER, **ALL_TAKEN.headers})
         self._listener = Listener(
             # One handler for every path and method, so that every response is decided and counted
             # here.
@@ -154,7 +148,7 @@ class IngestServer:
             setting="listen",
             tls=server_context(settings.tls) if settings.tls else None,
             on_malformed=self._count_malformed,
-            serves_usual=True,
+            is_usual=lambda method, _: method == "POST",
         )
 
     async def start(self, handler: IngestHandler) -> None:
@@ -185,7 +179,7 @@ class IngestServer:
         """Return a snapshot of the counters."""
         return self._counters.statistics()
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest) -> WholeAnswer:
         began = time.perf_counter()
         headers = request.headers
         target = otlp_target(request.path)
@@ -209,16 +203,14 @@ class IngestServer:
                 now=began,
             )
         self._counters.durations.observe(time.perf_counter() - began)
-        if answer is NO_CONTENT and NoContent.can_answer(request):
+        if answer is NO_CONTENT:
             return self._no_content
-        if answer is ALL_TAKEN and NoContent.can_answer(request):
+        if answer is ALL_TAKEN:
             return self._all_taken
-        return web.Response(
-            status=answer.status,
-            headers={**SERVER_HEADER, **answer.headers},
-            text=answer.text or None if answer.body is None else None,
-            body=answer.body,
-        )
+        fields = {**SERVER_HEADER, **answer.headers}
+        if answer.body is None and answer.text:
+            return WholeAnswer.of_text(answer.status, answer.text, fields)
+        return WholeAnswer(answer.status, fields, answer.body or b"")
 
     async def _outcome(self, request: web.BaseRequest, target: OtlpTarget | None) -> Outcome:
         """Return the outcome of a request, errors included."""
@@ -292,20 +284,14 @@ class IngestServer:
             if content.is_eof():  # the body came with the head: do not wait
                 self._hold(content.read_nowait(), body)
             else:
+                # aiohttp's request: it is loaded by now.
+                from relay.receiver.http.arriving_body import read_pieces  # noqa: PLC0415
+
                 async with asyncio.timeout(self._settings.read_timeout_s):
-                    if _expects_continue(request):
-                        await request.writer.write(_CONTINUE)
-                        request.writer.output_size = 0  # the response proper has not begun
-                    while chunk := await content.readany():
-                        self._hold(chunk, body)
+                    await read_pieces(request, lambda chunk: self._hold(chunk, body))
         except TimeoutError as error:
             text = f"the body did not arrive within {self._settings.read_timeout_s:g} s"
             raise RefusedError(Rejection(Reason.READ_TIMEOUT, text)) from error
-        except (web.RequestPayloadError, HttpProcessingError, OSError) as error:
-            # The connection or the chunked coding broke. The sender rarely reads this response.
-            text = "the body is incomplete"
-            raise RefusedError(Rejection(Reason.INCOMPLETE_BODY, text)) from error
-
         self._counters.compressed_bytes += body.size
 
     def _hold(self, chunk: bytes, body: _Body) -> None:
@@ -400,13 +386,3 @@ def _head_of(
 
 def _is_probe(request: web.BaseRequest) -> bool:
     return "get_vm_proto_version" in request.query and not request.can_read_body
-
-
-def _expects_continue(request: web.BaseRequest) -> bool:
-    """Return whether the sender waits for 100 Continue (RFC 9110, 10.1.1).
-
-    Other expectations may be ignored.
-    """
-    if request.version != HttpVersion11:
-        return False
-    return request.headers.get("Expect", "").strip().lower() == "100-continue"

@@ -18,7 +18,7 @@ from relay.config.settings.api import SESSIONS_FILE, OidcSettings
 from relay.config.settings.settings import Settings
 from relay.control.status.sink_history import SinkHistories
 from relay.control.tools import ExporterTools
-from relay.receiver.http.listener import Handler
+from relay.receiver.http.aiohttp_server import Handler
 from relay.ui.access.code_flow import OidcCodeFlow
 from relay.ui.access.login import LoginPages
 from relay.ui.access.sessions import Sessions

@@ -1,14 +1,14 @@
-"""Serve the usual requests of senders without aiohttp, and give all others to it.
+"""Serve usual requests without aiohttp, and give all others to it.
 
 Rules:
 
-* Usual is a whole, small POST with a Content-Length and nothing that asks for more than HTTP/1.1's
-  defaults. Nearly all requests of agents are; aiohttp spends more on one than the relay does.
-* A head is read by aiohttp's own parser, so both have the same idea of what is valid and of where a
-  request ends; Connection and the like are left to aiohttp altogether.
+* Usual is a GET, or a whole, small POST with a Content-Length, whose head
+  :mod:`relay.receiver.http.usual_head` takes, where the listener's service says so. Nearly all
+  requests of agents, scrapers and probes are; aiohttp spends more on one than the relay does.
 * At the first other request, or malformed one, and at a body that does not arrive at once, the
   connection becomes aiohttp's for good, which gets every byte from that request's first on. So
   slow, large and strange requests have the limits, times and answers that they have there.
+* aiohttp is imported for the first such connection, in a thread.
 * Senders repeat their heads: all but the length is recognised by its bytes, and parsed once.
 
 docs/adr/0027 has the reasons, and says when this is to be dropped.
@@ -18,19 +18,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-import time
 from collections.abc import Awaitable, Callable
-from email.utils import formatdate
-from typing import Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from aiohttp import ClientConnectionResetError, HttpVersion11, web
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpProcessingError, HttpRequestParser
-from multidict import CIMultiDictProxy
+from multidict import MultiDict, MultiDictProxy
 
 from relay.receiver.http.connection_limit import Connections, ServedConnection
-from relay.receiver.http.no_content import NoContent
+from relay.receiver.http.usual_head import UsualHead, parse_head
+from relay.receiver.http.whole_answer import WholeAnswer
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from relay.receiver.http.aiohttp_server import Service
 
 BODY_BYTES_MAX: Final = 128 * 1024
 """Largest usual body, bytes: of a larger one aiohttp's part of the cost is small."""
@@ -44,23 +44,8 @@ _END: Final = b"\r\n\r\n"
 BUFFER_BYTES_MAX: Final = HEAD_BYTES_MAX + len(_END) + BODY_BYTES_MAX
 """Reading pauses beyond it: so many bytes have a whole request, or one that is not usual."""
 _LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
-_REQUEST_LINE: Final = re.compile(r"POST (/[A-Za-z0-9_:.\-/]*) HTTP/1\.1\r\n")
-_PARSER_BYTES: Final = 1 << 16
-"""Limit of a body that aiohttp's parser would hold; it gets none."""
-_USUAL_VALUES: Final = {"connection": "keep-alive"} | dict.fromkeys(
-    ("transfer-encoding", "expect", "upgrade", "trailer", "te", "proxy-connection")
-)
-"""The only value that a usual field may have; None: it is not usual at all."""
+_NO_QUERY: Final = MultiDictProxy(MultiDict[str]())
 _log = logging.getLogger("relay.receiver")
-
-Service = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-class UsualHead(NamedTuple):
-    """A head without its length."""
-
-    path: str
-    headers: CIMultiDictProxy[str]
 
 
 class WholeRequest:
@@ -69,17 +54,24 @@ class WholeRequest:
     It is its own content, which has arrived.
     """
 
-    __slots__ = ("_body", "content_length", "headers", "path", "remote", "transport")
+    __slots__ = (
+        "_body",
+        "closes",
+        "content_length",
+        "headers",
+        "method",
+        "path",
+        "remote",
+        "transport",
+    )
 
-    method: Final = "POST"
     query_string: Final = ""
-    version: Final = HttpVersion11
-    keep_alive: Final = True
+    query: Final = _NO_QUERY
 
     def __init__(
         self, head: UsualHead, body: bytes, remote: str, transport: asyncio.Transport
     ) -> None:
-        self.path, self.headers = head
+        self.method, self.path, self.headers, self.closes = head
         self.content_length = len(body)
         self.remote = remote
         self.transport = transport
@@ -106,15 +98,17 @@ class WholeRequest:
 class UsualRequests:
     """The connections of a listener that have had usual requests only; makes a new one when called.
 
-    ``server`` makes aiohttp's; ``idle_s`` is how long a connection may be without a request.
+    ``server`` returns what makes aiohttp's; ``is_usual`` is asked for method and path; ``idle_s``
+    is how long a connection may be without a request.
     """
 
     def __init__(
         self,
-        server: Callable[[], asyncio.Protocol],
+        server: Callable[[], Awaitable[Callable[[], asyncio.Protocol]]],
         service: Service,
         connections: Connections[ServedConnection],
         *,
+        is_usual: Callable[[str, str], bool],
         idle_s: float,
     ) -> None:
         self.server = server
@@ -123,6 +117,7 @@ class UsualRequests:
         self.idle_s = idle_s
         self.loop = asyncio.get_running_loop()
         self.open: set[UsualConnection] = set()
+        self._is_usual = is_usual
         self._heads: dict[bytes, UsualHead] = {}
 
     def __call__(self) -> UsualConnection:
@@ -130,20 +125,24 @@ class UsualRequests:
         return UsualConnection(self)
 
     def head_of(self, text: bytes) -> UsualHead | None:
-        """Return a head whose length is written as 0; None if it is not usual."""
+        """Return a head, a POST's with its length as 0; None if it is not usual."""
         head = self._heads.get(text)
         if head is None:
-            head = parse_head(text, self.loop)
+            head = parse_head(text)
+            if head is not None and not self._is_usual(head.method, head.path):
+                return None
             if head is not None:
                 if len(self._heads) >= HEADS_MAX:
                     self._heads.clear()
                 self._heads[text] = head
         return head
 
-    def give_up_partial(self) -> None:
+    async def give_up_partial(self) -> None:
         """Give connections in the middle of a request to aiohttp."""
-        for connection in [*self.open]:
-            connection.give_up_partial()
+        tasks = [connection.give_up_partial() for connection in self.open]
+        given = [task for task in tasks if task is not None]
+        if given:
+            await asyncio.wait(given)
 
     async def stop(self, timeout_s: float) -> None:
         """Close idle connections, and the others after their answer or ``timeout_s``."""
@@ -190,7 +189,7 @@ class UsualConnection(asyncio.Protocol):
         self._idle_since = 0.0
         self._is_writable = True
         self.task: asyncio.Task[None] | None = None
-        """Of the request that is being served."""
+        """Of the request that is being served, or of giving the connection up."""
 
     # asyncio.Protocol
 
@@ -240,10 +239,12 @@ class UsualConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def give_up_partial(self) -> None:
+    def give_up_partial(self) -> asyncio.Task[None] | None:
         """Give the connection to aiohttp if a part of a request has arrived."""
         if self._buffer and self.task is None:
             self._give_up()
+            return self.task
+        return None
 
     def _next(self) -> None:
         """Serve the next request if it is there."""
@@ -253,16 +254,7 @@ class UsualConnection(asyncio.Protocol):
             if not 0 <= head_end <= HEAD_BYTES_MAX:
                 self._give_up()
                 return
-            at = buffer.find(_LENGTHS[0], 0, head_end)
-            if at < 0:
-                at = buffer.find(_LENGTHS[1], 0, head_end)
-            begin = at + len(_LENGTHS[0])
-            end = buffer.find(b"\r", begin)
-            digits = buffer[begin:end]
-            head = None
-            if at >= 0 and digits.isdigit() and len(digits) < 7:
-                head = self._owner.head_of(buffer[:begin] + b"0" + buffer[end:head_end])
-                self._size = int(digits)
+            head = self._read_head(head_end)
             if head is None or self._size > BODY_BYTES_MAX:
                 self._give_up()
                 return
@@ -285,19 +277,35 @@ class UsualConnection(asyncio.Protocol):
         self._owner.connections.begin(self)
         self.task = self._owner.loop.create_task(self._serve(request))
 
+    def _read_head(self, head_end: int) -> UsualHead | None:
+        """Return the head in front of ``head_end`` and note its length; None if it is not usual."""
+        buffer = self._buffer
+        if buffer.startswith(b"GET "):
+            self._size = 0
+            return self._owner.head_of(buffer[:head_end])
+        at = buffer.find(_LENGTHS[0], 0, head_end)
+        if at < 0:
+            at = buffer.find(_LENGTHS[1], 0, head_end)
+        begin = at + len(_LENGTHS[0])
+        end = buffer.find(b"\r", begin)
+        digits = buffer[begin:end]
+        if at < 0 or not digits.isdigit() or len(digits) > 6:
+            return None
+        self._size = int(digits)
+        return self._owner.head_of(buffer[:begin] + b"0" + buffer[end:head_end])
+
     async def _serve(self, request: WholeRequest) -> None:
         """Serve and answer a request."""
         owner = self._owner
         try:
-            # It has all that a service of the ingest listener asks of a request.
-            whole = cast("web.BaseRequest", request)
-            response = await owner.service(whole)
-            if isinstance(response, NoContent):
-                await response.prepare(whole)
-            elif not request.transport.is_closing():
-                request.transport.write(encode_response(response))
-        except ClientConnectionResetError:
-            pass  # nobody reads the answer
+            # It has all that a service asks of its usual requests.
+            answer = await owner.service(cast("web.BaseRequest", request))
+            assert isinstance(answer, WholeAnswer), "others are for requests that are not usual"
+            transport = request.transport
+            if not transport.is_closing():  # else nobody reads the answer
+                transport.write(answer.encode_last() if request.closes else answer.encode())
+                if request.closes:
+                    transport.close()
         except Exception:
             _log.exception("a request was not answered because of an unexpected error")
             request.transport.abort()
@@ -319,12 +327,25 @@ class UsualConnection(asyncio.Protocol):
 
     def _give_up(self) -> None:
         """Give the connection to aiohttp, from the first byte of the present request on."""
-        transport, owner, buffer = self._transport, self._owner, self._buffer
+        self._partial_since = 0.0
+        self.task = self._owner.loop.create_task(self._hand_over())
+
+    async def _hand_over(self) -> None:
+        """Wait for aiohttp's server, then give it the connection."""
+        owner = self._owner
+        try:
+            server = await owner.server()
+        except Exception:
+            _log.exception("a connection was not served because of an unexpected error")
+            self.force_close()
+            return
+        self.task = None
+        transport, buffer = self._transport, self._buffer
         if transport is None or transport.is_closing():
             return
         self._end()
         owner.connections.closed(self)
-        handler = owner.server()
+        handler = server()
         resume_reading(transport)
         transport.set_protocol(handler)
         handler.connection_made(transport)
@@ -373,43 +394,3 @@ def resume_reading(transport: asyncio.Transport) -> None:
     """Read on, if reading was paused."""
     if not transport.is_reading():
         transport.resume_reading()
-
-
-def parse_head(text: bytes, loop: asyncio.AbstractEventLoop) -> UsualHead | None:
-    """Return a usual head, in which the length is written as 0; None if it is another.
-
-    aiohttp's parser decides what is valid.
-    """
-    target = _REQUEST_LINE.match(text.decode("latin-1"))
-    if target is None or "//" in target[1] or "/." in target[1]:
-        return None
-    parser = HttpRequestParser(BaseProtocol(loop), loop, _PARSER_BYTES, auto_decompress=False)
-    try:
-        messages, _, tail = parser.feed_data(text + _END)
-    except HttpProcessingError:
-        return None
-    if len(messages) != 1 or tail:
-        return None
-    headers = messages[0][0].headers
-    for name, value in headers.items():
-        lower = value.lower()
-        if not value.isascii() or lower != _USUAL_VALUES.get(name.lower(), lower):
-            return None
-    if len({name.lower() for name in headers}) != len(headers):
-        return None
-    return UsualHead(target[1], headers)
-
-
-def encode_response(response: web.StreamResponse) -> bytes:
-    """Encode an answer with its body, as aiohttp does."""
-    assert isinstance(response, web.Response)
-    body = response.body or b""
-    assert isinstance(body, bytes)
-    headers = dict(response.headers)
-    if response.status != 204:
-        headers.setdefault("Content-Type", "application/octet-stream")
-        headers["Content-Length"] = str(len(body))
-    headers["Date"] = formatdate(time.time(), usegmt=True)
-    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join(lines).encode() + _END + body

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from aiohttp.abc import AbstractResolver
-
 from relay.config.settings.proxy import Proxy
 from relay.sink.http.connection import Connection
 from relay.sink.http.connector import Connector, ConnectStep, untraced
@@ -26,7 +24,7 @@ from relay.sink.http.dns_cache import DnsCache
 from relay.sink.http.interface import Destination, HttpRequest
 from relay.sink.http.pool import ConnectionPool
 from relay.sink.http.request_head import Origin, build_head
-from relay.sink.http.resolver import ThreadedResolver
+from relay.sink.http.resolver import Resolver, ThreadedResolver
 from relay.sink.http.response import (
     RESPONSE_BYTES_MAX,
     HttpFailure,
@@ -71,7 +69,7 @@ class Transport:
         *,
         allow_private: bool,
         proxy: Proxy | None = None,
-        resolver: AbstractResolver | None = None,
+        resolver: Resolver | None = None,
         trace: Callable[[ConnectStep], None] = untraced,
     ) -> None:
         """``resolver`` is closed with the transport; ``trace`` is told each connection's steps."""

@@ -12,13 +12,36 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
-
-from aiohttp.abc import AbstractResolver, ResolveResult
+from typing import Protocol, TypedDict
 
 RESOLVER_THREADS_MAX = 64
 
 
-class ThreadedResolver(AbstractResolver):
+class ResolveResult(TypedDict):
+    """One address of a host, numeric."""
+
+    hostname: str
+    host: str
+    port: int
+    family: int
+    proto: int
+    flags: int
+
+
+class Resolver(Protocol):
+    """What asks for addresses; as aiohttp's, which is not imported for the sake of a type."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return every address of a host. Raises OSError."""
+        ...
+
+    async def close(self) -> None:
+        """Release what it holds."""
+
+
+class ThreadedResolver:
     """``getaddrinfo`` on a private thread pool; answers are numeric."""
 
     def __init__(self) -> None:
