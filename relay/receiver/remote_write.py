@@ -34,7 +34,6 @@ from relay.codec.compression import (
     decompress_as_said,
     fits,
 )
-from relay.codec.otlp.json_request import JSON_BYTES_MAX, protobuf_of
 from relay.codec.otlp.signal_names import SignalName
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Ingest, ListenAddress
@@ -348,9 +347,12 @@ class IngestServer:
 
     async def _as_protobuf(self, raw: bytes, encoding: SenderEncoding, signal: SignalName) -> bytes:
         """Return a JSON body as protobuf, converted in a thread. Raise WireError."""
-        bytes_max = min(self._settings.decoded_bytes_max, JSON_BYTES_MAX)
 
         def convert() -> bytes:
+            # The official classes of all requests, for senders of JSON alone.
+            from relay.codec.otlp.json_request import JSON_BYTES_MAX, protobuf_of  # noqa: PLC0415
+
+            bytes_max = min(self._settings.decoded_bytes_max, JSON_BYTES_MAX)
             return protobuf_of(decompress_as_said(raw, encoding, bytes_max=bytes_max), signal)
 
         async with self._json_slots:

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import json
@@ -258,7 +257,7 @@ def _shorten_tracebacks() -> None:
     sys.excepthook = hook
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Find the extensions at the paths that :func:`check_extensions` verified."""
 
     def __init__(self, extensions: Mapping[str, Path], package: Path) -> None:
@@ -268,7 +267,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Implement :class:`importlib.abc.MetaPathFinder`."""
+        """Implement the protocol of :data:`sys.meta_path`."""
         extension = self._extensions.get(fullname)
         if extension is None:
             return None

@@ -6,19 +6,24 @@ import asyncio
 import re
 from typing import Any, Final
 
-from aiohttp import web
-from hypothesis import given, settings
+from aiohttp import HttpVersion11, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpRequestParser
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.config.settings.settings import ListenAddress
 from relay.receiver.http.listener import Listener
+from relay.receiver.http.usual_head import parse_head
 from relay.receiver.http.usual_requests import WholeRequest
+from relay.receiver.http.whole_answer import WholeAnswer
 
 BODY: Final = b"12345"
 LAST: Final = b"POST /last HTTP/1.1\r\nHost: r\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 LINES: Final = st.sampled_from(
     [b"POST /v1/logs HTTP/1.1"] * 8
+    + [b"GET /v1/logs HTTP/1.1"] * 4
     + [
         b"POST /a:b/%2e HTTP/1.1",
         b"POST /a//b HTTP/1.1",
@@ -91,7 +96,7 @@ class Echo:
     def __init__(self) -> None:
         self.whole = 0
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def __call__(self, request: web.BaseRequest) -> WholeAnswer:
         self.whole += isinstance(request, WholeRequest)
         content: Any = request.content
         body = content.read_nowait() if content.is_eof() else await content.read()
@@ -101,7 +106,12 @@ class Echo:
             if name.lower() != "content-length"
         )
         seen = (request.method, request.path, request.content_length, fields, request.remote, body)
-        return web.Response(text=repr(seen), headers={"Server": "relay"})
+        return WholeAnswer.of_text(200, repr(seen), {"Server": "relay"})
+
+
+def takes(_method: str, _path: str) -> bool:
+    """Every head that is read as a usual one."""
+    return True
 
 
 async def exchange(listener: Listener, request: bytes) -> list[bytes]:
@@ -124,7 +134,7 @@ def test_requests_are_served_as_aiohttp_serves_them() -> None:
 
         async def start() -> list[Listener]:
             made = [
-                Listener(service, address, setting="x", serves_usual=not number)
+                Listener(service, address, setting="x", is_usual=takes if not number else None)
                 for number, service in enumerate(services)
             ]
             for one in made:
@@ -150,3 +160,38 @@ def test_requests_are_served_as_aiohttp_serves_them() -> None:
                 runner.run(one.stop())
     assert services[0].whole > 0
     assert services[1].whole == 0
+
+
+ANY_FIELDS: Final = st.lists(
+    st.binary(max_size=12)
+    | st.builds(b"%b: %b".__mod__, st.tuples(st.binary(min_size=1, max_size=4), st.just(b"x")))
+    | st.builds(b"X: %b".__mod__, st.binary(max_size=8)),
+    max_size=2,
+)
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(LINES, HOST, FIELDS, ANY_FIELDS, st.sampled_from([b"Content-Length: 0", b"A: b"]))
+@example(b"GET / HTTP/1.1", [b"Host: r"], [], [b"Connection: CLOSE"], b"A: b")
+@example(b"GET /-._:/x HTTP/1.1", [b"Host: [::1]:80"], [], [b"!#$%&'*+-.^_`|~: ~"], b"A: b")
+@example(b"POST / HTTP/1.1", [b"Host: r"], [], [b"X: a b"], b"Content-Length: 0")
+def test_a_head_that_is_taken_is_the_same_to_aiohttps_parser(
+    line: bytes, host: list[bytes], some: list[bytes], others: list[bytes], length: bytes
+) -> None:
+    text = b"\r\n".join([line, *host, *some, *others, length])
+    head = parse_head(text)
+    if head is None:
+        return
+    loop = asyncio.new_event_loop()
+    try:
+        parser = HttpRequestParser(BaseProtocol(loop), loop, 1 << 16, auto_decompress=False)
+        messages, is_upgraded, tail = parser.feed_data(text + b"\r\n\r\n")
+    finally:
+        loop.close()
+    ((message, _),) = messages
+    assert (is_upgraded, message.upgrade, message.chunked, tail) == (False, False, False, b"")
+    assert message.version == HttpVersion11
+    assert (message.method, message.url.path) == (head.method, head.path)
+    assert not message.url.query_string
+    assert list(message.headers.items()) == list(head.headers.items())
+    assert message.should_close == head.closes

@@ -12,17 +12,18 @@ from __future__ import annotations
 import base64
 import json
 import math
+import struct
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Final
-
-from google.protobuf.message import DecodeError as ProtobufDecodeError
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from typing import TYPE_CHECKING, Final
 
 from relay.codec.otlp.record_fields import attributes_in, has_more_values
 from relay.codec.protobuf import read_length
 from relay.codec.remote_write.v1 import no_pause
 from relay.runtime.errors import DecodeError
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 AttributeTexts = list[tuple[str, str]]
 """Key and text of each attribute, in their order."""
@@ -38,6 +39,12 @@ _DEEP_BYTES: Final = 100
 _ANY_NUMBER: Final = 1 << 60
 
 _STRING_TAG: Final = b"\x0a"  # of AnyValue
+_BOOLS: Final = {b"\x10\x00": "false", b"\x10\x01": "true"}
+_INT_TAG: Final = 0x18
+_INT_BYTES_MAX: Final = 9
+"""Numbers in a longer varint are read by the official class."""
+_DOUBLE_TAG: Final = 0x21
+_DOUBLE: Final = struct.Struct("<d")
 _HEAD: Final = 1  # of ResourceLogs, ScopeLogs and the like: the Resource, the InstrumentationScope
 _RESOURCE_ATTRIBUTES: Final = 1
 _SCOPE_ATTRIBUTES: Final = 3
@@ -84,10 +91,38 @@ def text_of(encoded: bytes) -> str:
             start, stop = read_length(encoded, 1, len(encoded))
             if stop == len(encoded):
                 return encoded[start:].decode(errors="replace")
-        if has_more_values(encoded, VALUES_MAX):
-            return ""
+        number = _number_in(encoded)
+        if number is not None:
+            return number
+        return "" if has_more_values(encoded, VALUES_MAX) else _any_text(encoded)
+    except DecodeError:
+        return ""
+
+
+def _number_in(encoded: bytes) -> str | None:
+    """Return the text of an AnyValue that is a number or truth value, and nothing else."""
+    if encoded in _BOOLS:
+        return _BOOLS[encoded]
+    if len(encoded) == 1 + _DOUBLE.size and encoded[0] == _DOUBLE_TAG:
+        return _number(_DOUBLE.unpack_from(encoded, 1)[0])
+    if 2 <= len(encoded) <= _INT_BYTES_MAX and encoded[0] == _INT_TAG:
+        *more, last = encoded[1:]
+        if last < 0x80 and all(byte >= 0x80 for byte in more):
+            return str(sum((byte & 0x7F) << 7 * at for at, byte in enumerate(encoded[1:])))
+    return None
+
+
+def _any_text(encoded: bytes) -> str:
+    """Return the text of an AnyValue as the official class reads it; "" where it cannot."""
+    # 4 MiB, which a relay does not need before it sees a list, a mapping or bytes.
+    from google.protobuf.message import (  # noqa: PLC0415
+        DecodeError as ProtobufDecodeError,
+    )
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue  # noqa: PLC0415
+
+    try:
         return value_text(AnyValue.FromString(encoded))
-    except (ProtobufDecodeError, DecodeError):
+    except ProtobufDecodeError:
         return ""
 
 

@@ -11,10 +11,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 import msgspec
-from google.protobuf.message import DecodeError as ProtobufDecodeError
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceResponse,
-)
 
 from relay.codec.protobuf import BYTES, iter_fields
 from relay.runtime.errors import DecodeError
@@ -23,6 +19,7 @@ MESSAGE_CHARS_MAX = 200
 """Longest text returned, in characters."""
 
 _READ_BYTES_MAX = 4096  # bytes of an error body that are shown as text
+_ALL_TAKEN = (b"", b"\x0a\x00")  # without and with an empty partial_success
 _STATUS_MESSAGE = 2  # google.rpc.Status.message
 _TAG = re.compile(r"<[^<>]*>")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -42,6 +39,16 @@ def parse_response(body: bytes) -> PartialSuccess | None:
     An empty body is a success, as is an empty partial_success (opentelemetry-proto,
     ``docs/specification.md``, "Partial Success"). Raise DecodeError for anything else.
     """
+    if body in _ALL_TAKEN:
+        return None
+    # 4 MiB, which a relay does not need before an endpoint has a remark.
+    from google.protobuf.message import (  # noqa: PLC0415
+        DecodeError as ProtobufDecodeError,
+    )
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (  # noqa: PLC0415
+        ExportMetricsServiceResponse,
+    )
+
     try:
         partial = ExportMetricsServiceResponse.FromString(body).partial_success
     except ProtobufDecodeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from relay.config.yaml.source_positions import is_field, shown
@@ -37,6 +36,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``did you mean "..."?`` for a misspelt word, "" if no known word is close."""
     if len(word) > _SUGGESTION_CHARS_MAX:
         return ""
+    import difflib  # noqa: PLC0415 - for misspelt words alone
+
     folded = {_fold(candidate): candidate for candidate in sorted(known)}
     close = difflib.get_close_matches(_fold(word), folded, n=1)
     return f'did you mean "{folded[close[0]]}"?' if close else ""
@@ -48,6 +49,8 @@ def is_misspelt(word: str, field: str) -> bool:
         return True
     if is_field(word) or not _CLOSE_CHARS_MIN <= len(word) <= _SUGGESTION_CHARS_MAX:
         return False
+    import difflib  # noqa: PLC0415 - as above
+
     close = difflib.SequenceMatcher(None, _fold(word), _fold(field))
     return close.real_quick_ratio() > _CLOSE_RATIO and close.ratio() > _CLOSE_RATIO
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from email.utils import formatdate
 from http import HTTPStatus
 
 TEXT_TYPE = "text/plain; charset=utf-8"
+_DATE = "%a, %d %b %Y %H:%M:%S GMT"
+"""HTTP-date, in English: the relay sets no locale."""
 _UNTYPED = "application/octet-stream"
 
 
@@ -57,7 +58,7 @@ class WholeAnswer:
             if status != HTTPStatus.NO_CONTENT:
                 lines.append(f"Content-Length: {len(self.body)}")
             self._fields = "\r\n".join([*lines, ""]).encode()
-        date = b"Date: %b\r\n\r\n" % formatdate(second, usegmt=True).encode("ascii")
+        date = b"Date: %b\r\n\r\n" % time.strftime(_DATE, time.gmtime(second)).encode("ascii")
         return self._fields + connection + date + self.body
 
     def __repr__(self) -> str:

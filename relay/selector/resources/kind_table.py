@@ -13,7 +13,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
 
@@ -234,6 +233,8 @@ def kinds_without_row(
     for group, kind in named:
         none_of, rest = "no row of resources.kinds", "so the table finds no series of it"
         if group not in kinds_of:
+            from difflib import get_close_matches  # noqa: PLC0415 - for faults alone
+
             close = get_close_matches(group, filter(None, kinds_of), n=1, cutoff=_CLOSE_RATIO)
             if close:
                 yield f'{none_of} has group {group}, {rest}; did you mean "{close[0]}"?'

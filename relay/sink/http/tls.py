@@ -10,7 +10,6 @@ Rules:
 from __future__ import annotations
 
 import ssl
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -92,6 +91,8 @@ def build_context(material: TlsMaterial) -> ssl.SSLContext:
 
 
 def _load_certificate(context: ssl.SSLContext, material: TlsMaterial) -> None:
+    import tempfile  # noqa: PLC0415 - for the few endpoints that want a certificate
+
     # mode 0700, removed with its content on every way out of the block
     with tempfile.TemporaryDirectory(prefix="relay-tls-") as folder:
         path = Path(folder) / "client.pem"

@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 from relay.sink.http.response import HttpFailure
 
@@ -96,6 +95,8 @@ def parse_retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text) if len(text) <= _RETRY_AFTER_DIGITS_MAX else math.inf
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - rare, and half a MiB
+
     try:
         date = parsedate_to_datetime(text)
         # An HTTP-date is in GMT; the parser leaves a date without a zone, or in "-0000", naive.

@@ -5,10 +5,7 @@ Texts that are no UTF-8 are read with U+FFFD, as everywhere (:mod:`relay.codec.o
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, NamedTuple
-
-from google.protobuf.message import DecodeError as ProtobufDecodeError
-from opentelemetry.proto.metrics.v1 import metrics_pb2
+from typing import Final, Literal, NamedTuple
 
 from relay.codec.otlp.any_value import AttributeTexts, scope_attributes, texts_of
 from relay.codec.otlp.metrics import Kind
@@ -29,22 +26,9 @@ PointTemporality = Literal["cumulative", "delta", "unspecified", ""]
 """Of sums and histograms; "" for kinds that have none."""
 
 _TEMPORALITIES: Final[dict[int, PointTemporality]] = {1: "delta", 2: "cumulative"}
-_DATA: Final[dict[Kind, Any]] = {
-    "sum": metrics_pb2.Sum,
-    "histogram": metrics_pb2.Histogram,
-    "exponential_histogram": metrics_pb2.ExponentialHistogram,
-}
 _SCOPE, _SCHEMA_URL = 1, 3  # of ScopeMetrics
 _METRIC_TEXTS: Final = (1, 2, 3)  # name, description, unit
 _POINT_ATTRIBUTES: Final[dict[Kind, int]] = {"histogram": 9, "exponential_histogram": 1}
-POINTS: Final[dict[Kind, Any]] = {
-    "gauge": metrics_pb2.NumberDataPoint,
-    "sum": metrics_pb2.NumberDataPoint,
-    "histogram": metrics_pb2.HistogramDataPoint,
-    "exponential_histogram": metrics_pb2.ExponentialHistogramDataPoint,
-    "summary": metrics_pb2.SummaryDataPoint,
-}
-"""Class of the points of each kind."""
 
 
 class ScopeHead(NamedTuple):
@@ -82,17 +66,22 @@ def read_scope(head: bytes) -> ScopeHead:
 def read_metric(head: bytes, number: int, tail: bytes) -> MetricHead:
     """Read the head of a metric and the rest of its data. Raise DecodeError."""
     kind = KINDS[number]
-    data = _DATA.get(kind)
     temporality: PointTemporality = ""
     monotonic = False
     texts = _texts_of(head)
-    try:
-        if data is not None:
-            rest = data.FromString(tail)
-            temporality = _TEMPORALITIES.get(rest.aggregation_temporality, "unspecified")
-            monotonic = kind == "sum" and rest.is_monotonic
-    except ProtobufDecodeError as error:
-        raise DecodeError("a metric cannot be read") from error
+    if kind not in ("gauge", "summary"):
+        # The official classes, imported for the first of these.
+        from relay.codec.otlp.metrics_in.messages import (  # noqa: PLC0415
+            DATA,
+            ProtobufDecodeError,
+        )
+
+        try:
+            rest = DATA[kind].FromString(tail)
+        except ProtobufDecodeError as error:
+            raise DecodeError("a metric cannot be read") from error
+        temporality = _TEMPORALITIES.get(rest.aggregation_temporality, "unspecified")
+        monotonic = kind == "sum" and rest.is_monotonic
     name, description, unit = (texts.get(field, "") for field in _METRIC_TEXTS)
     return MetricHead(name, unit, description, kind, temporality, monotonic)
 

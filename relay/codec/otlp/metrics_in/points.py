@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from itertools import islice, pairwise
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError as ProtobufDecodeError
-
 from relay.codec.otlp.any_value import value_text
 from relay.codec.otlp.data_points import (
     STALE,
@@ -25,7 +23,6 @@ from relay.codec.otlp.data_points import (
     SummaryPoint,
 )
 from relay.codec.otlp.metrics import Kind
-from relay.codec.otlp.metrics_in.heads import POINTS
 from relay.runtime.errors import WireError
 
 BUCKETS_MAX: Final = 1_000
@@ -54,6 +51,9 @@ class PointFault(WireError):  # noqa: N818 - a fault is data to count, the reque
 
 def read_point(message: bytes, kind: Kind) -> Point:
     """Return a point of this kind. Raise PointFault."""
+    # Imported for the first point that is read.
+    from relay.codec.otlp.metrics_in.messages import POINTS, ProtobufDecodeError  # noqa: PLC0415
+
     try:
         point = POINTS[kind].FromString(message)
     except ProtobufDecodeError as error:
@@ -85,6 +85,9 @@ def buckets_of(point: Point) -> int:
 
 def read_exemplars(message: bytes) -> tuple[Exemplar, ...]:
     """Return the exemplars of a number point; none where it cannot be read."""
+    # As above.
+    from relay.codec.otlp.metrics_in.messages import POINTS, ProtobufDecodeError  # noqa: PLC0415
+
     try:
         return _exemplars(POINTS["gauge"].FromString(message).exemplars)
     except ProtobufDecodeError:

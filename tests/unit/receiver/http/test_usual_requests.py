@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,15 +12,17 @@ import pytest
 from aiohttp import web
 
 from relay.config.settings.settings import ListenAddress
+from relay.receiver.http import listener as listeners
 from relay.receiver.http.listener import Listener
+from relay.receiver.http.usual_head import parse_head
 from relay.receiver.http.usual_requests import (
     BODY_BYTES_MAX,
     BUFFER_BYTES_MAX,
     HEADS_MAX,
     UsualRequests,
     WholeRequest,
-    parse_head,
 )
+from relay.receiver.http.whole_answer import WholeAnswer
 
 POST = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\n%b\r\n\r\n"
 HEAD = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: %d\r\n\r\n"
@@ -38,20 +41,22 @@ class Requests:
         self.hold = asyncio.Event()
         self.hold.set()
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def __call__(self, request: web.BaseRequest) -> WholeAnswer:
         self.whole.append(isinstance(request, WholeRequest))
         self.begun.set()
         content: Any = request.content
         body = content.read_nowait() if content.is_eof() else await content.read()
         await self.hold.wait()
-        return web.Response(text=f"{request.path} {len(body)}", headers={"Server": "relay"})
+        return WholeAnswer.of_text(200, f"{request.path} {len(body)}", {"Server": "relay"})
 
 
 @asynccontextmanager
 async def served(
     service: Requests,
 ) -> AsyncIterator[tuple[Listener, asyncio.StreamReader, asyncio.StreamWriter]]:
-    listener = Listener(service, ListenAddress("127.0.0.1", 0), setting="x", serves_usual=True)
+    listener = Listener(
+        service, ListenAddress("127.0.0.1", 0), setting="x", is_usual=lambda _method, _path: True
+    )
     await listener.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.address.port)
     try:
@@ -84,10 +89,10 @@ async def test_usual_requests_are_served_in_order_however_they_arrive() -> None:
     ("request_bytes", "size"),
     [
         (POST % b"Transfer-Encoding: chunked" + b"1\r\nx\r\n0\r\n\r\n", 1),
-        (POST % b"Connection: close\r\nContent-Length: 1" + b"x", 1),
         (POST.replace(b"logs", b"l%%6Fgs") % b"Content-Length: 1" + b"x", 1),
         (POST.replace(b"logs", b"logs?x") % b"Content-Length: 1" + b"x", 1),
-        (b"GET /v1/logs HTTP/1.1\r\nHost: r\r\n\r\n", 0),
+        (b"GET /v1/logs?x HTTP/1.1\r\nHost: r\r\n\r\n", 0),
+        (b"GET /v1/logs HTTP/1.1\r\nHost: r\r\nContent-Length: 1\r\n\r\nx", 1),
         (usual(bytes(BODY_BYTES_MAX + 1)), BODY_BYTES_MAX + 1),
     ],
 )
@@ -137,7 +142,7 @@ class Buffered(Requests):
         self.listener: Listener | None = None
         self.most = 0
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def __call__(self, request: web.BaseRequest) -> WholeAnswer:
         assert self.listener is not None
         assert self.listener.usual is not None
         self.most = max([self.most, *(len(one._buffer) for one in self.listener.usual.open)])
@@ -222,10 +227,9 @@ async def test_a_connection_without_requests_is_closed_in_time(
     ],
 )
 async def test_heads_with_a_field_that_is_not_usual(field: bytes) -> None:
-    loop = asyncio.get_running_loop()
     plain = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: 0"
-    assert parse_head(plain, loop) is not None
-    assert parse_head(plain + b"\r\n" + field, loop) is None
+    assert parse_head(plain) is not None
+    assert parse_head(plain + b"\r\n" + field) is None
 
 
 @pytest.mark.parametrize(
@@ -244,20 +248,93 @@ async def test_heads_with_a_field_that_is_not_usual(field: bytes) -> None:
 )
 async def test_request_lines_that_are_not_usual(line: bytes) -> None:
     text = line + b"\r\nHost: relay\r\nContent-Length: 0"
-    assert parse_head(text, asyncio.get_running_loop()) is None
+    assert parse_head(text) is None
 
 
 async def test_a_head_without_a_host_is_not_usual() -> None:
     text = b"POST /v1/logs HTTP/1.1\r\nContent-Length: 0"
-    assert parse_head(text, asyncio.get_running_loop()) is None
+    assert parse_head(text) is None
 
 
 async def test_a_bounded_number_of_heads_is_remembered() -> None:
-    requests = UsualRequests(asyncio.Protocol, Requests(), None, idle_s=1)  # type: ignore[arg-type]
+    requests = UsualRequests(
+        None,  # type: ignore[arg-type]
+        Requests(),
+        None,  # type: ignore[arg-type]
+        is_usual=lambda method, _path: method == "POST",
+        idle_s=1,
+    )
     for number in range(HEADS_MAX + 1):
         text = b"POST /v1/logs HTTP/1.1\r\nHost: %d\r\nContent-Length: 0" % number
         head = requests.head_of(text)
         assert head is not None
         assert head.headers == {"Host": str(number), "Content-Length": "0"}
-    assert requests.head_of(b"GET / HTTP/1.1") is None
+    assert requests.head_of(b"GET / HTTP/1.1\r\nHost: r") is None
     assert repr(requests) == "<UsualRequests 0 connections, 1 heads>"
+
+
+@pytest.fixture
+def slow_import(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Let the import of aiohttp's server take its time; one entry for each."""
+    usual, imports = listeners._import_server, list[None]()
+
+    def import_slowly() -> Any:
+        imports.append(None)
+        time.sleep(0.2)
+        return usual()
+
+    monkeypatch.setattr(listeners, "_import_server", import_slowly)
+    return imports
+
+
+async def test_what_arrives_while_aiohttp_is_imported_reaches_it(slow_import: list[None]) -> None:
+    service = Requests()
+    async with served(service) as (listener, reader, writer):
+        again = await asyncio.open_connection("127.0.0.1", listener.address.port)
+        chunked = POST % b"Transfer-Encoding: chunked"
+        for one in (writer, again[1]):
+            one.write(chunked + b"2\r\na")
+        await asyncio.sleep(0.05)
+        for one in (writer, again[1]):
+            one.write(b"b\r\n0\r\n\r\n" + usual(b"x"))
+        for one in (reader, again[0]):
+            assert await answer(one) == (b"HTTP/1.1 200 OK", b"/v1/logs 2")
+            assert await answer(one) == (b"HTTP/1.1 200 OK", b"/v1/logs 1")
+        again[1].close()
+    assert service.whole == [False] * 4
+    assert len(slow_import) == 1
+
+
+async def test_a_sender_may_leave_while_aiohttp_is_imported(slow_import: list[None]) -> None:
+    service = Requests()
+    async with served(service) as (listener, _, writer):
+        writer.write(POST % b"Transfer-Encoding: chunked")
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        await asyncio.sleep(0.3)
+        assert listener.statistics().connections.open == 0
+    assert service.whole == []
+    assert len(slow_import) == 1
+
+
+async def test_a_listener_may_stop_while_aiohttp_is_imported(slow_import: list[None]) -> None:
+    service = Requests()
+    async with served(service) as (listener, reader, writer):
+        writer.write(POST % b"Transfer-Encoding: chunked" + b"1\r\nx\r\n0\r\n\r\n")
+        await asyncio.sleep(0.05)
+        await listener.stop()
+        assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 1")
+        assert not await reader.read()
+        assert listener.statistics().connections.open == 0
+    assert len(slow_import) == 1
+
+
+async def test_a_connection_closes_behind_the_answer_where_its_request_says_so() -> None:
+    service = Requests()
+    async with served(service) as (listener, reader, writer):
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n" + usual(b"x"))
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert b"\r\nConnection: close\r\n" in head
+        assert body == b"/metrics 0"
+        assert listener.statistics().connections.open == 0
+    assert service.whole == [True]
