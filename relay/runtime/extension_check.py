@@ -45,6 +45,7 @@ MODULES: Final = (
     "relay.pipeline.metrics.series.series_table",
     "relay.codec.otlp.groups",
     "relay.codec.otlp.point_buffer",
+    "relay.codec.otlp.point_request",
     "relay.codec.otlp.batch",
     "relay.codec.otlp.envelope",
     "relay.codec.otlp.metrics_in.scan",
