@@ -11,6 +11,7 @@
 * A record or head that is so large that its compression would hold the event loop is left out.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint64_t
@@ -23,6 +24,7 @@ from relay.runtime.errors import DecodeError, TooLargeError
 cdef enum:
     RESOURCE = 1  # of the request
     CHILDREN = 2  # of a resource: its scopes; of a scope: its records
+    RECORD_TAG = 0x12  # of such a field
     FIRST_RECORDS = 64
     STEP = 4096  # fields between two pauses
     RECORD_BYTES_MAX = 4 << 20  # endpoints take 1 MiB; compressing so many bytes takes 8 ms
@@ -101,6 +103,8 @@ cdef class Reader:
         return 0
 
 
+@cython.freelist(4)
+@cython.no_gc  # its list has bytes alone
 cdef class Head:
     """Collects the fields of a message that belong to its head."""
 
@@ -237,9 +241,31 @@ cdef Py_ssize_t scan_scope(
     cdef Head head = Head()
     cdef Field field
     cdef Slice *record
-    cdef Py_ssize_t at = whole.payload, stop = whole.end, first = envelope.count
-    head.data = reader.data
+    cdef const unsigned char *data = reader.data
+    cdef Py_ssize_t at = whole.payload, stop = whole.end, first = envelope.count, payload, size
+    head.data = data
     while at < stop:
+        # Nearly all there is: records with a length of one or two bytes.
+        while stop - at > 2 and data[at] == RECORD_TAG and envelope.count < envelope.capacity:
+            size = data[at + 1]
+            payload = at + 2
+            if size > 127:
+                if data[payload] > 127:
+                    break
+                size = (size & 127) | <Py_ssize_t>data[payload] << 7
+                payload += 1
+            if size > stop - payload:
+                break
+            reader.steps += 1
+            if not reader.steps % STEP:
+                reader.pause()
+            record = &envelope.records[envelope.count]
+            record.start = at
+            record.payload = payload
+            at = record.end = payload + size
+            envelope.count += 1
+        if at == stop:
+            break
         reader.read(&field, at, stop)
         at = field.end
         if field.number == CHILDREN and field.wire_type == BYTES:

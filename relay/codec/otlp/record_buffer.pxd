@@ -11,6 +11,7 @@ cdef class RecordGroup:
 cdef class RecordBuffer(PointBuffer):
     cdef char *data
     cdef Py_ssize_t data_capacity
+    cdef Py_ssize_t expected_bytes
 
     cdef int reserve(self, Py_ssize_t size) except -1
     cdef void note_heads(self, RecordGroup group) noexcept

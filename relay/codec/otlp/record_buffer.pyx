@@ -51,6 +51,13 @@ cdef struct Row:  # of records that stand together in the buffer
     Py_ssize_t count
     Py_ssize_t resource_number  # equal for rows of one resource
     Py_ssize_t scope_number  # equal for rows of one scope of one resource
+    Py_ssize_t next  # row of the same scope in order of arrival; -1: none
+
+
+cdef struct Chain:  # of a resource's scopes, or of a scope's rows
+    Py_ssize_t first
+    Py_ssize_t last
+    Py_ssize_t next  # scope of the same resource; -1: none
 
 
 cdef inline Py_ssize_t field_size(Py_ssize_t size) noexcept:
@@ -87,13 +94,21 @@ cdef class RecordBuffer(PointBuffer):
             self.runs_count -= 1
             Py_DECREF(<object>self.runs[self.runs_count].group)
 
+    cpdef expect_as_many(self, PointBuffer before):
+        """Make room for as many runs and bytes, see :meth:`PointBuffer.expect_as_many`."""
+        PointBuffer.expect_as_many(self, before)
+        self.expected_bytes = before.size + before.size // 16
+
     cdef int reserve(self, Py_ssize_t size) except -1:
         """Make room for so many bytes more."""
         cdef Py_ssize_t wanted = self.size + size, capacity
         cdef void *data
         if wanted <= self.data_capacity:
             return 0
-        capacity = max(wanted, self.data_capacity * 2, <Py_ssize_t>FIRST_BYTES)
+        capacity = self.data_capacity * 2
+        if not capacity:
+            capacity = max(self.expected_bytes, <Py_ssize_t>FIRST_BYTES)
+        capacity = max(wanted, capacity)
         data = PyMem_Realloc(self.data, <size_t>capacity)
         if data == NULL:
             raise MemoryError
@@ -202,11 +217,12 @@ cdef class RecordBuffer(PointBuffer):
         cdef Row *rows = NULL
         cdef Py_ssize_t count
         try:
-            rows = <Row *>PyMem_Malloc(<size_t>max(self.runs_count, 1) * sizeof(Row))
+            # In order of arrival, then as they are written.
+            rows = <Row *>PyMem_Malloc(<size_t>max(self.runs_count, 1) * 2 * sizeof(Row))
             if rows == NULL:
                 raise MemoryError
-            count = order_rows(self, rows)
-            cut_rows(rows, count, bytes_max, pieces)
+            count = order_rows(self, rows, rows + self.runs_count)
+            cut_rows(rows + self.runs_count, count, bytes_max, pieces)
         finally:
             PyMem_Free(rows)
         return pieces
@@ -215,47 +231,105 @@ cdef class RecordBuffer(PointBuffer):
         return f"<RecordBuffer {self.count} records in {self.runs_count} runs>"
 
 
-cdef Py_ssize_t order_rows(RecordBuffer buffer, Row *rows) except -1:
+cdef Py_ssize_t order_rows(RecordBuffer buffer, Row *arrived, Row *rows) except -1:
     """Fill in the rows in the order of a request; return their number."""
-    cdef dict resources = {}
-    cdef dict scopes
-    cdef list at
-    cdef Py_ssize_t run, count = 0, start = 0, first = 0, resource_number = 0, scope_number = 0
+    cdef Chain *resources
+    cdef Chain *scopes
+    cdef Py_ssize_t count = 0, resource, scope, resources_count, at
+    resources = <Chain *>PyMem_Malloc(<size_t>max(buffer.runs_count, 1) * 2 * sizeof(Chain))
+    if resources == NULL:
+        raise MemoryError
+    scopes = resources + buffer.runs_count
+    try:
+        resources_count = chain_rows(buffer, arrived, resources, scopes)
+        for resource in range(resources_count):
+            scope = resources[resource].first
+            while scope >= 0:
+                at = scopes[scope].first
+                while at >= 0:
+                    rows[count] = arrived[at]
+                    count += 1
+                    at = arrived[at].next
+                scope = scopes[scope].next
+    finally:
+        PyMem_Free(resources)
+    return count
+
+
+cdef Py_ssize_t chain_rows(
+    RecordBuffer buffer, Row *rows, Chain *resources, Chain *scopes
+) except -1:
+    """Fill in the rows of all runs, by scope and resource; return the number of resources.
+
+    Nearly all groups are found by identity, nearly all others by the resource's first scope.
+    """
+    cdef dict by_group = {}
+    cdef dict by_resource = {}
+    cdef dict by_scope = {}
+    cdef Py_ssize_t run, count = 0, start = 0, first = 0, resource, scope
+    cdef Py_ssize_t resources_count = 0, scopes_count = 0
     cdef RecordGroup group
     cdef Row *row
     for run in range(buffer.runs_count):
         group = <RecordGroup><object>buffer.runs[run].group
         if buffer.runs[run].end == first:
             continue
-        scopes = resources.get(group.resource)
-        if scopes is None:
-            scopes = resources[group.resource] = {}
-        at = scopes.get(group.scope)
-        if at is None:
-            at = scopes[group.scope] = []
-        at.append((group, start, buffer.runs[run].size, buffer.runs[run].end - first))
+        row = &rows[count]
+        row.resource = PyBytes_AS_STRING(group.resource)
+        row.resource_size = PyBytes_GET_SIZE(group.resource)
+        row.scope = PyBytes_AS_STRING(group.scope)
+        row.scope_size = PyBytes_GET_SIZE(group.scope)
+        row.data = buffer.data + start
+        row.size = buffer.runs[run].size - start
+        row.count = buffer.runs[run].end - first
+        row.next = -1
         start = buffer.runs[run].size
         first = buffer.runs[run].end
+        found = by_group.get(group)
+        if found is None:
+            resource_found = by_resource.get(group.resource)
+            if resource_found is None:
+                resource = resources_count
+                by_resource[group.resource] = resource
+                resources[resource].first = -1
+                resources_count += 1
+                scope = -1
+            else:
+                resource = resource_found
+                scope = resources[resource].first
+                if not has_scope(&rows[scopes[scope].first], group.scope):
+                    found = by_scope.get((resource, group.scope))
+                    scope = -1 if found is None else <Py_ssize_t>found
+            if scope < 0:
+                scope = scopes_count
+                scopes_count += 1
+                scopes[scope].first = scopes[scope].next = -1
+                if resources[resource].first < 0:
+                    resources[resource].first = scope
+                else:
+                    scopes[resources[resource].last].next = scope
+                    by_scope[resource, group.scope] = scope
+                resources[resource].last = scope
+            by_group[group] = scope
+            row.resource_number = resource + 1
+        else:
+            scope = found
+            row.resource_number = rows[scopes[scope].first].resource_number
+        row.scope_number = scope + 1
+        if scopes[scope].first < 0:
+            scopes[scope].first = count
+        else:
+            rows[scopes[scope].last].next = count
+        scopes[scope].last = count
+        count += 1
     assert start == buffer.size and first == buffer.count, "runs must tile the buffer"
-    for scopes in resources.values():
-        resource_number += 1
-        for at in scopes.values():
-            scope_number += 1
-            for entry in at:
-                group = entry[0]
-                row = &rows[count]
-                row.resource = PyBytes_AS_STRING(group.resource)
-                row.resource_size = PyBytes_GET_SIZE(group.resource)
-                row.scope = PyBytes_AS_STRING(group.scope)
-                row.scope_size = PyBytes_GET_SIZE(group.scope)
-                start = entry[1]
-                row.data = buffer.data + start
-                row.size = <Py_ssize_t>entry[2] - start
-                row.count = entry[3]
-                row.resource_number = resource_number
-                row.scope_number = scope_number
-                count += 1
-    return count
+    return resources_count
+
+
+cdef inline bint has_scope(Row *row, bytes scope) noexcept:
+    return row.scope_size == PyBytes_GET_SIZE(scope) and not memcmp(
+        row.scope, PyBytes_AS_STRING(scope), <size_t>row.scope_size
+    )
 
 
 cdef struct Sizes:  # of a request while it grows
