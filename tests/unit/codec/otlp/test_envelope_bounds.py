@@ -10,7 +10,7 @@ import pytest
 from relay.codec.otlp.envelope import scan
 from relay.codec.otlp.metrics_in.scan import scan_metrics
 from relay.codec.protobuf import field_bytes
-from relay.runtime.errors import TooLargeError
+from relay.runtime.errors import DecodeError, TooLargeError
 
 
 def within(*tags: bytes) -> bytes:
@@ -45,3 +45,31 @@ def test_records_and_points_count(scanned: Callable[..., Any], path: tuple[bytes
     assert scanned(body, entries_max=entries).count == 100
     with pytest.raises(TooLargeError, match=f"over {entries - 1} resources, scopes, metrics"):
         scanned(body, entries_max=entries - 1)
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 70_000])
+def test_records_of_every_width_of_length_are_found(size: int) -> None:
+    records = [field_bytes(b"\x12", bytes([number]) * size) for number in range(100)]
+    scope = field_bytes(b"\x12", b"".join(records))
+    envelope = scan(field_bytes(b"\x0a", scope))
+    assert envelope.resources == [(b"", [(b"", 0, 100)])]
+    assert [envelope.record(number) for number in range(100)] == [
+        bytes([number]) * size for number in range(100)
+    ]
+    assert envelope.record_bytes(0, 100) == sum(map(len, records))
+
+
+def test_a_length_with_more_bytes_than_it_needs_is_read() -> None:
+    scope = field_bytes(b"\x12", b"\x12\x82\x00ab" + b"\x12\x83\x80\x00abc" + b"\x12\x01z")
+    envelope = scan(field_bytes(b"\x0a", scope))
+    assert [envelope.record(number) for number in range(envelope.count)] == [b"ab", b"abc", b"z"]
+
+
+@pytest.mark.parametrize("record", [b"\x12\x03ab", b"\x12\x80", b"\x12\xff\x7fab", b"\x12"])
+def test_a_record_beyond_its_scope_is_told_where_it_is(record: bytes) -> None:
+    whole = b"\x12\x01z" * 3
+    body = field_bytes(b"\x0a", field_bytes(b"\x12", whole + record))
+    with pytest.raises(DecodeError) as caught:
+        scan(body)
+    assert caught.value.offset is not None
+    assert caught.value.offset >= len(body) - len(record)
