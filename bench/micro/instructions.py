@@ -5,7 +5,7 @@ Callgrind counts on fixed bodies, so a busy machine gives the same figures to th
 the last of them. Rows are workloads of the bench:
 
     scrape, scrape-platform, worst, export, filter, fanout, histograms, v2    known series
-    cold                                                                      new series only
+    cold, cold-scrape, cold-platform                                          new series only
 
 Each row is the cost of ingesting a sample; ``+ encode`` is that of encoding a point, without
 compression. Needs valgrind.
@@ -66,6 +66,8 @@ CASES: Mapping[str, Case] = {
     "histograms": Case({"content": "histograms", "series_per_request": 2_002}),
     "v2": Case({"protocol": "2.0"}),
     "cold": Case(is_cold=True),
+    "cold-scrape": Case(_SCRAPE, is_cold=True),
+    "cold-platform": Case({**_SCRAPE, "label_set": "platform"}, is_cold=True),
 }
 
 

@@ -24,4 +24,13 @@ cdef class SeriesLabels:
     cdef dict whole(self)
     cdef str text(self, str name)
     cpdef get(self, str name, default=*)
-    cpdef values_of(self, tuple names)
+    cpdef tuple values_of(self, tuple names)
+
+
+cdef class LabelParser:
+    cdef Py_ssize_t labels_max
+    cdef Py_ssize_t bytes_max
+    cdef object known
+
+    cpdef SeriesLabels read(self, bytes key)
+    cdef SeriesLabels read_validating(self, bytes key)

@@ -197,16 +197,19 @@ cdef class SeriesLabels:
         """Name of the metric."""
         return self.text("__name__")
 
-    cpdef values_of(self, tuple names):
+    cpdef tuple values_of(self, tuple names):
         """Return the values of several labels, None for missing ones."""
         cdef Py_ssize_t at, missing = len(names), pos = 0, end, start, size, length
-        cdef list found = [None] * missing
+        cdef list found
         cdef const char *wanted[WANTED_MAX]
         cdef Py_ssize_t[WANTED_MAX] sizes
         cdef uint64_t lengths = 0
         cdef const unsigned char *key
+        if not missing:
+            return ()
         if self.all is not None or missing > WANTED_MAX:
             return tuple([self.text(name) for name in names])
+        found = [None] * missing
         for at in range(missing):
             try:
                 wanted[at] = PyUnicode_AsUTF8AndSize(names[at], &size)
@@ -320,10 +323,6 @@ cdef class LabelParser:
     A key may have at most ``labels_max`` labels and ``bytes_max`` bytes. Interned fields are
     dropped all at once when they exceed their limit.
     """
-
-    cdef Py_ssize_t labels_max
-    cdef Py_ssize_t bytes_max
-    cdef object known
 
     def __init__(self, *, labels_max, bytes_max):
         self.labels_max = labels_max

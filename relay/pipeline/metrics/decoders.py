@@ -65,7 +65,7 @@ class RemoteWriteV1:
         """Decode the message into the batches of its series."""
         # In a request with tenants the metadata goes first: otherwise a new series of one project
         # would decide when the series of others get their types.
-        if lookup.has_tenancy and has_metadata(body):
+        if lookup.has_tenancy and has_metadata(body, len(body)):
             lookup.read_ahead()
         decode_v1_into_batches(body, transaction, lookup)
         if transaction.has_metadata:
@@ -74,6 +74,8 @@ class RemoteWriteV1:
     def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> Sequence[Metadata]:
         """Return the metadata of the request; its entries are apart from the series."""
         entries_max = ELEMENTS_MAX if bounded else len(body)
+        if not has_metadata(body, entries_max):
+            return ()
         found = []
         for start, stop in v1.metadata_spans(body, entries_max=entries_max, pause=pause):
             found.append(v1.parse_metadata(body, start, stop))

@@ -303,15 +303,18 @@ class MatchSet:
         if isinstance(known, tuple):
             return known
         if self._cycle == 1:
-            self._batches = made = tuple(target.shard(group) for target in self.typed)
+            self._batches = made = self._shards(group)
             return made
         if known is None:
             known = self._batches = {}
         way = group.shard_key % self._cycle
         found = known.get(way)
         if found is None:
-            found = known[way] = tuple(target.shard(group) for target in self.typed)
+            found = known[way] = self._shards(group)
         return found
+
+    def _shards(self, group: MetricGroup) -> tuple[OpenBatch, ...]:
+        return tuple(target.shard(group) for target in self.typed)
 
     def with_processors(self) -> MatchSet:
         """Return the variant that counts the same and hands every sample to processors."""

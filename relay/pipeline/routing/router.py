@@ -214,16 +214,15 @@ class Router:
             return self._without_exporters.unmatched, ()
         labels_read = at.index.labels_read
         if labels_read is None or not isinstance(labels, SeriesLabels):
-            found = at.index.match(labels, self.pause)
-            return self._match_set(at, tuple(found)) if found else (at.unmatched, ())
-        values = labels.values_of(labels_read)
-        answer = self._answers.get((at, values))
-        if answer is None or answer[2] != answer[0].project_epoch.version:
-            found = at.index.match(labels, self.pause)
-            match_set, matched = self._match_set(at, tuple(found)) if found else (at.unmatched, ())
-            answer = match_set, matched, match_set.project_epoch.version
-            self._remember(at, values, answer)
-        return answer[0], answer[1]
+            return self._match_set(at, tuple(at.index.match(labels, self.pause)))
+        own = labels
+        values = own.values_of(labels_read)
+        match_set, matched, version = self._answers.get((at, values), (at.unmatched, (), -1))
+        if version == match_set.project_epoch.version:
+            return match_set, matched
+        match_set, matched = self._match_set(at, tuple(at.index.match(labels, self.pause)))
+        self._remember(at, values, (match_set, matched, match_set.project_epoch.version))
+        return match_set, matched
 
     def match_views(
         self, views: NamedViews, project: str

@@ -36,6 +36,7 @@ from relay.pipeline.metrics.series.lookup cimport SeriesLookup
 from relay.pipeline.metrics.series.series cimport Series
 from relay.codec.remote_write.common_sample cimport LABEL_TAG, SERIES_TAG, split, usual_sample
 from relay.pipeline.metrics.hotpath.known_run cimport KnownRun, take_known_run
+from relay.pipeline.metrics.hotpath.slow_path cimport count_slow_path_entry
 from relay.pipeline.metrics.hotpath.v2_symbols cimport short_varint
 from relay.codec.otlp.point_buffer cimport PointBuffer
 from relay.codec.otlp.batch cimport OpenBatch
@@ -43,9 +44,7 @@ from relay.codec.prefetch cimport LINE, prefetch
 
 from relay.runtime.errors import DecodeError
 from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE
-from relay.pipeline.metrics.hotpath.slow_path import (
-    append_sample, count_slow_path_entry, count_expansion, point_bytes,
-)
+from relay.pipeline.metrics.hotpath.slow_path import append_sample, count_expansion, point_bytes
 from relay.pipeline.metrics.hotpath.v1_slow_path import decode_series, other_field
 from relay.codec.otlp.metrics import VALUE_TAG
 from relay.codec.otlp.data_points import STALE
@@ -209,16 +208,18 @@ cdef int append_others(
     return 0
 
 
-def has_metadata(bytes body not None):
+def has_metadata(bytes body not None, Py_ssize_t entries_max):
     """Return whether a decompressed 1.0 request holds metadata.
 
-    True also if its fields cannot be followed: the decoder then finds the fault.
+    True also if its fields cannot be followed, or it has more series than ``entries_max``: the
+    decoder then finds the fault.
     """
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef const unsigned char *end = at + PyBytes_GET_SIZE(body)
     cdef Py_ssize_t size
     while at < end:
-        if at[0] != SERIES_TAG:
+        entries_max -= 1
+        if at[0] != SERIES_TAG or entries_max < 0:
             return True
         at += 1
         size = short_varint(&at, end)
@@ -466,12 +467,13 @@ cdef Series look_up(
     SeriesLookup lookup
 ):
     """Return the series with these labels; None where they are faulty."""
-    if not is_labels(<const unsigned char *>PyBytes_AS_STRING(body) + start, key_size):
+    cdef char *key = PyBytes_AS_STRING(body) + start
+    if not is_labels(<const unsigned char *>key, key_size):
         return None
     cdef Series series
     try:
-        series = lookup.get(body[start:start + key_size])
-        if not series.fault:
+        series = lookup.get(PyBytes_FromStringAndSize(key, key_size))
+        if series.uncommon is None or not series.uncommon.fault:
             count_slow_path_entry(transaction)
             return series
     except DecodeError:

@@ -21,6 +21,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from relay.pipeline.batching.transaction cimport BatchTransaction
+from relay.pipeline.metrics.hotpath.slow_path cimport count_slow_path_entry
 from relay.pipeline.metrics.hotpath.v1_loop cimport append_points, stamp_of
 from relay.pipeline.metrics.series.lookup cimport SeriesLookup
 from relay.pipeline.metrics.series.series cimport Series, others_of
@@ -28,9 +29,7 @@ from relay.pipeline.metrics.series.series_table cimport SeriesTable
 from relay.codec.remote_write.common_sample cimport usual_time
 from relay.pipeline.metrics.hotpath.v2_symbols cimport NONE, SymbolTable, short_varint
 
-from relay.pipeline.metrics.hotpath.slow_path import (
-    append_sample, count_expansion, count_slow_path_entry,
-)
+from relay.pipeline.metrics.hotpath.slow_path import append_sample, count_expansion
 from relay.pipeline.batching.transaction import TOO_FAR_IN_FUTURE, SampleExtras
 from relay.pipeline.metrics.hotpath.v2_slow_path import take_series
 from relay.codec.remote_write.v2 import REFS_MAX, parse_metadata, parse_request

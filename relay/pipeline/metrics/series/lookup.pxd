@@ -1,6 +1,7 @@
 # Types that lookup.py is compiled with.
 cimport cython
 
+from relay.codec.remote_write.label_parser cimport LabelParser, SeriesLabels
 from relay.pipeline.metrics.series.resolver cimport Resolver
 from relay.pipeline.metrics.series.series cimport Series
 from relay.pipeline.metrics.series.series_table cimport SeriesTable
@@ -8,12 +9,13 @@ from relay.pipeline.metrics.series.series_table cimport SeriesTable
 
 cdef class SeriesLookup:
     cdef public SeriesTable table
-    cdef public object labels
+    cdef public LabelParser labels
     cdef public dict hash_indexes
     cdef public object origin
     cdef Resolver _resolver
     cdef object _inventory
     cdef object _info_reader
+    cdef tuple _info_prefixes
     cdef object _tenancy
     cdef object _metadata_sink
     cdef Py_ssize_t _series_bytes_max
@@ -40,7 +42,7 @@ cdef class SeriesLookup:
     @cython.locals(series=Series)
     cdef Series _find(self, bytes key, object declared)
 
-    @cython.locals(series=Series, name=str)
+    @cython.locals(series=Series, name=str, labels=SeriesLabels, project=str)
     cdef Series _make(self, bytes key, object declared)
     cdef str _shared_name(self, str name)
     cdef _count_new(self, Py_ssize_t key_bytes)

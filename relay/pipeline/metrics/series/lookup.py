@@ -51,6 +51,7 @@ class SeriesLookup:
         "_bounded",
         "_described",
         "_faulty",
+        "_info_prefixes",
         "_info_reader",
         "_inventory",
         "_is_ahead",
@@ -93,6 +94,7 @@ class SeriesLookup:
         self._resolver = resolver
         self._inventory = inventory
         self._info_reader = info_reader
+        self._info_prefixes = info_reader.prefixes
         self._tenancy = tenancy
         self._metadata_sink = metadata_sink
         self._series_bytes_max = series_bytes_max
@@ -239,7 +241,7 @@ class SeriesLookup:
             name = series.name = self._shared_name(labels.name)
             if self._targets:
                 self._describe_target(labels, project)
-            if name.startswith(self._info_reader.prefixes) and self._tenancy.teaches(project):
+            if name.startswith(self._info_prefixes) and self._tenancy.teaches(project):
                 series.info_claim = self._info_reader.claim(labels, project)
             self._resolver.resolve(series, labels, project, declared)
             if self._resolver.pop_changed():

@@ -1,7 +1,13 @@
 # Types that resolver.py is compiled with: those that a new series uses.
 cimport cython
 
+from relay.codec.otlp.groups cimport MetricGroup
+from relay.codec.remote_write.label_parser cimport SeriesLabels
 from relay.pipeline.metrics.series.series cimport Series
+from relay.pipeline.metrics.translate.target_info cimport Resource, TargetInfoStore
+from relay.pipeline.metrics.translate.translator cimport Translator
+from relay.pipeline.routing.match_set cimport MatchSet
+from relay.pipeline.routing.router cimport Router
 from relay.pipeline.routing.series_tally cimport SeriesTally
 
 
@@ -10,26 +16,35 @@ cdef class Resolver:
     cdef readonly object drops
     cdef readonly object first_sight
     cdef readonly object raw
-    cdef object _router
-    cdef object _translator
+    cdef Router _router
+    cdef Translator _translator
     cdef object _types
-    cdef readonly object resources
+    cdef readonly TargetInfoStore resources
     cdef object _deltas
     cdef bint _changed
     cdef object _latest
+    cdef str _latest_project
+    cdef bint _latest_teaches
 
     @cython.locals(young=dict)
     cdef object _typing(self, Series series)
 
-    @cython.locals(name=str, tally=SeriesTally)
-    cpdef resolve(self, Series series, labels, str project, declared=*)
+    @cython.locals(
+        name=str, resource=Resource, match_set=MatchSet, matched=tuple, tally=SeriesTally
+    )
+    cpdef resolve(self, Series series, SeriesLabels labels, str project, declared=*)
+
+    @cython.locals(match_set=MatchSet)
     cpdef bint is_fresh(self, Series series) except -1
     cdef bint _is_translated(self, Series series) except -1
     cpdef bint pop_changed(self) except -1
 
-    @cython.locals(told=tuple, is_plain=cython.bint)
+    @cython.locals(
+        match_set=MatchSet, told=tuple, facts=tuple, is_plain=cython.bint, resource=Resource,
+        placed=tuple, group=MetricGroup
+    )
     cdef _attach(
-        self, Series series, labels, str project, tuple matched, tuple key, bint waits
+        self, Series series, SeriesLabels labels, str project, tuple matched, tuple key, bint waits
     )
 
 

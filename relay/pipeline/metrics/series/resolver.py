@@ -113,6 +113,8 @@ class Resolver:
         self._translator = translator
         self._types = learned.types
         self._latest = learned.types.platform
+        self._latest_project = self._latest.project
+        self._latest_teaches = self._latest.teaches
         self.resources = learned.resources
         self._deltas = deltas
         self._changed = False
@@ -129,12 +131,14 @@ class Resolver:
         The series has its name; ``declared`` is the declaration that came with it.
         """
         name = series.name
-        if project != self._latest.project:
+        if project != self._latest_project:
             self._latest = self._types.of(project)
+            self._latest_project = project
+            self._latest_teaches = self._latest.teaches
         types = series.types = self._latest
         resource: Resource | None = None
         type_name, unit, job, instance, quantile = labels.values_of(_ASKED_FOR)
-        if types.teaches:
+        if self._latest_teaches:
             # A target is kept as long as it is used: find it before learning about it.
             if name == TARGET_INFO:
                 resource = self.resources.find(labels, project)
@@ -218,10 +222,10 @@ class Resolver:
 
     def is_fresh(self, series: Series) -> bool:
         """Return True if nothing changed that the routes of a good series depend on."""
-        return (
-            series.resolved_version == series.match_set.project_epoch.version
-            and self._is_translated(series)
-        )
+        match_set = series.match_set
+        if series.resolved_version != match_set.project_epoch.version:
+            return False
+        return self._is_translated(series)
 
     def _is_translated(self, series: Series) -> bool:
         if series.metric_type is not None:
@@ -332,8 +336,9 @@ class Resolver:
                 series.match_set = match_set.variant(match_set.raw, match_set.typed)
                 series.handlers = (self._discard(typing, reason, match_set.typed),)
             elif is_plain and typing.family is None:
-                group, prefix = self._translator.place(labels, typing.identity, target=resource)
-                series.routes = ((match_set.batches(group), group, prefix),)
+                placed = self._translator.place(labels, typing.identity, resource)
+                group = placed[0]
+                series.routes = ((match_set.batches(group), group, placed[1]),)
                 series.resolved_version = match_set.project_epoch.version
                 series.dependency_version = resource.version & VERSION_MASK
                 return
@@ -463,9 +468,9 @@ class Resolver:
             group, prefix = self._translator.place(
                 labels,
                 as_wanted(identity, options),
-                target=resource,
-                promoted=options.promoted,
-                keeps_target_labels=options.keeps_target_labels,
+                resource,
+                options.promoted,
+                options.keeps_target_labels,
             )
             routes.append((tuple(target.shard(group) for target in alike), group, prefix))
         return tuple(routes)

@@ -2,7 +2,11 @@
 cimport cython
 
 from relay.pipeline.metrics.series.series cimport Series
+from relay.pipeline.routing.match_set cimport MatchSet
 from relay.pipeline.routing.series_tally cimport SeriesTally
+
+
+cdef Py_hash_t _SHARD_BITS
 
 
 cdef class _Scope:
@@ -42,7 +46,7 @@ cdef class SeriesTable:
     @cython.locals(series=Series, shard=dict, at=Py_hash_t)
     cpdef Series find(self, bytes key)
 
-    @cython.locals(shard=dict, at=Py_hash_t, own=_Share, tally=SeriesTally)
+    @cython.locals(shard=dict, at=Py_hash_t, own=_Share, match_set=MatchSet, tally=SeriesTally)
     cpdef add(self, Series series, str share=*)
     cpdef invalidate(self)
 

@@ -32,6 +32,7 @@ from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 
 SHARDS: Final = 64
 """Dictionaries per origin: with a million series the largest copy takes a millisecond."""
+_SHARD_BITS: Final = SHARDS - 1
 PROBATIONARY_SHARE: Final = 10
 """One place in ten is reserved for probationary series."""
 SORT_MAX: Final = 10_000
@@ -166,7 +167,8 @@ class SeriesTable:
     def find(self, key: bytes) -> Series | None:
         """Return the series with these bytes, marking it as seen again, or None."""
         at = hash(key)
-        series: Series | None = self._scope.shards[at % SHARDS].get(key)
+        shard = self._scope.shards[at & _SHARD_BITS]
+        series = shard.get(key)
         if series is not None:
             series.is_known = True
         return series
@@ -177,7 +179,7 @@ class SeriesTable:
         if scope is None:
             return None
         at = hash(key)
-        return scope.shards[at % SHARDS].get(key)
+        return scope.shards[at & _SHARD_BITS].get(key)
 
     def add(self, series: Series, share: str = "") -> None:
         """Add a series that is not in the table to a project's share; may evict another one."""
@@ -188,10 +190,11 @@ class SeriesTable:
         if self._active >= self._series_max:
             self._make_room(own)
         at = hash(series.key)
-        shard = self._scope.shards[at % SHARDS]
+        shard = self._scope.shards[at & _SHARD_BITS]
         shard[series.key] = series
         series.scope = self._scope.number
-        tally = series.match_set.tally
+        match_set = series.match_set
+        tally = match_set.tally
         tally.enter()
         own.probationary.append(series)
         series.generation = self.generation - 1
@@ -363,7 +366,7 @@ class SeriesTable:
     def _forget(self, series: Series) -> None:
         scope = self._numbered[series.scope]
         at = hash(series.key)
-        shard = scope.shards[at % SHARDS]
+        shard = scope.shards[at & _SHARD_BITS]
         del shard[series.key]
         tally = series.match_set.tally
         tally.leave()

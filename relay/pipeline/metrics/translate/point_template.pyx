@@ -46,11 +46,6 @@ cdef inline Py_ssize_t attribute_size(const Span *span) noexcept:
 cdef class _Template:
     """Labels that become attributes, for series with the same names in the same order."""
 
-    cdef bytes names  # as they stand in a key, each behind its size
-    cdef object labels
-    cdef Py_ssize_t *places
-    cdef Py_ssize_t count
-
     def __cinit__(self, bytes names, tuple labels, list places):
         cdef Py_ssize_t at
         self.names = names
@@ -112,10 +107,6 @@ cdef class PointTemplates:
 
     The bound is :data:`~relay.pipeline.metrics.translate.attribute_names.TEMPLATES_MAX`.
     """
-
-    cdef dict templates
-    cdef _Template last
-    cdef bint keeps_target_labels
 
     def __init__(self, *, bint keeps_target_labels=False):
         self.templates = {}

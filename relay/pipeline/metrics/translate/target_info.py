@@ -74,10 +74,10 @@ class TargetInfoStore:
         """Changes with everything that is learned."""
         self._targets: WeakValueDictionary[tuple[str, TargetKey], Resource] = WeakValueDictionary()
         self._none = Resource()
-        self._latest: tuple[tuple[str, TargetKey], tuple[Resource]] = (
-            ("", _NO_TARGET),
-            (self._none,),
-        )
+        # The latest answer of facts, and what it was for.
+        self._latest_project = ""
+        self._latest_target: TargetKey = _NO_TARGET
+        self._latest: tuple[Resource] = (self._none,)
         self.changed = False
 
     def find(self, labels: Mapping[str, str], project: str) -> Resource:
@@ -89,20 +89,18 @@ class TargetInfoStore:
 
         Consecutive series of one target share the tuple.
         """
-        key = (project, target)
-        latest, facts = self._latest
-        if key == latest:
-            return facts
+        if target == self._latest_target and project == self._latest_project:
+            return self._latest
         if target == _NO_TARGET:
             resource = self._none
         else:
-            found = self._targets.get(key)
+            found = self._targets.get((project, target))
             if found is None:
-                found = self._targets[key] = Resource()
+                found = self._targets[project, target] = Resource()
             resource = found
-        facts = (resource,)
-        self._latest = key, facts
-        return facts
+        self._latest_project, self._latest_target = project, target
+        self._latest = (resource,)
+        return self._latest
 
     def learn(self, labels: Mapping[str, str], project: str) -> Resource:
         """Learn a ``target_info`` series; return the resource whose labels it replaced."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
 from relay.codec.otlp.metrics import MetricIdentity, point_prefix
@@ -39,6 +39,8 @@ Without a version: backends make a label of it, and each release would make ever
 """
 
 Pairs = tuple[tuple[str, str], ...]
+
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 
 class Scope(NamedTuple):
@@ -88,9 +90,8 @@ class Translator:
         self,
         labels: SeriesLabels,
         metric: MetricIdentity,
-        *,
         target: Resource,
-        promoted: frozenset[str] = frozenset(),
+        promoted: frozenset[str] = _NOTHING,
         keeps_target_labels: bool = False,
     ) -> tuple[MetricGroup, bytes]:
         """Return the group of a series' points as this metric, and their prefix as number points.

@@ -1,0 +1,5 @@
+# Types that slow_path.py is compiled with: every new series is counted.
+from relay.pipeline.batching.transaction cimport BatchTransaction
+
+
+cpdef count_slow_path_entry(BatchTransaction transaction)

@@ -1,0 +1,4 @@
+# Types that route.py is compiled with: a new series asks for the version of its target.
+
+cdef class VersionedDependency:
+    cdef public long long version
