@@ -5,6 +5,7 @@ A relay that gets nothing but OTLP has none. All functions raise DecodeError for
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from relay.runtime.errors import DecodeError
@@ -44,6 +45,7 @@ def decompress(block: bytes) -> bytes:
         raise DecodeError(f"corrupt snappy block: {error}") from error
 
 
+@cache
 def _library() -> Any:
     import cramjam  # noqa: PLC0415 - see above
 

@@ -34,8 +34,10 @@ class TurnsError(Exception):
     """Abort work; the engine rolls back and re-raises it."""
 
 
-class _Direct(Pace):
+class DirectPace(Pace):
     """Raise TurnsError once the work has taken about :data:`DIRECT_S`.
+
+    For work that begins now and is not sliced; only while no other work is :attr:`Turns.busy`.
 
     Half of it is time that has passed, which is read without a system call and is enough for nearly
     every request; the other half is CPU time: waiting for a busy machine must not restart the work.
@@ -44,7 +46,7 @@ class _Direct(Pace):
     __slots__ = ("_cpu_until_s", "_until_s")
 
     def __init__(self) -> None:
-        super().__init__()
+        self.final = False
         self._until_s = time.perf_counter() + DIRECT_S / 2
         self._cpu_until_s = 0.0
 
@@ -145,7 +147,7 @@ class Turns:
         """
         if repeatable and not self._entered:
             try:
-                result = work(pace=_Direct())
+                result = work(pace=DirectPace())
             except TurnsError:
                 pass
             else:

@@ -64,6 +64,18 @@ class IngestRequest(NamedTuple):
 class IngestHandler(Protocol):
     """Admits requests; they reach the sinks in the order of the calls."""
 
+    @property
+    def is_free(self) -> bool:
+        """True if :meth:`accept_at_once` may take a request: nothing would have to wait."""
+        ...
+
+    def accept_at_once(self, request: IngestRequest) -> IngestResult | None:
+        """Admit one request without waiting; None: nothing was done, it needs :meth:`accept`.
+
+        Raises like that. Only while :attr:`is_free`.
+        """
+        ...
+
     async def accept(self, request: IngestRequest) -> IngestResult:
         """Admit one request; on return the relay answers for its samples.
 

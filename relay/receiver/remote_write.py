@@ -21,39 +21,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from multidict import CIMultiDictProxy
 
 from relay.codec.compression import (
     SenderEncoding,
     compress,
-    decompress,
     decompress_as_said,
     fits,
 )
 from relay.codec.otlp.signal_names import SignalName
-from relay.codec.remote_write.v1 import WriteProtocol
 from relay.config.settings.settings import Ingest, ListenAddress
-from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult, Tenant
-from relay.pipeline.signals import OTLP_PROTOCOLS
+from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters, RefusalLog
 from relay.receiver.http.listener import SERVER_HEADER, Listener
 from relay.receiver.http.tls import server_context
+from relay.receiver.http.usual_head import UsualHead
 from relay.receiver.http.whole_answer import WholeAnswer
+from relay.receiver.ingest_head import IngestHead, UsualFacts, decoder_of, head_of, usual_facts
 from relay.receiver.otlp.answers import ALL_TAKEN, otlp_answer
-from relay.receiver.otlp.target import (
-    JSON,
-    OtlpTarget,
-    answer_type_of,
-    media_type_of,
-    otlp_target,
-)
-from relay.receiver.otlp.target import encoding_of as otlp_encoding_of
-from relay.receiver.request_target import encoding_of, message_of, protocol_of, tenant_of
+from relay.receiver.otlp.target import OtlpTarget, answer_type_of, otlp_target
+from relay.receiver.request_target import message_of, tenant_of
 from relay.receiver.responses import (
     NO_CONTENT,
     Answer,
@@ -90,22 +82,14 @@ JSON_AT_ONCE = 2
 _log = logging.getLogger("relay.receiver")
 
 
-class IngestHead(NamedTuple):
-    """A request's parameters, known before its body is read."""
-
-    tenant: Tenant | None
-    encoding: SenderEncoding
-    protocol: WriteProtocol
-    json_signal: SignalName | None = None
-    """Signal of a body in JSON, which becomes protobuf."""
-
-
-@dataclass(slots=True)
 class _Body:
     """Received part of a body."""
 
-    chunks: list[bytes] = field(default_factory=list)
-    size: int = 0
+    __slots__ = ("chunks", "size")
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.size = 0
 
 
 class IngestServer:
@@ -128,17 +112,18 @@ class IngestServer:
         self._handler: IngestHandler | None = None
         self._bodies_bytes_max = bodies_bytes_max
         self._bodies_bytes = 0
-        self._senders: Counter[str] = Counter()
+        self._senders: dict[str, int] = {}
+        """Requests in progress, by address; only those above 0."""
         self._json_slots = asyncio.Semaphore(JSON_AT_ONCE)
         self._clock = clock
         self._authenticator = Authenticator(settings.authentication)
         self._counters = IngestCounters()
         self._refusals = RefusalLog(_log)
         self._stopping = False
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._no_content = WholeAnswer(NO_CONTENT.status, SERVER_HEADER)
         self._all_taken = WholeAnswer(ALL_TAKEN.status, {**SERVER_HEADER, **ALL_TAKEN.headers})
+        self._idle: asyncio.Event | None = None
+        """While stopping: set once no request is in progress."""
         self._listener = Listener(
             # One handler for every path and method, so that every response is decided and counted
             # here.
@@ -148,6 +133,7 @@ class IngestServer:
             tls=server_context(settings.tls) if settings.tls else None,
             on_malformed=self._count_malformed,
             is_usual=lambda method, _: method == "POST",
+            at_once=self.serve_at_once,
         )
 
     async def start(self, handler: IngestHandler) -> None:
@@ -161,10 +147,13 @@ class IngestServer:
         Bodies that do not arrive within ``timeout_s`` are cut off; their senders retry them.
         """
         self._stopping = True
+        idle = self._idle = asyncio.Event()
+        if not self._counters.in_flight:
+            idle.set()
         await self._listener.refuse_connections()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._idle.wait()
+                await idle.wait()
         except TimeoutError:
             _log.warning("cut off %d requests that did not arrive", self._counters.in_flight)
         await self._listener.stop()
@@ -183,6 +172,70 @@ class IngestServer:
         headers = request.headers
         target = otlp_target(request.path)
         outcome = await self._outcome(request, target)
+        answer = self._answer(outcome, request.path, headers, request.remote, target, began)
+        if answer is NO_CONTENT:
+            return self._no_content
+        if answer is ALL_TAKEN:
+            return self._all_taken
+        return _whole(answer)
+
+    def serve_at_once(self, head: UsualHead, raw: bytes, remote: str) -> WholeAnswer | None:
+        """Serve a usual request without waiting, as :meth:`_handle` does.
+
+        Return None, with nothing changed or counted, where it has to wait or is to be refused
+        before its body is looked at.
+        """
+        handler, counters, settings = self._handler, self._counters, self._settings
+        facts: UsualFacts | None = head.facts
+        if facts is None:
+            facts = head.facts = usual_facts(head.path, head.headers, self._authenticator)
+        if facts is None or self._stopping or handler is None or not handler.is_free:
+            return None
+        size = len(raw)
+        free = settings.concurrent_requests_max - counters.in_flight
+        if (
+            free <= 0
+            or self._senders.get(remote, 0) >= PER_SENDER_CONCURRENCY_RATIO * free
+            or size > settings.body_bytes_max
+            or size + self._bodies_bytes > self._bodies_bytes_max
+        ):
+            return None
+        began = time.perf_counter()
+        decoded_bytes = 0
+        outcome: Outcome | None
+        try:
+            body = self._decoded_inline(raw, facts.head)
+            if body is None:
+                return None
+            decoded_bytes = len(body)
+            tenant, encoding, protocol, _ = facts.head
+            outcome = handler.accept_at_once(
+                IngestRequest(tenant, self._clock(), body, raw, encoding, protocol)
+            )
+            if outcome is None:
+                return None
+            del body
+        except Exception as error:
+            outcome = self._refusal_of(error)
+        counters.compressed_bytes += size
+        counters.decoded_bytes += decoded_bytes
+        if facts.all_taken is None or not isinstance(outcome, IngestResult) or outcome.dropped:
+            target = facts.target
+            return _whole(self._answer(outcome, head.path, head.headers, remote, target, began))
+        counters.count(facts.all_taken)
+        counters.durations.observe(time.perf_counter() - began)
+        return self._no_content if facts.target is None else self._all_taken
+
+    def _answer(
+        self,
+        outcome: Outcome,
+        path: str,
+        headers: CIMultiDictProxy[str],
+        remote: str | None,
+        target: OtlpTarget | None,
+        began: float,
+    ) -> Answer:
+        """Return the answer for an outcome, counted and, where it is a refusal, logged."""
         if target is not None:
             media_type = answer_type_of(headers.get("Content-Type"))
             answer = otlp_answer(outcome, target.signal, media_type)
@@ -196,20 +249,13 @@ class IngestServer:
         if answer.refused is not None:
             self._refusals.log(
                 answer,
-                sender=request.remote or "",
+                sender=remote or "",
                 agent=headers.get("User-Agent", ""),
-                path=request.path,
+                path=path,
                 now=began,
             )
         self._counters.durations.observe(time.perf_counter() - began)
-        if answer is NO_CONTENT:
-            return self._no_content
-        if answer is ALL_TAKEN:
-            return self._all_taken
-        fields = {**SERVER_HEADER, **answer.headers}
-        if answer.body is None and answer.text:
-            return WholeAnswer.of_text(answer.status, answer.text, fields)
-        return WholeAnswer(answer.status, fields, answer.body or b"")
+        return answer
 
     async def _outcome(self, request: web.BaseRequest, target: OtlpTarget | None) -> Outcome:
         """Return the outcome of a request, errors included."""
@@ -219,11 +265,14 @@ class IngestServer:
                 return admitted
             return await self._serve(request, admitted)
         except Exception as error:
-            refusal = refusal_of(error)
-            if refusal.reason is Reason.INTERNAL:
-                # A bug must neither lose data, which the sender keeps on 503, nor stay unnoticed.
-                _log.exception("a request was not taken because of an unexpected error")
-            return refusal
+            return self._refusal_of(error)
+
+    def _refusal_of(self, error: Exception) -> Rejection:
+        refusal = refusal_of(error)
+        if refusal.reason is Reason.INTERNAL:
+            # A bug must neither lose data, which the sender keeps on 503, nor stay unnoticed.
+            _log.exception("a request was not taken because of an unexpected error")
+        return refusal
 
     def _admit(
         self, request: web.BaseRequest, target: OtlpTarget | None
@@ -239,7 +288,7 @@ class IngestServer:
             raise RefusedError(Rejection(Reason.UNAUTHENTICATED, text, headers=challenge))
         if request.query_string and target is None and _is_probe(request):
             return VersionProbe()
-        head = _head_of(request, tenant, target)
+        head = head_of(request.headers, tenant, target)
         if (request.content_length or 0) > self._settings.body_bytes_max:
             raise self._too_large()
         if self._stopping:
@@ -250,7 +299,7 @@ class IngestServer:
         free = self._settings.concurrent_requests_max - self._counters.in_flight
         if free <= 0:
             raise RefusedError(Rejection(Reason.CONCURRENCY, "too many requests at once"))
-        if self._senders[request.remote or ""] >= PER_SENDER_CONCURRENCY_RATIO * free:
+        if self._senders.get(request.remote or "", 0) >= PER_SENDER_CONCURRENCY_RATIO * free:
             text = "too many requests at once from this address"
             raise RefusedError(Rejection(Reason.CONCURRENCY, text))
         return head
@@ -259,8 +308,7 @@ class IngestServer:
         """Read a body and process it, in one of the concurrency slots. Raise RelayError."""
         sender = request.remote or ""
         self._counters.in_flight += 1
-        self._senders[sender] += 1
-        self._idle.clear()
+        self._senders[sender] = self._senders.get(sender, 0) + 1
         body = _Body()
         try:
             await self._read(request, body)
@@ -270,10 +318,12 @@ class IngestServer:
         finally:
             self._bodies_bytes -= body.size
             self._counters.in_flight -= 1
-            self._senders[sender] -= 1
-            if not self._senders[sender]:
+            left = self._senders[sender] - 1
+            if left:
+                self._senders[sender] = left
+            else:
                 del self._senders[sender]
-            if not self._counters.in_flight:
+            if self._idle is not None and not self._counters.in_flight:
                 self._idle.set()
 
     async def _read(self, request: web.BaseRequest, body: _Body) -> None:
@@ -328,22 +378,28 @@ class IngestServer:
         )
 
     async def _decoded(self, raw: bytes, admitted: IngestHead) -> bytes:
-        bytes_max = self._settings.decoded_bytes_max
-        small = min(INLINE_BYTES_MAX, bytes_max)
-        encoding = admitted.encoding
-        decode = decompress_as_said if admitted.protocol in OTLP_PROTOCOLS else decompress
-        body = None
-        if fits(raw, small, encoding):
-            try:
-                body = decode(raw, encoding, bytes_max=small)
-            except TooLargeError:
-                if small == bytes_max:
-                    raise
-                # gzip tells the size of its last member only, and may lie.
+        body = self._decoded_inline(raw, admitted)
         if body is None:
+            encoding, bytes_max = admitted.encoding, self._settings.decoded_bytes_max
+            decode = decoder_of(admitted.protocol)
             body = await run_in_thread(partial(decode, raw, encoding, bytes_max=bytes_max))
         self._counters.decoded_bytes += len(body)
         return body
+
+    def _decoded_inline(self, raw: bytes, admitted: IngestHead) -> bytes | None:
+        """Decompress a body; None if it is so large that a thread is to do it. Raise RelayError."""
+        bytes_max = self._settings.decoded_bytes_max
+        small = min(INLINE_BYTES_MAX, bytes_max)
+        encoding = admitted.encoding
+        # A snappy block tells its size before anything is decoded.
+        if encoding != "snappy" and not fits(raw, small, encoding):
+            return None
+        try:
+            return decoder_of(admitted.protocol)(raw, encoding, bytes_max=small)
+        except TooLargeError:
+            if small == bytes_max:
+                raise
+            return None  # or gzip, which tells the size of its last member only, and may lie
 
     async def _as_protobuf(self, raw: bytes, encoding: SenderEncoding, signal: SignalName) -> bytes:
         """Return a JSON body as protobuf, converted in a thread. Raise WireError."""
@@ -372,18 +428,11 @@ class IngestServer:
         return f"<IngestServer {self._listener!r} {self._counters!r}>"
 
 
-def _head_of(
-    request: web.BaseRequest, tenant: Tenant | None, target: OtlpTarget | None
-) -> IngestHead:
-    """Read the headers that say how to read the body. Raise UnsupportedMediaError."""
-    content_type = request.headers.get("Content-Type")
-    # Repeated header lines equal one line with a list (RFC 9110, 5.3).
-    coding = ", ".join(request.headers.getall("Content-Encoding", ()))
-    if target is None:
-        return IngestHead(tenant, encoding_of(coding), protocol_of(content_type))
-    is_json = media_type_of(content_type) == JSON
-    encoding = otlp_encoding_of(coding)
-    return IngestHead(tenant, encoding, target.protocol, target.signal if is_json else None)
+def _whole(answer: Answer) -> WholeAnswer:
+    fields = {**SERVER_HEADER, **answer.headers}
+    if answer.body is None and answer.text:
+        return WholeAnswer.of_text(answer.status, answer.text, fields)
+    return WholeAnswer(answer.status, fields, answer.body or b"")
 
 
 def _is_probe(request: web.BaseRequest) -> bool:

@@ -35,8 +35,17 @@ class Taker:
     outcome: IngestResult | Exception = field(default_factory=lambda: IngestResult(samples=1))
     calls: list[IngestRequest] = field(default_factory=list)
 
+    @property
+    def is_free(self) -> bool:
+        """True unless a subclass makes requests wait."""
+        return type(self).accept is Taker.accept
+
     async def accept(self, request: IngestRequest) -> IngestResult:
         """See :class:`relay.pipeline.contract.IngestHandler`."""
+        return self.accept_at_once(request)
+
+    def accept_at_once(self, request: IngestRequest) -> IngestResult:
+        """Do the same at once."""
         self.calls.append(request)
         if isinstance(self.outcome, Exception):
             raise self.outcome

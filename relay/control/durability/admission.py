@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from relay.control.durability.replay import Replay, record_of
 from relay.control.reconcile.reconciler import SinkReconciler
-from relay.control.time_slicing import Turns
+from relay.control.time_slicing import DirectPace, Turns, TurnsError
 from relay.pipeline.batching.transaction import AcceptedCounts
 from relay.pipeline.contract import IngestRequest, IngestResult
 from relay.pipeline.signal import Accepted, Signal
@@ -58,6 +59,8 @@ class MemoryStatistics(NamedTuple):
 
 
 ZERO_MEMORY = MemoryStatistics()
+
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Admission:
@@ -124,6 +127,30 @@ class Admission:
         return _accepted(transaction.taken, transaction.dropped, transaction.examples)
 
     @property
+    def is_free(self) -> bool:
+        """True if nothing makes requests wait: no journal, no replay, and no other request."""
+        return self._journal is None and self._replay is None and not self._turns.busy
+
+    def accept_at_once(self, request: IngestRequest) -> IngestResult | None:
+        """Admit one request without waiting; see :class:`relay.pipeline.contract.IngestHandler`."""
+        tenant, received_at, body, _, _, protocol = request
+        self._check(len(body))
+        signal = self._signal
+        try:
+            transaction = signal.ingest(
+                body,
+                now=received_at,
+                tick=self._tick(),
+                origin=signal.path_of(tenant),
+                protocol=protocol,
+                pace=DirectPace(),
+            )
+        except TurnsError:
+            return None  # it needs slices
+        self._on_accepted(transaction)
+        return _accepted(transaction.taken, transaction.dropped, transaction.examples)
+
+    @property
     def waits_on_disk(self) -> bool:
         """True if the journal has all samples that wait to become points."""
         return self._journal is not None and self._unkept < self._signal.low_watermark
@@ -135,13 +162,10 @@ class Admission:
 
     def memory(self) -> MemoryStatistics:
         """Return the memory that accepted data takes."""
-        return self._memory(self._grown)
-
-    def _memory(self, grown: int) -> MemoryStatistics:
         return MemoryStatistics(
             self._memory_bytes_max,
             self._queued.used,
-            self._open_bytes + grown,
+            self._open_bytes + self._grown,
             self._journal.pending_bytes if self._journal is not None else 0,
         )
 
@@ -185,7 +209,10 @@ class Admission:
             self._unsampled_bytes = 0
             # The reconciler does so once a second; a fast sender fills any memory in that time.
             self._reconciler.relieve_memory()
-        if self._memory(grown).used_bytes + size > self._memory_bytes_max:
+        used = self._queued.used + self._open_bytes + grown
+        if self._journal is not None:
+            used += self._journal.pending_bytes
+        if used + size > self._memory_bytes_max:
             raise OverloadedError(
                 "too much data is on its way already", retry_after_s=MEMORY_RETRY_AFTER_S
             )
@@ -197,11 +224,15 @@ class Admission:
 def _accepted(
     taken: AcceptedCounts, dropped: Mapping[str, int], examples: Sequence[str]
 ) -> IngestResult:
-    faults = {
-        reason: count
-        for reason, count in dropped.items()
-        if reason not in DROP_REASONS_NOT_SENDER_FAULT
-    }
+    faults = (
+        {
+            reason: count
+            for reason, count in dropped.items()
+            if reason not in DROP_REASONS_NOT_SENDER_FAULT
+        }
+        if dropped
+        else _NOTHING
+    )
     return IngestResult(
         taken.samples,
         faults,

@@ -82,7 +82,8 @@ class ConnectionStatistics(NamedTuple):
 class Connections(Generic[_Connection]):
     """The connections of one listener, by what stands for each.
 
-    Its server calls :meth:`opened` and :meth:`closed`, its handler :meth:`begin` and :meth:`end`.
+    Its server calls :meth:`opened` and :meth:`closed`, its handler :meth:`begin` and :meth:`end`,
+    or :meth:`served`.
     """
 
     def __init__(self, most: int) -> None:
@@ -131,6 +132,13 @@ class Connections(Generic[_Connection]):
         """Mark a connection as idle: its request is answered."""
         if handler in self._peers:
             self._idle[handler] = None
+
+    def served(self, handler: _Connection) -> None:
+        """Do as :meth:`begin` and :meth:`end`, for a request that was answered at once."""
+        idle = self._idle
+        if handler in idle:
+            del idle[handler]
+            idle[handler] = None
 
     def statistics(self) -> ConnectionStatistics:
         """A snapshot."""

@@ -20,7 +20,7 @@ from relay.receiver.http.connection_limit import (
     connections_max,
 )
 from relay.receiver.http.handshakes import TlsServer
-from relay.receiver.http.usual_requests import UsualRequests
+from relay.receiver.http.usual_requests import AtOnce, UsualRequests
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.event_loop import run_in_thread
 
@@ -54,7 +54,7 @@ class Listener:
 
     ``setting`` names the address in faults; ``on_malformed`` is called for every request that is
     not valid HTTP; ``role`` selects the number of connections. ``is_usual`` says by method and path
-    whether the service takes a usual request; None: all are aiohttp's.
+    whether the service takes a usual request, after ``at_once``; None: all are aiohttp's.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Listener:
         on_malformed: Callable[[], None] = lambda: None,
         role: ListenerRole = "ingest",
         is_usual: Callable[[str, str], bool] | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
         self._setting = setting
         self._wanted = address
@@ -76,6 +77,7 @@ class Listener:
         self._service = service
         self._role: ListenerRole = role
         self._is_usual = is_usual
+        self._at_once = at_once
         self.usual: UsualRequests | None = None
         """Connections that aiohttp has not."""
         self._connections: Connections[ServedConnection] | None = None
@@ -110,6 +112,7 @@ class Listener:
             connections,
             is_usual=self._is_usual,
             idle_s=IDLE_TIMEOUT_S,
+            at_once=self._at_once,
         )
         return self.usual
 

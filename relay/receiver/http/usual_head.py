@@ -9,7 +9,7 @@ valid; ``tests/property/test_usual_requests_as_aiohttp.py`` holds each taken hea
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -32,13 +32,25 @@ _FORBIDDEN: Final = frozenset(
 )
 
 
-class UsualHead(NamedTuple):
-    """A head without its length; ``closes``: the connection closes behind the answer."""
+class UsualHead:
+    """A head without its length; ``closes``: the connection closes behind the answer.
 
-    method: str
-    path: str
-    headers: CIMultiDictProxy[str]
-    closes: bool
+    ``facts`` is what its service keeps of it.
+    """
+
+    __slots__ = ("closes", "facts", "headers", "method", "path")
+
+    def __init__(
+        self, method: str, path: str, headers: CIMultiDictProxy[str], *, closes: bool
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.closes = closes
+        self.facts: Any = None
+
+    def __repr__(self) -> str:
+        return f"<UsualHead {self.method} {self.path}>"
 
 
 def parse_head(text: bytes) -> UsualHead | None:
@@ -65,4 +77,4 @@ def parse_head(text: bytes) -> UsualHead | None:
     if connection not in ("keep-alive", "close"):
         return None
     path = line[2].decode("ascii")
-    return UsualHead(method, path, CIMultiDictProxy(headers), connection == "close")
+    return UsualHead(method, path, CIMultiDictProxy(headers), closes=connection == "close")

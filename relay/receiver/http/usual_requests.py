@@ -10,6 +10,8 @@ Rules:
   slow, large and strange requests have the limits, times and answers that they have there.
 * aiohttp is imported for the first such connection, in a thread.
 * Senders repeat their heads: all but the length is recognised by its bytes, and parsed once.
+* A request that has to wait for nothing is answered at once, without a task. Others get one, and so
+  does the next request of a connection with several in its buffer: each has a turn of the loop.
 
 docs/adr/0027 has the reasons, and says when this is to be dropped.
 """
@@ -45,7 +47,11 @@ BUFFER_BYTES_MAX: Final = HEAD_BYTES_MAX + len(_END) + BODY_BYTES_MAX
 """Reading pauses beyond it: so many bytes have a whole request, or one that is not usual."""
 _LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 _NO_QUERY: Final = MultiDictProxy(MultiDict[str]())
+_UNANSWERED: Final = "a request was not answered because of an unexpected error"
 _log = logging.getLogger("relay.receiver")
+
+AtOnce = Callable[[UsualHead, bytes, str], WholeAnswer | None]
+"""Serves a head and a body of an address without waiting; None: nothing was done, it has to."""
 
 
 class WholeRequest:
@@ -71,7 +77,10 @@ class WholeRequest:
     def __init__(
         self, head: UsualHead, body: bytes, remote: str, transport: asyncio.Transport
     ) -> None:
-        self.method, self.path, self.headers, self.closes = head
+        self.method = head.method
+        self.path = head.path
+        self.headers = head.headers
+        self.closes = head.closes
         self.content_length = len(body)
         self.remote = remote
         self.transport = transport
@@ -99,7 +108,7 @@ class UsualRequests:
     """The connections of a listener that have had usual requests only; makes a new one when called.
 
     ``server`` returns what makes aiohttp's; ``is_usual`` is asked for method and path; ``idle_s``
-    is how long a connection may be without a request.
+    is how long a connection may be without a request. ``at_once`` is asked before ``service``.
     """
 
     def __init__(
@@ -110,9 +119,11 @@ class UsualRequests:
         *,
         is_usual: Callable[[str, str], bool],
         idle_s: float,
+        at_once: AtOnce | None = None,
     ) -> None:
         self.server = server
         self.service = service
+        self.at_once = at_once
         self.connections = connections
         self.idle_s = idle_s
         self.loop = asyncio.get_running_loop()
@@ -166,6 +177,7 @@ class UsualConnection(asyncio.Protocol):
         "_head",
         "_idle_since",
         "_idle_timer",
+        "_is_next_due",
         "_is_writable",
         "_owner",
         "_partial_since",
@@ -188,6 +200,8 @@ class UsualConnection(asyncio.Protocol):
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
         self._is_writable = True
+        self._is_next_due = False
+        """True if the loop will serve the next request of the buffer in its next turn."""
         self.task: asyncio.Task[None] | None = None
         """Of the request that is being served, or of giving the connection up."""
 
@@ -216,9 +230,9 @@ class UsualConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what has arrived."""
         self._buffer = self._buffer + data if self._buffer else data
-        if self.task is None and self._is_writable:
+        if self.task is None and self._is_writable and not self._is_next_due:
             self._next()
-        elif len(self._buffer) > BUFFER_BYTES_MAX and self._transport is not None:
+        if len(self._buffer) > BUFFER_BYTES_MAX and self._transport is not None:
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
@@ -268,14 +282,34 @@ class UsualConnection(asyncio.Protocol):
                     self._await_arrival(ARRIVAL_S)
             return
         self._partial_since = 0.0
-        assert self._transport is not None
-        request = WholeRequest(
-            self._head, buffer[self._body_at : body_end], self._remote, self._transport
-        )
-        self._head = None
+        head, self._head = self._head, None
+        body = buffer[self._body_at : body_end]
         self._buffer = buffer[body_end:]
-        self._owner.connections.begin(self)
-        self.task = self._owner.loop.create_task(self._serve(request))
+        if not self._serve_at_once(head, body):
+            assert self._transport is not None
+            request = WholeRequest(head, body, self._remote, self._transport)
+            self._owner.connections.begin(self)
+            self.task = self._owner.loop.create_task(self._serve(request))
+
+    def _serve_at_once(self, head: UsualHead, body: bytes) -> bool:
+        """Serve and answer a request that need not wait; return False if it has to."""
+        owner, transport = self._owner, self._transport
+        if owner.at_once is None or transport is None:
+            return False
+        try:
+            answer = owner.at_once(head, body, self._remote)
+            if answer is None:
+                return False
+            _send(answer, transport, closes=head.closes)
+        except Exception:
+            _log.exception(_UNANSWERED)
+            transport.abort()
+        owner.connections.served(self)
+        self._idle_since = owner.loop.time()
+        if self._buffer and not self._is_next_due:
+            self._is_next_due = True
+            owner.loop.call_soon(self._continue)
+        return True
 
     def _read_head(self, head_end: int) -> UsualHead | None:
         """Return the head in front of ``head_end`` and note its length; None if it is not usual."""
@@ -301,13 +335,9 @@ class UsualConnection(asyncio.Protocol):
             # It has all that a service asks of its usual requests.
             answer = await owner.service(cast("web.BaseRequest", request))
             assert isinstance(answer, WholeAnswer), "others are for requests that are not usual"
-            transport = request.transport
-            if not transport.is_closing():  # else nobody reads the answer
-                transport.write(answer.encode_last() if request.closes else answer.encode())
-                if request.closes:
-                    transport.close()
+            _send(answer, request.transport, closes=request.closes)
         except Exception:
-            _log.exception("a request was not answered because of an unexpected error")
+            _log.exception(_UNANSWERED)
             request.transport.abort()
         finally:
             self.task = None
@@ -317,6 +347,7 @@ class UsualConnection(asyncio.Protocol):
 
     def _continue(self) -> None:
         """Go on with what has arrived meanwhile."""
+        self._is_next_due = False
         transport = self._transport
         if transport is None or transport.is_closing() or self.task is not None:
             return
@@ -388,6 +419,14 @@ class UsualConnection(asyncio.Protocol):
 
     def __repr__(self) -> str:
         return f"<UsualConnection of {self._remote}, {len(self._buffer)} bytes>"
+
+
+def _send(answer: WholeAnswer, transport: asyncio.Transport, *, closes: bool) -> None:
+    if transport.is_closing():
+        return  # nobody reads the answer
+    transport.write(answer.encode_last() if closes else answer.encode())
+    if closes:
+        transport.close()
 
 
 def resume_reading(transport: asyncio.Transport) -> None:

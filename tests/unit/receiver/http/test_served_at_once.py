@@ -1,0 +1,135 @@
+"""Usual requests that need not wait: answered at once, in order, each in a turn of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from relay.config.settings.settings import ListenAddress
+from relay.receiver.http.connection_limit import Connections
+from relay.receiver.http.listener import Listener
+from relay.receiver.http.usual_requests import BUFFER_BYTES_MAX, UsualHead
+
+HEAD = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: %d\r\n\r\n"
+
+
+def usual(body: bytes) -> bytes:
+    return HEAD % len(body) + body
+
+
+class Service:
+    """Answers bodies at once, and those that begin with "w" by a task."""
+
+    def __init__(self) -> None:
+        self.at_once: list[bytes] = []
+        self.by_task: list[bytes] = []
+        self.order: list[bytes] = []
+        self.listener: Listener | None = None
+        self.most = 0
+        self.fault: Exception | None = None
+
+    def serve(self, head: UsualHead, body: bytes, remote: str) -> web.StreamResponse | None:
+        assert (head.path, remote) == ("/v1/logs", "127.0.0.1")
+        if self.fault is not None:
+            raise self.fault
+        if body.startswith(b"w"):
+            return None
+        self.at_once.append(body)
+        assert self.listener is not None
+        assert self.listener.usual is not None
+        self.most = max([self.most, *(len(one._buffer) for one in self.listener.usual.open)])
+        return self._answer(body)
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = request.content.read_nowait()
+        await asyncio.sleep(0)
+        self.by_task.append(body)
+        return self._answer(body)
+
+    def _answer(self, body: bytes) -> web.StreamResponse:
+        self.order.append(body)
+        return web.Response(body=body, headers={"Server": "relay"})
+
+
+@asynccontextmanager
+async def serving(
+    service: Service,
+) -> AsyncIterator[tuple[Listener, asyncio.StreamReader, asyncio.StreamWriter]]:
+    listener = service.listener = Listener(
+        service,
+        ListenAddress("127.0.0.1", 0),
+        setting="x",
+        serves_usual=True,
+        at_once=service.serve,
+    )
+    await listener.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.address.port)
+    try:
+        yield listener, reader, writer
+    finally:
+        writer.close()
+        await listener.stop()
+
+
+async def body_of_answer(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    (size,) = (int(line[15:]) for line in head.split(b"\r\n") if b"Content-Length" in line)
+    return await reader.readexactly(size)
+
+
+async def test_requests_that_wait_and_others_keep_their_order() -> None:
+    service, bodies = Service(), [b"a", b"wait", b"b", b"", b"w", b"c"]
+    async with serving(service) as (_, reader, writer):
+        writer.write(b"".join(map(usual, bodies)))
+        assert [await body_of_answer(reader) for _ in bodies] == bodies
+    assert service.order == bodies
+    assert service.at_once == [b"a", b"b", b"", b"c"]
+    assert service.by_task == [b"wait", b"w"]
+
+
+async def test_requests_of_one_connection_let_others_have_turns_of_the_loop() -> None:
+    service, count = Service(), 2_000
+    async with serving(service) as (listener, reader, writer):
+        other_reader, other = await asyncio.open_connection("127.0.0.1", listener.address.port)
+        writer.write(usual(b"x") * count)
+        assert await body_of_answer(reader) == b"x"
+        other.write(usual(b"other"))
+        assert await body_of_answer(other_reader) == b"other"
+        assert service.order.index(b"other") < count // 2
+        for _ in range(count - 1):
+            assert await body_of_answer(reader) == b"x"
+        other.close()
+
+
+async def test_what_waits_behind_requests_that_are_served_at_once_is_bounded() -> None:
+    service, count = Service(), 4_000
+    async with serving(service) as (_, reader, writer):
+        writer.write(usual(bytes(1_000)) * count)
+        for _ in range(count):
+            await body_of_answer(reader)
+    assert len(service.at_once) == count
+    assert service.most < BUFFER_BYTES_MAX + (256 << 10)
+
+
+async def test_an_unexpected_error_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    service = Service()
+    service.fault = ValueError("a bug")
+    async with serving(service) as (listener, reader, writer):
+        writer.write(usual(b"x"))
+        assert not await reader.read()
+        assert listener.statistics().connections.open == 0
+    assert "unexpected error" in caplog.text
+
+
+def test_a_request_that_is_served_at_once_makes_a_connection_the_last_to_close() -> None:
+    connections: Connections[str] = Connections(2)
+    for name in ("first", "second"):
+        assert connections.opened(name, name) is None
+    connections.served("first")
+    assert connections.opened("third", "third") == "second"
+    connections.served("second")
+    assert connections.opened("fourth", "fourth") == "first"
