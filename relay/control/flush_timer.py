@@ -26,6 +26,8 @@ class FlushTimer:
         self._timer: asyncio.TimerHandle | None = None
         self._due = float("inf")
         self._closed = False
+        self._armed = -1
+        """The signal's deadlines when the timer was planned last."""
 
     def deliver(self, sealed: Iterable[tuple[OpenBatch, SealedBatch]]) -> None:
         """Offer sealed batches to their owners, and be ready for the next one that is due."""
@@ -36,7 +38,10 @@ class FlushTimer:
 
     def on_accepted(self, accepted: Accepted) -> None:
         """Deliver what a request sealed; :meth:`Turns.run` calls this when it is committed."""
-        self.deliver(accepted.sealed)
+        if accepted.sealed:
+            self.deliver(accepted.sealed)
+        elif self._signal.armed != self._armed:
+            self._arm()
 
     def close(self) -> None:
         """Wake up no more; :meth:`deliver` may still be called."""
@@ -47,6 +52,7 @@ class FlushTimer:
 
     def _arm(self) -> None:
         """Wake up when the next open batch is due, unless that is planned already."""
+        self._armed = self._signal.armed
         due = self._signal.next_due()
         if due is None or due >= self._due or self._closed:
             return
@@ -57,7 +63,7 @@ class FlushTimer:
         self._timer = loop.call_later(max(0.0, due - self._tick()), self._on_due)
 
     def _on_due(self) -> None:
-        self._timer, self._due = None, float("inf")
+        self._timer, self._due, self._armed = None, float("inf"), -1
         self._turns.soon(self._flush)
 
     def _flush(self) -> None:

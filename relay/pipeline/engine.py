@@ -181,8 +181,7 @@ class MetricsPipeline:
         While ``pace`` pauses, only reads may use the pipeline. Raises DecodeError, TooLargeError
         and OverloadedError, with nothing changed, and what ``pace`` raises.
         """
-        transaction, _ = self._take(body, now, tick, origin, protocol, pace)
-        return transaction
+        return self._take(body, now, tick, origin, protocol, pace)[0]
 
     def replay(
         self,
@@ -229,7 +228,9 @@ class MetricsPipeline:
         """Return what :meth:`ingest` would, and change nothing. Raises like that."""
         self._marks -= 1
         transaction = BatchTransaction(self._marks, now, self._latest_ns(now), pace)
-        self._begin(self.offsets.following, pace)
+        self._current = self.offsets.following
+        self.router.held = True
+        self.router.pause = pace.pause
         try:
             self._consume(body, transaction, origin, self._decoders[protocol])
             probed = ProbeResult(
@@ -238,7 +239,9 @@ class MetricsPipeline:
             transaction.rollback()
             self.assembly.forget_partings()
         finally:
-            self._end()
+            self._current = None
+            self.router.held = False
+            self.router.pause = UNPACED.pause
         self._invalidate_stale_routes()
         return probed
 
@@ -289,10 +292,18 @@ class MetricsPipeline:
         self.exemplar_buffer.dropped += self.schedule.take_lone_exemplars()
         return sealed
 
+    @property
+    def armed(self) -> int:
+        """Deadlines that were set since the start."""
+        return self.schedule.armed + self.assembly.armed + self.first_sight.armed
+
     def next_due(self) -> float | None:
         """Return the tick at which :meth:`flush_due` has something to do, or None."""
-        moments = self.schedule.next_due(), self.assembly.next_due(), self.first_sight.next_due()
-        return min((one for one in moments if one is not None), default=None)
+        due = self.schedule.next_due()
+        for moment in (self.assembly.next_due(), self.first_sight.next_due()):
+            if moment is not None and (due is None or moment < due):
+                due = moment
+        return due
 
     def finish(self, tick: float) -> list[tuple[OpenBatch, SealedBatch]]:
         """Send what waits for others; no request may follow. Open batches stay open."""
@@ -348,7 +359,9 @@ class MetricsPipeline:
         decoder = self._decoders[protocol]
         position = self.offsets.begin()
         transaction = BatchTransaction(position, now, self._latest_ns(now), pace, bounded=bounded)
-        self._begin(position, pace)
+        self._current = position
+        self.router.held = True  # until its end the router keeps removed counters
+        self.router.pause = pace.pause
         try:
             try:
                 self._consume(body, transaction, origin, decoder)
@@ -357,20 +370,11 @@ class MetricsPipeline:
                 raise
             withheld = self._finish_request(transaction, tick, protocol)
         finally:
-            self._end()
+            self._current = None
+            self.router.held = False
+            self.router.pause = UNPACED.pause
         self._invalidate_stale_routes()
         return transaction, withheld
-
-    def _begin(self, position: int, pace: Pace) -> None:
-        """Mark a request as in progress: until :meth:`_end` the router keeps removed counters."""
-        self._current = position
-        self.router.held = True
-        self.router.pause = pace.pause
-
-    def _end(self) -> None:
-        self._current = None
-        self.router.held = False
-        self.router.pause = UNPACED.pause
 
     def _consume(
         self,
@@ -425,8 +429,7 @@ class MetricsPipeline:
         """Commit points that no request brings, in a transaction with a negative position."""
         self._marks -= 1
         transaction = BatchTransaction(self._marks, 0.0)
-        emitter = self._emitter(transaction, tick)
-        send(*arguments, emitter)
+        send(*arguments, self._emitter(transaction, tick))
         self._commit(transaction, tick)
         return transaction.sealed
 
@@ -465,7 +468,7 @@ class MetricsPipeline:
         self.exemplar_buffer.dropped += transaction.exemplars_lost
         transaction.commit(self.offsets, self.schedule, tick)
         self.grown += transaction.batch_growth_bytes
-        if self.first_sight.take_changed():
+        if self.first_sight.changed and self.first_sight.take_changed():
             self.table.invalidate()
 
     def _expire(self, tick: float, emitter: Emitter) -> None:
@@ -484,7 +487,8 @@ class MetricsPipeline:
         self.types.sweep(tick)
         self.resources.sweep(tick)
         self._streams.known.sweep(tick)
-        if self.types.take_changed() | self.resolver.sweep_raw(tick, self.table.active):
+        changed = self.types.changed and self.types.take_changed()
+        if self.resolver.sweep_raw(tick, self.table.active) or changed:
             self.table.invalidate()
 
     def _invalidate_stale_routes(self) -> None:

@@ -184,6 +184,11 @@ class Signal(Protocol):
         """Return the waiting entries for a checkpoint, and the oldest position without an entry."""
         ...
 
+    @property
+    def armed(self) -> int:
+        """Deadlines that were set since the start: :meth:`next_due` is not earlier without one."""
+        ...
+
     def next_due(self) -> float | None:
         """Return the tick at which :meth:`flush_due` has something to do, or None."""
         ...

@@ -49,10 +49,7 @@ class Signals:
     @property
     def grown(self) -> int:
         """Bytes by which requests made open batches larger, since the start."""
-        grown = 0
-        for one in self._all:
-            grown += one.grown
-        return grown
+        return self.metrics.grown + self.logs.grown + self.traces.grown
 
     @property
     def offsets(self) -> OffsetTracker:
@@ -71,7 +68,7 @@ class Signals:
 
     def path_of(self, tenant: Tenant | None) -> IngestPath:
         """Return the tenant part of a request's path."""
-        return self.metrics.path_of(tenant)
+        return self.metrics.router.tenancy.path_of(tenant)
 
     def ingest(
         self,
@@ -84,7 +81,7 @@ class Signals:
         pace: Pace,
     ) -> Accepted:
         """Apply one request."""
-        return self._of(protocol).ingest(
+        return self._by_protocol.get(protocol, self.metrics).ingest(
             body, now=now, tick=tick, origin=origin, protocol=protocol, pace=pace
         )
 
@@ -137,10 +134,17 @@ class Signals:
         """Return what metrics have waiting; records never wait."""
         return self.metrics.named()
 
+    @property
+    def armed(self) -> int:
+        """Deadlines that were set since the start."""
+        metrics = self.metrics
+        armed = metrics.schedule.armed + metrics.assembly.armed + metrics.first_sight.armed
+        return armed + self.logs.schedule.armed + self.traces.schedule.armed
+
     def next_due(self) -> float | None:
         """Return the tick at which :meth:`flush_due` has something to do, or None."""
-        due: float | None = None
-        for one in self._all:
+        due = self.metrics.next_due()
+        for one in (self.logs.schedule, self.traces.schedule):
             moment = one.next_due()
             if moment is not None and (due is None or moment < due):
                 due = moment

@@ -139,7 +139,7 @@ class Preview:
         yield self._result
 
     def _plan(self, keys: _Keys) -> Callable[[str], NamePlan]:
-        origin = replace(ANYWHERE, by_labels=keys is _Keys.WITH_ACCOUNTS)
+        origin = ANYWHERE._replace(by_labels=keys is _Keys.WITH_ACCOUNTS)
         return lambda name: self._question.plan(name, origin)
 
     def _sum_up(self) -> PreviewResult:

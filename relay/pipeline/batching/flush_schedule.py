@@ -18,13 +18,14 @@ class FlushSchedule:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, OpenBatch, int]] = []
-        self._tie = 0
+        self.armed = 0
+        """Deadlines that were set since the start."""
         self._lone_exemplars = 0
 
     def arm(self, batch: OpenBatch, due: float) -> None:
         """Set the deadline of the batch in its present generation."""
-        self._tie += 1
-        heapq.heappush(self._heap, (due, self._tie, batch, batch.generation))
+        self.armed += 1
+        heapq.heappush(self._heap, (due, self.armed, batch, batch.generation))
 
     def due(self, now: float) -> Iterator[OpenBatch]:
         """Take out every batch that is due and still in the generation it was armed for."""

@@ -50,8 +50,11 @@ class OffsetTracker:
     def begin(self) -> int:
         """Give out the next position and hold it."""
         position = self._next
-        self._next += 1
-        self.hold(position)
+        self._next = position + 1
+        assert position not in self._held
+        self._held[position] = 1
+        self._holds += 1
+        self._version += 1
         return position
 
     def advance(self, position: int) -> None:
@@ -117,6 +120,7 @@ class OffsetTracker:
             assert position not in self._held
             self._next = position
             self._low = min(self._low, position)
+            self._undelivered = min(self._undelivered, position)
 
     def tie(self, first: int, last: int) -> None:
         """Need the request at ``first`` for as long as the one at ``last`` is needed."""

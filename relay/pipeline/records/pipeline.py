@@ -190,6 +190,11 @@ class RecordsPipeline:
         """Return no entry: records never wait for other requests."""
         return [], None
 
+    @property
+    def armed(self) -> int:
+        """Deadlines that were set since the start."""
+        return self.schedule.armed
+
     def next_due(self) -> float | None:
         """Return the tick at which :meth:`flush_due` has something to do, or None."""
         return self.schedule.next_due()

@@ -348,14 +348,14 @@ class Router:
 
         To be called once its samples are counted.
         """
-        self._fold_retired()
+        if self._retired:
+            self._fold_retired()
         for project in self.inventory.take_changed():
             at = self._projects.get(project)
             if at is not None and at.dependents:
                 at.note(list(at.dependents))
                 self._unsettled = True
-        unsettled = self._unsettled
-        self._unsettled = False
+        unsettled, self._unsettled = self._unsettled, False
         return unsettled
 
     def forget_counters(self, exporter: str) -> None:

@@ -18,8 +18,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from relay.pipeline.contract import Tenant
 
@@ -34,8 +33,7 @@ _UINT32_MAX: Final = (1 << 32) - 1
 _DIGITS_MAX: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class IngestPath:
+class IngestPath(NamedTuple):
     """The owner of a request's series by its path.
 
     Equal label bytes of two origins are two series. ``project`` is "" if the path names none;
@@ -63,7 +61,7 @@ class Tenancy:
     ``shares_metadata``: help and units of the platform are exported to every project.
     """
 
-    __slots__ = ("_accounts", "label", "shares_metadata")
+    __slots__ = ("_accounts", "enabled", "label", "shares_metadata")
 
     def __init__(
         self,
@@ -75,11 +73,8 @@ class Tenancy:
         self.label: Final = label
         self.shares_metadata: Final = shares_metadata
         self._accounts: Final = dict(accounts or {})
-
-    @property
-    def enabled(self) -> bool:
+        self.enabled: Final = bool(self.label or self._accounts)
         """True if series belong to projects."""
-        return bool(self.label or self._accounts)
 
     def renamed(self, label: str) -> Tenancy:
         """Return the same tenancy with another label."""

@@ -141,8 +141,8 @@ class Assembly:
             families_max, forgets=self._leaving.append, make_epoch=FamilyEpoch
         )
         self._projects: dict[str, ProjectSets] = {}
-        self._kept_deadlines = 0
-        """Size of the deadline heap after it was last cleaned of sets that left."""
+        self._kept_deadlines = self.armed = 0
+        """Deadlines when cleaned last of sets that left; ``armed``: those set since the start."""
         self._deadlines: deque[_Deadline] = deque()
         self.layouts: dict[bytes, Members] = {}
         """Components of steady families, by digest; saved: they need not be learned again."""
@@ -245,6 +245,7 @@ class Assembly:
         project.sets.append((family, opened))
         emitter.hold()
         self._deadlines.append((emitter.tick + self._wait_s, family, opened))
+        self.armed += 1
         return opened
 
     def streams(self, family: Family) -> tuple[Stream, ...]:
@@ -442,9 +443,8 @@ class Assembly:
         family.settle(emitter)
 
     def _skip_settled(self) -> None:
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][2].gone:
-            deadlines.popleft()
+        while self._deadlines and self._deadlines[0][2].gone:
+            self._deadlines.popleft()
 
     def _let_go(self, emitter: Emitter) -> None:
         """Send the waiting sets of evicted families."""

@@ -188,6 +188,8 @@ class MetadataWait:
         families_max: int,
     ) -> None:
         self.tick = 0.0
+        self.armed = 0
+        """Deadlines that were set since the start."""
         self.gate: ReplayGate | None = None
         self.changed = False
         self.version = 0
@@ -237,6 +239,7 @@ class MetadataWait:
         made = WaitingFamily(key, types.share, self.tick + self._wait_s)
         made.names.add(name)
         self._families[key] = self._of_share.setdefault(made.share, OrderedDict())[key] = made
+        self.armed += 1
         self._shares.add(made.share)
         self._by_root.setdefault(key[1], {})[made] = None
         return made
@@ -296,11 +299,13 @@ class MetadataWait:
 
     def release_told(self, emitter: Emitter) -> None:
         """Release the families whose names metadata has described completely."""
-        told, self._told = self._told, {}
-        for family in told:
-            if family.key in self._families and not self._waits_for_more(family):
-                self._let_go(family)
-        self._send(emitter, SLICE)
+        if self._told:
+            told, self._told = self._told, {}
+            for family in told:
+                if family.key in self._families and not self._waits_for_more(family):
+                    self._let_go(family)
+        if self._leaving:
+            self._send(emitter, SLICE)
 
     def expire(self, tick: float, emitter: Emitter) -> None:
         """Release the families whose wait is over."""
@@ -332,7 +337,9 @@ class MetadataWait:
         """Return the tick at which the next family's wait is over, or None."""
         if self._leaving:
             return self.tick
-        return next((family.due for family in self._families.values()), None)
+        for family in self._families.values():
+            return family.due
+        return None
 
     def take_changed(self) -> bool:
         """Return True if families left since the last call; their series must be resolved anew."""
@@ -381,6 +388,7 @@ class MetadataWait:
             del self._of_share[family.share]
         self._shares.remove(family.share)
         self._leaving[family.key] = family
+        self.armed += 1
         if family.samples:
             self._settle(family)
 

@@ -416,4 +416,4 @@ def tells_families(output: RawOutput) -> bool:
 @lru_cache(maxsize=1024)
 def own_origin(origin: IngestPath) -> IngestPath:
     """Return the origin of streams whose requests came by this path."""
-    return replace(origin, is_otlp=True)
+    return origin._replace(is_otlp=True)

@@ -254,11 +254,14 @@ class Resolver:
 
         ``live``: the number of series; ``tick``: the monotonic clock, s.
         """
-        self.raw.metadata.tick(tick)
-        renewed = self.raw.renew(live)
-        if renewed:
-            self._router.renew_raw()
-        return self.raw.metadata.take_changed() | renewed | self._router.readmit(tick)
+        changed = False
+        if self.raw.is_used:
+            self.raw.metadata.tick(tick)
+            renewed = self.raw.renew(live)
+            if renewed:
+                self._router.renew_raw()
+            changed = self.raw.metadata.take_changed() | renewed
+        return changed | self._router.readmit(tick)
 
     def pop_changed(self) -> bool:
         """Return True if state that other series depend on changed since the last call."""
