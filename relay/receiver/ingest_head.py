@@ -1,4 +1,4 @@
-"""What the head of a request says, before its body is read. Pure.
+"""The head of a request, read before its body. Pure.
 
 Senders repeat their heads, so :func:`usual_facts` is kept for each; see
 :mod:`relay.receiver.http.usual_requests`.
@@ -37,7 +37,7 @@ class IngestHead(NamedTuple):
 
 
 class UsualFacts(NamedTuple):
-    """What a head says that no request with it is refused for."""
+    """Facts of a head, for which no request with it is refused."""
 
     head: IngestHead
     target: OtlpTarget | None
