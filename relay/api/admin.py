@@ -18,7 +18,6 @@ All but the probes' pages require a known ``Host``, and a credential if one is s
 from __future__ import annotations
 
 import asyncio
-import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -30,6 +29,7 @@ from relay.api.contract import StatusFilter, StatusView
 from relay.api.misdirected import MisdirectedSenders
 from relay.api.tools import METHODS as TOOL_METHODS
 from relay.api.tools import ToolPages
+from relay.codec.compression import compress
 from relay.codec.otlp.signal_names import SIGNALS, SignalName
 from relay.config.settings.settings import Admin, ListenAddress, Settings
 from relay.control.replicas.report import REPORT_PATH
@@ -243,7 +243,7 @@ class AdminServer:
         body, content_type = self._telemetry.render(view.snapshot(), accept=accept)
         headers = {**_HEADERS, "Content-Type": content_type}
         if is_packed:
-            return WholeAnswer(200, {**headers, "Content-Encoding": "gzip"}, gzip.compress(body, 6))
+            return WholeAnswer(200, {**headers, "Content-Encoding": "gzip"}, compress(body, "gzip"))
         return WholeAnswer(200, headers, body)
 
     def __repr__(self) -> str:

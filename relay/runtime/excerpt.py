@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Final
 
 COLUMNS_MAX: Final = 100
@@ -71,6 +70,8 @@ def indented(lines: str) -> str:
 def _columns(cell: str) -> int:
     if cell.isascii():
         return len(cell)
+    import unicodedata  # noqa: PLC0415 - 1 MiB of tables, for lines that are no ASCII
+
     return sum(
         0
         if unicodedata.category(char) in _COMBINING

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from yarl import URL
-
 from relay.config.schema.validate import Reading
 from relay.config.settings.ingest_security import credential
 
@@ -66,6 +64,8 @@ def ignored_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 def proxy_url_problem(text: str) -> str:
     """Return the fault of a proxy's URL, without repeating it, or ""."""
+    from yarl import URL  # noqa: PLC0415 - 2 MiB, for proxies alone
+
     try:
         url = URL(text)
         port = url.port

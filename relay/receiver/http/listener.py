@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.config.settings.settings import ListenAddress
 from relay.receiver.http.connection_limit import (
@@ -142,8 +142,7 @@ class Listener:
             return made
         return await asyncio.get_running_loop().create_server(
             server,
-            # As aiohttp has it, no host is every interface.
-            host or None,
+            _encoded(host),
             port,
             backlog=BACKLOG,
             reuse_address=True,
@@ -182,6 +181,14 @@ class Listener:
     def __repr__(self) -> str:
         where = self._bound or self._wanted
         return f"<Listener {self._setting} {where.host}:{where.port}>"
+
+
+def _encoded(host: str) -> Any:
+    """Return a host as a server of asyncio takes it; as aiohttp has it, none is every interface.
+
+    Encoded, where that is possible: a str goes through the codec ``idna``, which takes 1 MiB.
+    """
+    return [host.encode("ascii")] if host and host.isascii() else host or None
 
 
 def _import_server() -> type[AiohttpServer]:

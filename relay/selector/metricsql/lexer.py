@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import enum
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
@@ -210,6 +209,8 @@ def describe_char(char: str) -> str:
     """Describe a character for people: itself if printable, with its name if not ASCII."""
     if " " < char < "\x7f":
         return f'"{char}"'
+    import unicodedata  # noqa: PLC0415 - 1 MiB of tables, for faults alone
+
     name = unicodedata.name(char, "control character")
     code = f"U+{ord(char):04X}"
     return f'"{char}" ({name}, {code})' if char.isprintable() else f"{name} ({code})"

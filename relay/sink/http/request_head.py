@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from opentelemetry.proto.version import __version__ as otlp_version
-from yarl import URL
 
 from relay import __version__
 from relay.config.settings.proxy import Proxy
@@ -22,6 +21,14 @@ _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 _FRAMING = frozenset(("content-length", "transfer-encoding"))
 """Fields that say where a request ends: the client's alone."""
+
+_PLAIN_URL = re.compile(
+    r"(https?)://([a-z0-9]([a-z0-9.\-]*[a-z0-9])?)(?::([1-9][0-9]{0,4}))?"
+    r"(/[A-Za-z0-9\-._~%!$&'()*+,;=:@/]*)?(\?[A-Za-z0-9\-._~%!$&'()*+,;=:@/?]+)?"
+)
+"""URLs of nearly all endpoints, which are read without yarl."""
+
+_PORT_MAX = 65_535
 
 _BAD_URL = HttpFailure("connect_failed", "the endpoint's URL cannot be requested")
 
@@ -46,6 +53,20 @@ class RequestHead(NamedTuple):
     head: bytes
 
 
+class _Url(NamedTuple):
+    """The parts of a URL; ``target`` is path and query, ``shown_host`` the host as people read it.
+
+    ``authority`` is host and port, without the scheme's own.
+    """
+
+    scheme: str
+    host: str
+    shown_host: str
+    port: int
+    authority: str
+    target: str
+
+
 def user_agent() -> str:
     """OTLP exporter specification, "User Agent": our product before the exporter's identifier."""
     return f"relay/{__version__} OTel-OTLP-Exporter-Python/{otlp_version}"
@@ -59,26 +80,25 @@ def build_head(
     ``default_tls`` returns the context for https without its own. Raises RequestFailedError for a
     URL that cannot be requested, ValueError for an invalid header field.
     """
-    url = _parse_url(to.url)
-    host = url.raw_host or ""
+    url = _plain_url(to.url) or _any_url(to.url)
+    host = url.host
     tls = (to.tls or default_tls()) if url.scheme == "https" else None
-    through_proxy = proxy is not None and proxy.serves(url.host or "")
-    origin = Origin(host, url.port or 0, tls, to.server_name or host.rstrip("."), through_proxy)
+    through_proxy = proxy is not None and proxy.serves(url.shown_host)
+    origin = Origin(host, url.port, tls, to.server_name or host.rstrip("."), through_proxy)
     fields = {name.lower(): (name, value) for name, value in to.headers.items()}
-    authority = url.host_port_subcomponent or host
     ours = {
-        "Host": authority,
+        "Host": url.authority,
         "User-Agent": user_agent(),
         "Accept": "*/*",
         "Accept-Encoding": "identity",
     }
     head_fields = [(name, value) for name, value in ours.items() if name.lower() not in fields]
     head_fields += [field for name, field in fields.items() if name not in _FRAMING]
-    target = url.raw_path_qs
+    target = url.target
     if through_proxy and tls is None:
         # RFC 9112 3.2.2; inside a tunnel there is no proxy to tell.
         assert proxy is not None
-        target = f"http://{authority}{target}"
+        target = f"http://{url.authority}{target}"
         head_fields += proxy.headers.items()
     return RequestHead(origin, encode_head(f"POST {target} HTTP/1.1", head_fields))
 
@@ -96,18 +116,36 @@ def encode_head(first_line: str, fields: list[tuple[str, str]]) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 
-def _parse_url(text: str) -> URL:
+def _plain_url(text: str) -> _Url | None:
+    """Parse a URL of plain ASCII; None if it is another, or none."""
+    found = _PLAIN_URL.fullmatch(text)
+    if found is None or "xn--" in found[2] or ".." in found[2]:
+        return None
+    scheme, host = found[1], found[2]
+    usual = 443 if scheme == "https" else 80
+    port = int(found[4] or usual)
+    if port > _PORT_MAX:
+        return None
+    authority = host if port == usual else f"{host}:{port}"
+    return _Url(scheme, host, host, port, authority, f"{found[5] or '/'}{found[6] or ''}")
+
+
+def _any_url(text: str) -> _Url:
     """Parse a URL as the customer wrote it: a path that is signed or routed by its bytes stays so.
 
     Raises RequestFailedError.
     """
+    from yarl import URL  # noqa: PLC0415 - 2 MiB, for URLs that are not plain
+
     try:
         url = URL(text, encoded=True)
         port = url.port
     except ValueError as error:
         raise RequestFailedError(_BAD_URL) from error
-    faulty = url.scheme not in ("http", "https") or not url.raw_host or not port
+    host = url.raw_host
     # Credentials belong into the sink's authentication; the schema refuses them here.
-    if faulty or url.raw_user is not None or _URL_BREAKS.search(text):
+    is_faulty = url.raw_user is not None or _URL_BREAKS.search(text)
+    if is_faulty or url.scheme not in ("http", "https") or not host or not port:
         raise RequestFailedError(_BAD_URL)
-    return url
+    authority = url.host_port_subcomponent or host
+    return _Url(url.scheme, host, url.host or "", port, authority, url.raw_path_qs)

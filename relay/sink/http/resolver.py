@@ -60,9 +60,11 @@ class ThreadedResolver:
 
 
 def _lookup(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    # A str goes through the codec idna, which takes 1 MiB.
+    name = host.encode("ascii") if host.isascii() else host
     try:
         found = socket.getaddrinfo(
-            host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+            name, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
         )
     except UnicodeError as error:
         # A label over 63 characters or an empty one fails in the codec, not in the resolver.

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -98,7 +97,7 @@ class QueueFiles:
         self._volume.remember()
         for directory in sorted(self._root.iterdir()):
             if ".removed-" in directory.name:
-                shutil.rmtree(directory, ignore_errors=True)
+                _remove_tree(directory, ignore_errors=True)
             elif directory.is_dir():
                 try:
                     found[directory.name] = self._recover_sink(directory)
@@ -174,7 +173,7 @@ class QueueFiles:
     def delete(self, directory: Path) -> None:
         """Delete a sink's directory."""
         if directory.exists():
-            shutil.rmtree(directory)
+            _remove_tree(directory)
         for place in [place for place in self._tails if place[0] == directory]:
             del self._tails[place]
 
@@ -329,3 +328,10 @@ class QueueFiles:
 
     def __repr__(self) -> str:
         return f"<QueueFiles {len(self._tails)} shards written>"
+
+
+def _remove_tree(directory: Path, *, ignore_errors: bool = False) -> None:
+    """Delete a directory and all that is in it."""
+    import shutil  # noqa: PLC0415 - for removed sinks alone
+
+    shutil.rmtree(directory, ignore_errors=ignore_errors)
