@@ -334,7 +334,7 @@ class IngestServer:
                 self._hold(content.read_nowait(), body)
             else:
                 # aiohttp's request: it is loaded by now.
-                from relay.receiver.http.arriving_body import read_pieces  # noqa: PLC0415
+                from relay.receiver.http.arriving_body import read_pieces
 
                 async with asyncio.timeout(self._settings.read_timeout_s):
                     await read_pieces(request, lambda chunk: self._hold(chunk, body))
@@ -406,7 +406,7 @@ class IngestServer:
 
         def convert() -> bytes:
             # The official classes of all requests, for senders of JSON alone.
-            from relay.codec.otlp.json_request import JSON_BYTES_MAX, protobuf_of  # noqa: PLC0415
+            from relay.codec.otlp.json_request import JSON_BYTES_MAX, protobuf_of
 
             bytes_max = min(self._settings.decoded_bytes_max, JSON_BYTES_MAX)
             return protobuf_of(decompress_as_said(raw, encoding, bytes_max=bytes_max), signal)

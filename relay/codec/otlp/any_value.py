@@ -115,10 +115,10 @@ def _number_in(encoded: bytes) -> str | None:
 def _any_text(encoded: bytes) -> str:
     """Return the text of an AnyValue as the official class reads it; "" where it cannot."""
     # 4 MiB, which a relay does not need before it sees a list, a mapping or bytes.
-    from google.protobuf.message import (  # noqa: PLC0415
+    from google.protobuf.message import (
         DecodeError as ProtobufDecodeError,
     )
-    from opentelemetry.proto.common.v1.common_pb2 import AnyValue  # noqa: PLC0415
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
     try:
         return value_text(AnyValue.FromString(encoded))

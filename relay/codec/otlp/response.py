@@ -42,10 +42,10 @@ def parse_response(body: bytes) -> PartialSuccess | None:
     if body in _ALL_TAKEN:
         return None
     # 4 MiB, which a relay does not need before an endpoint has a remark.
-    from google.protobuf.message import (  # noqa: PLC0415
+    from google.protobuf.message import (
         DecodeError as ProtobufDecodeError,
     )
-    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (  # noqa: PLC0415
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
         ExportMetricsServiceResponse,
     )
 
@@ -133,7 +133,7 @@ def _json_message(body: bytes) -> str | None:
 
 def _one_line(text: str) -> str:
     line = " ".join(text[:_READ_BYTES_MAX].split())
-    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
+    line = "".join(char if char.isprintable() else "\ufffd" for char in line)
     if len(line) <= MESSAGE_CHARS_MAX:
         return line
     return line[: MESSAGE_CHARS_MAX - 1] + "…"

@@ -1,7 +1,7 @@
 """An answer that is known in whole, sent as one write.
 
-Services return it for nearly every request, whoever reads that request: this module needs nothing
-of aiohttp, whose server need not be in memory (:mod:`relay.receiver.http.usual_requests`).
+Services return it for nearly every request. Nothing of aiohttp is needed for it, whose server may
+not be in memory (:mod:`relay.receiver.http.usual_requests`).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from relay.sink.http.dns_cache import DnsCache
 from relay.sink.http.interface import Destination, HttpRequest
 from relay.sink.http.pool import ConnectionPool
 from relay.sink.http.request_head import Origin, build_head
-from relay.sink.http.resolver import Resolver, ThreadedResolver
+from relay.sink.http.resolver import NameResolver, ThreadedResolver
 from relay.sink.http.response import (
     RESPONSE_BYTES_MAX,
     HttpFailure,
@@ -69,7 +69,7 @@ class Transport:
         *,
         allow_private: bool,
         proxy: Proxy | None = None,
-        resolver: Resolver | None = None,
+        resolver: NameResolver | None = None,
         trace: Callable[[ConnectStep], None] = untraced,
     ) -> None:
         """``resolver`` is closed with the transport; ``trace`` is told each connection's steps."""

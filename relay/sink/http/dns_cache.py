@@ -6,7 +6,7 @@ import asyncio
 import socket
 from typing import NamedTuple
 
-from relay.sink.http.resolver import Resolver
+from relay.sink.http.resolver import NameResolver
 
 HOSTS_MAX = 4096
 """Hosts that are remembered; more are asked for again each time."""
@@ -28,7 +28,7 @@ class _Entry(NamedTuple):
 class DnsCache:
     """Asks ``resolver``, which stays the caller's; answers are kept for ``ttl_s``."""
 
-    def __init__(self, resolver: Resolver, *, ttl_s: float) -> None:
+    def __init__(self, resolver: NameResolver, *, ttl_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._resolver = resolver
         self._ttl_s = ttl_s

@@ -28,8 +28,8 @@ class ResolveResult(TypedDict):
     flags: int
 
 
-class Resolver(Protocol):
-    """What asks for addresses; as aiohttp's, which is not imported for the sake of a type."""
+class NameResolver(Protocol):
+    """Asks for addresses, as those of aiohttp do, which is not imported for the sake of a type."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

@@ -71,7 +71,7 @@ def read_metric(head: bytes, number: int, tail: bytes) -> MetricHead:
     texts = _texts_of(head)
     if kind not in ("gauge", "summary"):
         # The official classes, imported for the first of these.
-        from relay.codec.otlp.metrics_in.messages import (  # noqa: PLC0415
+        from relay.codec.otlp.metrics_in.messages import (
             DATA,
             ProtobufDecodeError,
         )

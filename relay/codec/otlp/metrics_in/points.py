@@ -52,7 +52,7 @@ class PointFault(WireError):  # noqa: N818 - a fault is data to count, the reque
 def read_point(message: bytes, kind: Kind) -> Point:
     """Return a point of this kind. Raise PointFault."""
     # Imported for the first point that is read.
-    from relay.codec.otlp.metrics_in.messages import POINTS, ProtobufDecodeError  # noqa: PLC0415
+    from relay.codec.otlp.metrics_in.messages import POINTS, ProtobufDecodeError
 
     try:
         point = POINTS[kind].FromString(message)
@@ -86,7 +86,7 @@ def buckets_of(point: Point) -> int:
 def read_exemplars(message: bytes) -> tuple[Exemplar, ...]:
     """Return the exemplars of a number point; none where it cannot be read."""
     # As above.
-    from relay.codec.otlp.metrics_in.messages import POINTS, ProtobufDecodeError  # noqa: PLC0415
+    from relay.codec.otlp.metrics_in.messages import POINTS, ProtobufDecodeError
 
     try:
         return _exemplars(POINTS["gauge"].FromString(message).exemplars)
