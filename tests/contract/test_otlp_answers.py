@@ -278,7 +278,7 @@ async def test_json_is_converted_for_few_requests_at_once(
         active.pop()
         return body
 
-    monkeypatch.setattr("relay.receiver.remote_write.protobuf_of", convert)
+    monkeypatch.setattr("relay.codec.otlp.json_request.protobuf_of", convert)
     sending = [served.send(b"", path="/v1/logs", headers=JSON) for _ in range(6)]
     assert {reply.status for reply in await asyncio.gather(*sending)} == {200}
     assert most <= JSON_AT_ONCE
