@@ -58,8 +58,8 @@ class WholeAnswer:
             if status != HTTPStatus.NO_CONTENT:
                 lines.append(f"Content-Length: {len(self.body)}")
             self._fields = "\r\n".join([*lines, ""]).encode()
-        date = b"Date: %b\r\n\r\n" % time.strftime(_DATE, time.gmtime(second)).encode("ascii")
-        return self._fields + connection + date + self.body
+        date = b"Date: %b\r\n" % time.strftime(_DATE, time.gmtime(second)).encode("ascii")
+        return b"%b%b%b\r\n%b" % (self._fields, date, connection, self.body)
 
     def __repr__(self) -> str:
         return f"<WholeAnswer {self.status}, {len(self.body)} bytes>"
