@@ -61,7 +61,7 @@ cdef inline Py_ssize_t open_cursors(KnownRun *run, void *batches) except -1:
 
     A batch that the request has not written to yet, or that the next point fills, is.
     """
-    cdef Py_ssize_t at, room = ROOM_UNUSED
+    cdef Py_ssize_t at, before, room = ROOM_UNUSED
     cdef void *batch
     cdef void *buffer
     cdef Cursor *cursor
@@ -79,6 +79,10 @@ cdef inline Py_ssize_t open_cursors(KnownRun *run, void *batches) except -1:
             or not (<OpenBatch>batch).count
         ):
             return 0
+        # Two sources may put a series into one batch twice, which one cursor cannot tell.
+        for before in range(at):
+            if run.cursors[before].batch == batch:
+                return 0
         if (<PointBuffer>buffer).count == (<PointBuffer>buffer).capacity:
             (<PointBuffer>buffer).grow()
         if (<PointBuffer>buffer).runs_count == (<PointBuffer>buffer).runs_capacity:
@@ -167,13 +171,13 @@ cdef inline const unsigned char *take_known_run(
     cdef void *near = last
     cdef void *far
     cdef void *batches = NULL
-    cdef Py_ssize_t size, rest, number, more = 0, room = 0, samples = 0
+    cdef Py_ssize_t size, rest, number, _number, more = 0, room = 0, samples = 0
     cdef uint64_t time_bits = run.time_bits, time_ns = run.known_ns, bits = 0, found = 0, value = 0
     cdef uint32_t head = 0
-    for number in range(NEAR):
+    for _number in range(NEAR):
         near = following(near)
     far = near
-    for number in range(FAR - NEAR):
+    for _number in range(FAR - NEAR):
         far = following(far)
     run.series = NULL
     run.count = 0
