@@ -30,7 +30,7 @@ from relay.api.misdirected import MisdirectedSenders
 from relay.api.tools import METHODS as TOOL_METHODS
 from relay.api.tools import ToolPages
 from relay.codec.compression import compress
-from relay.codec.otlp.signal_names import SIGNALS, SignalName
+from relay.codec.signal_names import SIGNALS, SignalName
 from relay.config.settings.settings import Admin, ListenAddress, Settings
 from relay.control.replicas.report import REPORT_PATH
 from relay.control.tools import ExporterTools

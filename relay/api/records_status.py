@@ -8,7 +8,7 @@ from typing import Any
 
 from relay.api.sink_document import sink_document
 from relay.api.usage_status import figures_document
-from relay.codec.otlp.signal_names import RECORD_TOO_LARGE
+from relay.codec.signal_names import RECORD_TOO_LARGE
 from relay.config.exporter.records.outputs import record_outputs
 from relay.config.exporter.types import Exporter, RecordSource
 from relay.control.reconcile.sink_report import SinkReport

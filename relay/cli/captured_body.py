@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from relay.codec.compression import decompress, decompress_as_said
 from relay.codec.otlp.json_request import protobuf_of
-from relay.codec.otlp.signal_names import SignalName
+from relay.codec.signal_names import SignalName
 from relay.config.yaml.document import read_bounded
 from relay.runtime.errors import ConfigError, Fault, WireError
 

@@ -23,7 +23,7 @@ from relay.cli.live.kubernetes import (
 )
 from relay.cli.live.own_api import EXPLANATIONS, answers, ask_api, namespace_and_name
 from relay.cli.usage import UsageError
-from relay.codec.otlp.signal_names import SIGNALS
+from relay.codec.signal_names import SIGNALS
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.types import Exporter
 from relay.config.inventory_manifests import load_inventory

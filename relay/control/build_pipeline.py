@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.codec.otlp.signal_names import RecordSignal
+from relay.codec.signal_names import RecordSignal
 from relay.config.settings.settings import Settings
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.limits import Limits

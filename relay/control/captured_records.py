@@ -20,7 +20,7 @@ from relay.codec.otlp.any_value import (
     value_text,
 )
 from relay.codec.otlp.envelope import Envelope, scan
-from relay.codec.otlp.signal_names import RECORD_UNITS, RecordSignal
+from relay.codec.signal_names import RECORD_UNITS, RecordSignal
 from relay.config.exporter.types import Exporter
 from relay.control.explain_records import RecordRules, compiled_sources, resource_text
 from relay.pipeline.pacing import UNPACED

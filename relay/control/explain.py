@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from relay.codec.otlp.signal_names import SignalName
 from relay.codec.remote_write.v1 import SeriesFault, WriteProtocol, label_key, parse_labels
+from relay.codec.signal_names import SignalName
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.captured_streams import captured_streams
 from relay.control.explain_lines import is_raw, otlp_lines, raw_lines, said

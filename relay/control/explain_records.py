@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from relay.codec.otlp.signal_names import SignalName
+from relay.codec.signal_names import SignalName
 from relay.config.exporter.records.outputs import sources_of
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource
 from relay.pipeline.routing.resource_tenants import ResourceTenants

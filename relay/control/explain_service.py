@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from relay.codec.otlp.signal_names import SignalName
+from relay.codec.signal_names import SignalName
 from relay.config.exporter.types import Exporter
 from relay.control.explain import Explainer, ExplainQuery, answer, collected, written
 from relay.control.explain_records import RecordRules, path_for, resource_text

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from multidict import CIMultiDictProxy
 
 from relay.codec.compression import SenderEncoding, decompress, decompress_as_said
-from relay.codec.otlp.signal_names import SignalName
 from relay.codec.remote_write.v1 import WriteProtocol
+from relay.codec.signal_names import SignalName
 from relay.pipeline.contract import Tenant
 from relay.pipeline.metrics.decoders import DECODERS
 from relay.pipeline.signals import OTLP_PROTOCOLS

@@ -33,7 +33,7 @@ from relay.codec.compression import (
     decompress_as_said,
     fits,
 )
-from relay.codec.otlp.signal_names import SignalName
+from relay.codec.signal_names import SignalName
 from relay.config.settings.settings import Ingest, ListenAddress
 from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult
 from relay.receiver.authentication import Authenticator

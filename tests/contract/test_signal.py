@@ -18,7 +18,7 @@ from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.otlp.data_points import NumberPoint, encode_point
 from relay.codec.otlp.point_buffer import PointBuffer
 from relay.codec.otlp.record_buffer import RecordBuffer
-from relay.codec.otlp.signal_names import RecordSignal
+from relay.codec.signal_names import RecordSignal
 from relay.control.flush_timer import FlushTimer
 from relay.control.time_slicing import Turns
 from relay.pipeline.batching.flush_schedule import FlushSchedule, seal_all

@@ -16,7 +16,7 @@ from relay.cli.demo.receiver import ReceiverStatistics
 from relay.cli.demo.records.agent import RecordAgentStatistics
 from relay.cli.demo.records.platform import expected_outputs
 from relay.cli.demo.records.tally import Tally
-from relay.codec.otlp.signal_names import RECORD_UNITS
+from relay.codec.signal_names import RECORD_UNITS
 from relay.control.reconcile.sink_entry import SinkKey
 from relay.control.reconcile.sink_report import SinkReport
 from relay.sink.reporting.ledger import EMPTY_LEDGER

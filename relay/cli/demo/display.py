@@ -18,7 +18,7 @@ from relay.cli.live.sink_table import (
     short_name,
     sink_table,
 )
-from relay.codec.otlp.signal_names import RECORD_UNITS
+from relay.codec.signal_names import RECORD_UNITS
 from relay.control.reconcile.sink_entry import SinkKey
 from relay.control.reconcile.sink_report import SinkReport
 from relay.pipeline.records.results import RecordStatistics

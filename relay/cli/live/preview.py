@@ -18,7 +18,7 @@ from relay.cli.live.kubernetes import access_of, add_kubernetes_arguments, wants
 from relay.cli.live.own_api import PREVIEWS, answers, ask_api, namespace_and_name
 from relay.cli.live.subject import as_manifest, document_in_files, document_on_kubernetes
 from relay.cli.usage import UsageError
-from relay.codec.otlp.signal_names import RECORD_UNITS
+from relay.codec.signal_names import RECORD_UNITS
 from relay.runtime.errors import ConfigError, Fault
 from relay.runtime.excerpt import printable
 

@@ -14,7 +14,7 @@ from relay.cli.check import counted
 from relay.cli.live.admin_client import DEFAULT_URL, add_relay_argument, read_json
 from relay.cli.live.screen import Screen
 from relay.cli.live.sink_table import COLUMNS, SinkRow, fit, rule, sink_table
-from relay.codec.otlp.signal_names import RECORD_UNITS
+from relay.codec.signal_names import RECORD_UNITS
 from relay.sink.reporting.health import STATES
 
 INTERVAL_S: Final = 2.0

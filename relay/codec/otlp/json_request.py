@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from relay.codec.otlp.signal_names import SignalName
+from relay.codec.signal_names import SignalName
 from relay.runtime.errors import DecodeError, TooLargeError
 
 JSON_BYTES_MAX: Final = 4 << 20

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from relay.codec.otlp.signal_names import RECORD_SIGNALS
+from relay.codec.signal_names import RECORD_SIGNALS
 from relay.config.export_policy.dialect import (
     BASIC_AUTH_TYPE,
     BATCH_DEFAULT,

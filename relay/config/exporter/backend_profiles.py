@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from relay.codec.otlp.metrics import Kind, Temporality
-from relay.codec.otlp.signal_names import SignalName
+from relay.codec.signal_names import SignalName
 from relay.config.exporter.types import OtlpCompression, OtlpHttp
 from relay.runtime.quantity import format_bytes
 

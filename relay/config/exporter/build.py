@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from relay.codec.otlp.signal_names import RECORD_SIGNALS, SignalName
+from relay.codec.signal_names import RECORD_SIGNALS, SignalName
 from relay.config.exporter.backend_profiles import PROFILES, ProfileName, profile_warnings
 from relay.config.exporter.endpoint_access import (
     access_warnings,

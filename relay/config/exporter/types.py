@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from relay.codec.otlp.metrics import Kind, Temporality
-from relay.codec.otlp.signal_names import SignalName
+from relay.codec.signal_names import SignalName
 from relay.runtime.errors import Fault
 from relay.selector.records.selection import RecordSelection
 from relay.selector.resources.label_selector import Selection

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from relay.codec.otlp.signal_names import SIGNALS
+from relay.codec.signal_names import SIGNALS
 from relay.config.schema.kind_spelling import spelling_of_kind
 from relay.config.schema.words import nearest
 from relay.config.yaml.document import Step, Where, shown

@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from relay.codec.otlp.signal_names import SIGNALS
+from relay.codec.signal_names import SIGNALS
 from relay.config.exporter.load_result import ObjectKey
 from relay.control.kubernetes.objects import UNREADABLE
 from relay.control.status.conditions import StatusCondition

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from relay.codec.otlp.signal_names import RECORD_UNITS
+from relay.codec.signal_names import RECORD_UNITS
 from relay.control.status.conditions import StatusCondition
 from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from relay.codec.otlp.signal_names import SIGNALS
+from relay.codec.signal_names import SIGNALS
 from relay.control.kubernetes.status_body import read_conditions, read_time
 from relay.control.status.object_status import LedgerCounts, ObjectStatus, SignalStatus, SinkStatus
 

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.envelope import Envelope, scan
-from relay.codec.otlp.signal_names import RECORD_TOO_LARGE, RecordSignal
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, WriteProtocol
+from relay.codec.signal_names import RECORD_TOO_LARGE, RecordSignal
 from relay.pipeline.batching.flush_schedule import FlushSchedule, seal_all
 from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from relay.codec.otlp.batch import OpenBatch
-from relay.codec.otlp.signal_names import RecordSignal
+from relay.codec.signal_names import RecordSignal
 from relay.pipeline.batching.transaction import AcceptedCounts
 from relay.pipeline.records.entries import RecordPlan
 from relay.pipeline.records.resource_table import ResourceTableStatistics

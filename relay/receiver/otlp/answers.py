@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-from relay.codec.otlp.signal_names import UNITS, SignalName
 from relay.codec.protobuf import field_bytes, varint
+from relay.codec.signal_names import UNITS, SignalName
 from relay.pipeline.contract import IngestResult
 from relay.receiver.otlp.target import JSON, PROTOBUF
 from relay.receiver.responses import Answer, Outcome, Rejection, short_text, status_and_headers

@@ -11,8 +11,8 @@ import re
 from typing import Final, NamedTuple
 
 from relay.codec.compression import OTLP_ENCODINGS, SenderEncoding
-from relay.codec.otlp.signal_names import SignalName
 from relay.codec.remote_write.v1 import WriteProtocol
+from relay.codec.signal_names import SignalName
 from relay.pipeline.contract import Tenant
 from relay.pipeline.metrics.otlp.decoder import OTLP_METRICS
 from relay.pipeline.records.pipeline import PROTOCOLS

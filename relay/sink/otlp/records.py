@@ -12,8 +12,8 @@ from relay.codec.body import Body
 from relay.codec.compression import compress
 from relay.codec.otlp.batch import SealedBatch
 from relay.codec.otlp.record_buffer import RecordBuffer
-from relay.codec.otlp.signal_names import SignalName
 from relay.codec.otlp.split import RECORDS, split_request
+from relay.codec.signal_names import SignalName
 from relay.config.exporter.types import Compression, Endpoint, OtlpHttp
 from relay.sink.interface import SinkKind
 from relay.sink.otlp_http import RECORD_KINDS, OtlpEncoder, make_client

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from relay.codec.otlp.signal_names import RECORD_SIGNALS
+from relay.codec.signal_names import RECORD_SIGNALS
 from relay.ui.api_calls import ApiProblemError
 from relay.ui.authoring.completion import (
     ROUNDS_MAX,

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from relay import __version__
 from relay.api.status import StatusSource
-from relay.codec.otlp.signal_names import RECORD_UNITS
+from relay.codec.signal_names import RECORD_UNITS
 from relay.pipeline.records.results import RecordStatistics
 from relay.ui.views.operator_view import HealthFigure, operator_view
 from relay.ui.views.quantities import bytes_, count, duration, share

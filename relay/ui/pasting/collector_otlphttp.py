@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-from relay.codec.otlp.signal_names import SIGNALS, SignalName
+from relay.codec.signal_names import SIGNALS, SignalName
 from relay.ui.pasting.pasted_sink import PastedSink, take_headers, take_tls, take_url
 
 _TYPES: Final = ("otlphttp", "otlp_http")

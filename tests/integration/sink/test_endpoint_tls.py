@@ -7,7 +7,7 @@ import ssl
 import pytest
 import trustme
 
-from relay.codec.otlp.signal_names import SignalName
+from relay.codec.signal_names import SignalName
 from relay.config.exporter.types import ClientTls, OtlpHttp, SecretRef
 from relay.sink.http.client import Transport
 from relay.sink.interface import ClientDependencies, SinkKind

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from relay.codec.otlp.signal_names import RECORD_SIGNALS
+from relay.codec.signal_names import RECORD_SIGNALS
 from relay.config.exporter.types import Exporter, Sink
 from relay.config.settings.ingest_security import Admin
 from relay.config.settings.settings import Settings

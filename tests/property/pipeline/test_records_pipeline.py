@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from relay.codec.otlp.any_value import value_text
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.record_buffer import RecordBuffer
-from relay.codec.otlp.signal_names import RecordSignal
+from relay.codec.signal_names import RecordSignal
 from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.pipeline.routing.resource_tenants import ResourceTenants

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from relay.cli.demo.agent import Posting, post, wait_for
 from relay.cli.demo.records.platform import RecordRequest, RecordScraper
 from relay.cli.demo.records.tally import NO_RECORDS, Tally
-from relay.codec.otlp.signal_names import RecordSignal
+from relay.codec.signal_names import RecordSignal
 
 _HEADERS = {
     "Content-Type": "application/x-protobuf",

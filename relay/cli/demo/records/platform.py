@@ -23,7 +23,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from relay.cli.demo.platform import CUSTOMERS
 from relay.cli.demo.records.tally import NO_RECORDS, Tally
-from relay.codec.otlp.signal_names import RecordSignal
+from relay.codec.signal_names import RecordSignal
 
 WATCHED: Final = "globex"
 """The customer whose Exporter has sources of logs and traces."""

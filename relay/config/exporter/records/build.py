@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from relay.codec.otlp.signal_names import RECORD_SIGNALS, SignalName
+from relay.codec.signal_names import RECORD_SIGNALS, SignalName
 from relay.config.exporter.resource_selectors import build_resource_selectors
 from relay.config.exporter.types import RecordSource
 from relay.config.schema.validate import Reading

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from relay.codec.otlp.signal_names import RECORD_SIGNALS, RECORD_UNITS, SignalName
+from relay.codec.signal_names import RECORD_SIGNALS, RECORD_UNITS, SignalName
 from relay.config.exporter.endpoints import METRICS_PATH
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from relay.codec.otlp.any_value import AttributeTexts
 from relay.codec.otlp.metrics_in.scan import MetricsEnvelope, scan_metrics
-from relay.codec.otlp.signal_names import RECORD_TOO_LARGE
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, Metadata, Pause, WriteProtocol
+from relay.codec.signal_names import RECORD_TOO_LARGE
 from relay.pipeline.batching.transaction import BatchTransaction
 from relay.pipeline.metrics.otlp.streams import OtlpStreams
 from relay.pipeline.metrics.otlp.take_points import take_points

@@ -8,7 +8,7 @@ from zlib import crc32
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.envelope import scan
 from relay.codec.otlp.record_buffer import RecordBuffer
-from relay.codec.otlp.signal_names import RecordSignal
+from relay.codec.signal_names import RecordSignal
 from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.pipeline.records.selecting import LOG_RECORD, SPAN, split_by_share
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
