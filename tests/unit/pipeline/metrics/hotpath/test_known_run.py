@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.runtime.errors import DecodeError
-from tests.kit.engine_rig import NUMBERS, Rig, RigSink
+from tests.kit.engine_rig import EVERYTHING, NUMBERS, Rig, RigSink
 from tests.kit.remote_write import raw
 
 T = raw.T0_MS
@@ -38,3 +38,14 @@ def test_every_sink_gets_all_points_of_a_run(sinks: int) -> None:
     rig.flush()
     for sink in made:
         assert len(sink.any_points()) == 4 * len(POOL)
+
+
+def test_a_sink_of_two_sources_gets_each_point_of_a_run_twice() -> None:
+    rig = Rig()
+    sink = rig.export(
+        RigSink("s", limit=70, options=NUMBERS), sources={"a": EVERYTHING, "b": EVERYTHING}
+    )
+    for at in range(4):
+        rig.feed(whole(at))
+    rig.flush()
+    assert len(sink.any_points()) == 2 * 4 * len(POOL)
