@@ -79,6 +79,7 @@ class LineSignal:
         self._gate: ReplayGate | None = None
 
     low_watermark = property(lambda self: self.offsets.following)
+    armed = property(lambda self: self._schedule.armed)
     metadata_version = 0
 
     def path_of(self, tenant: Tenant | None) -> IngestPath:

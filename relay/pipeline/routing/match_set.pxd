@@ -40,7 +40,7 @@ cdef class MatchSet:
     cdef public object refuses
     cdef public dict variants
     cdef public object _base
-    cdef dict _batches
+    cdef object _batches
     cdef long long _cycle
 
     cpdef tuple batches(self, MetricGroup group)
