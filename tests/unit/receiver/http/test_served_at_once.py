@@ -12,7 +12,9 @@ from aiohttp import web
 from relay.config.settings.settings import ListenAddress
 from relay.receiver.http.connection_limit import Connections
 from relay.receiver.http.listener import Listener
-from relay.receiver.http.usual_requests import BUFFER_BYTES_MAX, UsualHead
+from relay.receiver.http.usual_head import UsualHead
+from relay.receiver.http.usual_requests import BUFFER_BYTES_MAX
+from relay.receiver.http.whole_answer import WholeAnswer
 
 HEAD = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: %d\r\n\r\n"
 
@@ -32,7 +34,7 @@ class Service:
         self.most = 0
         self.fault: Exception | None = None
 
-    def serve(self, head: UsualHead, body: bytes, remote: str) -> web.StreamResponse | None:
+    def serve(self, head: UsualHead, body: bytes, remote: str) -> WholeAnswer | None:
         assert (head.path, remote) == ("/v1/logs", "127.0.0.1")
         if self.fault is not None:
             raise self.fault
@@ -44,15 +46,15 @@ class Service:
         self.most = max([self.most, *(len(one._buffer) for one in self.listener.usual.open)])
         return self._answer(body)
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def __call__(self, request: web.BaseRequest) -> WholeAnswer:
         body = request.content.read_nowait()
         await asyncio.sleep(0)
         self.by_task.append(body)
         return self._answer(body)
 
-    def _answer(self, body: bytes) -> web.StreamResponse:
+    def _answer(self, body: bytes) -> WholeAnswer:
         self.order.append(body)
-        return web.Response(body=body, headers={"Server": "relay"})
+        return WholeAnswer(200, {"Server": "relay"}, body)
 
 
 @asynccontextmanager
@@ -63,7 +65,7 @@ async def serving(
         service,
         ListenAddress("127.0.0.1", 0),
         setting="x",
-        serves_usual=True,
+        is_usual=lambda method, _: method == "POST",
         at_once=service.serve,
     )
     await listener.start()
