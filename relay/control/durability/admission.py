@@ -99,6 +99,8 @@ class Admission:
         self.stopping = False
         self._unkept = -1
         """Position of the last request that the journal could not write."""
+        self._declined = b""
+        """Compressed body of the last request that :meth:`accept_at_once` found to need slices."""
 
     async def accept(self, request: IngestRequest) -> IngestResult:
         """Admit one request; see :class:`relay.pipeline.contract.IngestHandler`."""
@@ -108,6 +110,9 @@ class Admission:
             if probed is not None:
                 return _accepted(probed.taken, probed.dropped, probed.examples)
             self._check(len(request.body))  # the wait may have taken long
+        is_long = request.raw is self._declined
+        if is_long:
+            self._declined = b""
         transaction = await self._turns.run(
             partial(
                 self._signal.ingest,
@@ -118,6 +123,7 @@ class Admission:
                 protocol=request.protocol,
             ),
             self._on_accepted,
+            repeatable=not is_long,
         )
         if self._journal is not None and transaction.has_effect:
             record = record_of(request, transaction.request)
@@ -133,7 +139,7 @@ class Admission:
 
     def accept_at_once(self, request: IngestRequest) -> IngestResult | None:
         """Admit one request without waiting; see :class:`relay.pipeline.contract.IngestHandler`."""
-        tenant, received_at, body, _, _, protocol = request
+        tenant, received_at, body, raw, _, protocol = request
         self._check(len(body))
         signal = self._signal
         try:
@@ -146,7 +152,8 @@ class Admission:
                 pace=DirectPace(),
             )
         except TurnsError:
-            return None  # it needs slices
+            self._declined = raw  # it needs slices, and comes again
+            return None
         self._on_accepted(transaction)
         return _accepted(transaction.taken, transaction.dropped, transaction.examples)
 

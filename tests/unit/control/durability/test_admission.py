@@ -10,9 +10,10 @@ import pytest
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.control.durability.admission import Admission
-from relay.control.time_slicing import Turns
+from relay.control.time_slicing import DirectPace, Turns
 from relay.pipeline.contract import IngestRequest, IngestResult
 from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.pacing import Pace
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.runtime.errors import DecodeError, OverloadedError
 from relay.sink.queue.fair_share import BufferedBytes
@@ -97,6 +98,28 @@ def test_a_request_that_takes_long_is_left_to_slices(monkeypatch: pytest.MonkeyP
         assert rig.at_once(write("up 1")) is None
     assert rig.accepted == []
     assert rig.at_once(write("up 1")) == IngestResult(1)
+
+
+async def test_a_request_that_was_left_to_slices_begins_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig, paces = Rig(), list[type[Pace]]()
+    take = rig.pipeline.ingest
+
+    def ingest(*arguments: Any, pace: Pace, **options: Any) -> Any:
+        paces.append(type(pace))
+        while len(paces) == 1:
+            pace.pause()
+        return take(*arguments, pace=pace, **options)
+
+    monkeypatch.setattr(rig.pipeline, "ingest", ingest)
+    request = request_of(write("up 1"))
+    assert rig.admission.accept_at_once(request) is None
+    assert await rig.admission.accept(request) == IngestResult(1)
+    assert paces[0] is DirectPace
+    assert paces[1] is not DirectPace
+    await rig.admission.accept(request)
+    assert paces[2:] == [DirectPace]
 
 
 @pytest.mark.parametrize("options", [{"journal": object()}, {"replay": object()}])
