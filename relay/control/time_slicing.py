@@ -51,6 +51,7 @@ class DirectPace(Pace):
         self._cpu_until_s = 0.0
 
     def pause(self) -> None:
+        """Raise TurnsError if the time is over."""
         if self.final or time.perf_counter() < self._until_s:
             return
         now_s = time.thread_time()

@@ -54,7 +54,7 @@ class WakeupEvent:
 
 
 Serve = Callable[[int, int, WakeupEvent], Coroutine[Any, Any, None]]
-"""What a task does, for a shard and a configuration's number; a wake-up call ends its waits."""
+"""Work of a shard's task, by its number and the configuration's; a wake-up call ends its waits."""
 
 
 class _AtWork(NamedTuple):

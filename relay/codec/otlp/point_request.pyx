@@ -117,8 +117,8 @@ cdef class Level:
         return node
 
 
-cdef class Plan:
-    """What is known of a request before it is written.
+cdef class RequestPlan:
+    """A request before it is written: its metrics, scopes and resources, numbered.
 
     ``is_in_order``: the points are written in the order in which they stand in the buffer.
     """
@@ -359,13 +359,13 @@ cdef void insert_run(
 cdef bytes encode_points(
     Point *points, Py_ssize_t count, Py_ssize_t size, Run *runs, Py_ssize_t runs_count
 ):
-    """Return the request of these points; see :meth:`PointBuffer.encode`.
+    """Return the request of these points; see ``PointBuffer.encode``.
 
     ``size``: the bytes of the points without metrics, scopes and resources.
     """
     assert runs_count < INT32_MAX
     assert count == (runs[runs_count - 1].end if runs_count else 0), "runs must tile the arena"
-    cdef Plan plan = Plan()
+    cdef RequestPlan plan = RequestPlan()
     cdef Point *ordered = NULL
     cdef Py_ssize_t total
     cdef bytes request
