@@ -101,8 +101,15 @@ async def running(relay: Relay) -> AsyncIterator[Sender]:
 
 def crash_image(data: Path, into: Path) -> Path:
     """A copy of a data directory as a killed process would leave it at this instant."""
-    shutil.copytree(data, into)
-    return into
+    for _ in range(10):
+        try:
+            shutil.copytree(data, into)
+        except shutil.Error:
+            # A draft took its file's place during the copy, which is of no instant then.
+            shutil.rmtree(into)
+        else:
+            return into
+    raise AssertionError(f"{data} changed during each of ten copies")
 
 
 def body_of(values: range, *, name: str = "numbered", timestamp_ms: int = 0) -> bytes:

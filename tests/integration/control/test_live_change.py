@@ -300,7 +300,7 @@ async def test_accounts_drawn_up_in_slices_balance_while_everything_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every look gives others a turn after each sink: samples arrive, exporters come and go."""
-    monkeypatch.setattr("relay.control.reconcile.reconciler.SLICE_S", 0.0)
+    monkeypatch.setattr("relay.runtime.event_loop.WORK_S", 0.0)
     async with endpoint(tmp_path) as (_, directory):
         for number in range(20):
             directory.write(f"e{number}", "up")
