@@ -252,7 +252,8 @@ async def test_the_next_relay_writes_after_the_leader_is_killed(tmp_path: Path) 
         assert await cluster.events() == told, "told again"
         states = (("Unknown", "NoData"), ("True", "Delivering"), ("Unknown", "NoReport"))
         await cluster.saw("Delivering", *states)
-        assert len(cluster.of_type("Delivering")) == len(states)
+        seen = [one for one in cluster.of_type("Delivering") if one != NO_ANSWER]
+        assert len(seen) == len(states)
         for name in ("Accepted", "ResolvedRefs", "Programmed"):
             assert [status for status, _ in cluster.of_type(name)] == ["True"], name
 
