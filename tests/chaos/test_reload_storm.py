@@ -275,6 +275,7 @@ def _check(arrivals: list[tuple[float, Received]], sent_at: dict[float, float]) 
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 async def test_a_short_storm(tmp_path: Path) -> None:
     await storm(tmp_path, seconds=6, seed=5)
 
