@@ -210,15 +210,15 @@ class Document:
         known: dict[SourcePlace, SourcePlace] = {}
         lines: dict[str, str] = {}
         numbers = _numbered(tuple(dict.fromkeys(wheres)))
+        kept = []
         for place in map(self.place, numbers):
             line = lines.setdefault(place.shown, place.shown)
-            known.setdefault(place, replace(place, shown=line))
-        kept = tuple(known[self.place(where)] for where in numbers)
+            kept.append(known.setdefault(place, replace(place, shown=line)))
         self.value = None
         self.faults = []
         self._marks = {}
         self.text = SourceText("", self.text.line(0))
-        self._kept = kept
+        self._kept = tuple(kept)
         self._numbers = numbers
 
     def begin(self, offset: int) -> None:
@@ -237,14 +237,15 @@ _NOWHERE = SourcePlace(0, 0)
 
 def _numbered(wheres: tuple[Where, ...]) -> Mapping[Where, int]:
     """Return the numbers of places: the same table for documents with the same few places."""
-    if len(wheres) > _SHARED_PLACES_MAX:
-        return {where: number for number, where in enumerate(wheres)}
-    return _shared_numbers(wheres)
+    shared = len(wheres) <= _SHARED_PLACES_MAX
+    return _shared_numbers(wheres) if shared else _numbers_of(wheres)
 
 
-@lru_cache(maxsize=_SHARED_NUMBERS_MAX)
-def _shared_numbers(wheres: tuple[Where, ...]) -> Mapping[Where, int]:
+def _numbers_of(wheres: tuple[Where, ...]) -> Mapping[Where, int]:
     return {where: number for number, where in enumerate(wheres)}
+
+
+_shared_numbers = lru_cache(maxsize=_SHARED_NUMBERS_MAX)(_numbers_of)
 
 
 def _member(container: object, step: Step) -> object:
