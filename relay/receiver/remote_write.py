@@ -192,10 +192,8 @@ class IngestServer:
         if facts is None or self._stopping or handler is None or not handler.is_free:
             return None
         size = len(raw)
-        free = settings.concurrent_requests_max - counters.in_flight
         if (
-            free <= 0
-            or self._senders.get(remote, 0) >= PER_SENDER_CONCURRENCY_RATIO * free
+            self._crowd(remote)
             or size > settings.body_bytes_max
             or size + self._bodies_bytes > self._bodies_bytes_max
         ):
@@ -296,13 +294,19 @@ class IngestServer:
             raise RefusedError(
                 Rejection(Reason.STOPPING, text, retry_after_s=STOPPING_RETRY_AFTER_S)
             )
+        crowd = self._crowd(request.remote or "")
+        if crowd:
+            raise RefusedError(Rejection(Reason.CONCURRENCY, crowd))
+        return head
+
+    def _crowd(self, remote: str) -> str:
+        """Say why an address gets no concurrency slot; "" if it gets one."""
         free = self._settings.concurrent_requests_max - self._counters.in_flight
         if free <= 0:
-            raise RefusedError(Rejection(Reason.CONCURRENCY, "too many requests at once"))
-        if self._senders.get(request.remote or "", 0) >= PER_SENDER_CONCURRENCY_RATIO * free:
-            text = "too many requests at once from this address"
-            raise RefusedError(Rejection(Reason.CONCURRENCY, text))
-        return head
+            return "too many requests at once"
+        if self._senders.get(remote, 0) >= PER_SENDER_CONCURRENCY_RATIO * free:
+            return "too many requests at once from this address"
+        return ""
 
     async def _serve(self, request: web.BaseRequest, admitted: IngestHead) -> IngestResult:
         """Read a body and process it, in one of the concurrency slots. Raise RelayError."""
