@@ -81,9 +81,9 @@ async def run_in_thread(work: Callable[[], _Result]) -> _Result:
 
 
 WORK_S = 0.002
-"""Time that work in the background runs before it gives way, on the loop or in a thread; s."""
+"""Longest slice of background work, on the loop or in a thread; s."""
 GIVEN_WAY = 4
-"""Times as long that such work gives way, at most: it has a fifth of a loop that is never idle."""
+"""Longest pause after a slice, as a multiple of it: a fifth of a busy loop is background work."""
 _LOOK_S = 0.001
 """Time between two looks at a loop that is busy; s."""
 _TURNS = 3
@@ -112,7 +112,7 @@ async def give_way(worked_s: float = WORK_S) -> None:
 
 
 class WorkSlice:
-    """Time of long work on the event loop itself, at most :data:`WORK_S` before it gives way."""
+    """Time of long work on the event loop itself, in slices of at most :data:`WORK_S`."""
 
     __slots__ = ("_end_s",)
 

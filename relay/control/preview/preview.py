@@ -1,7 +1,7 @@
 """Preview an Exporter: count the series of the running relay that it would take now.
 
-* The series table is looked at in slices of :data:`SLICE_S`, between requests, and gives way
-  to them after each.
+* The series table is looked at in slices of :data:`SLICE_S`, between requests, which
+  are served first after each slice.
 * Each of the table's dictionaries is looked at as it was at one moment, and a series stays in one
   dictionary: a series that is there all the time counts exactly once. One that comes or goes during
   the preview counts if it was there at its dictionary's moment and was not forgotten before its
