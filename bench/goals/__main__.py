@@ -13,11 +13,11 @@ from types import FrameType
 
 from bench import newest
 from bench.goals.measuring import DEBIAN, NEWEST, RELAY, Measuring
+from bench.goals.picture import draw_goals
 from bench.goals.rows import ONCE, PARTS, ROWS
 from bench.goals.table import table, write
 from bench.harness import Datasets
 from bench.peer import load_peer
-from bench.plot import draw
 from bench.process import BenchError, raise_file_limit
 from bench.report import table_head
 
@@ -86,8 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     print("\n".join(["", *table(run.figures, versions, options.seconds)]))
-    if run.measurements:
-        draw(output / "goals.png", run.measurements, "CPU of a sample, a log record, a span")
+    if run.figures.costs_us:
+        draw_goals(output / "goals.png", run.figures)
     print(f"\nresults: {output}")
     missing = [key for key, row in ROWS.items() if row.part in parts and key not in _found(run)]
     return 1 if run.figures.faults or missing else 0

@@ -91,14 +91,14 @@ def _beside(workload: str, other: str, name: str) -> Callable[[Measuring, int], 
         found = {one.peer: one for one in run.runs(plan, pair)}
         own, peer = found[RELAY], found[other]
         cost_us = 1e6 / own.samples_per_cpu_s
-        note = f"{cost_us:.3f}, {1e6 / peer.samples_per_cpu_s:.3f} µs a sample"
-        run.figures.add(f"{name} cpu", own.samples_per_cpu_s / peer.samples_per_cpu_s, note)
+        peer_us = 1e6 / peer.samples_per_cpu_s
+        run.figures.add_cost(f"{name} cpu", cost_us, peer_us, peer_us / cost_us, "a sample")
         if name.startswith("scrape"):
             note = f"{own.samples_per_s:,.0f}, {peer.samples_per_s:,.0f} a second"
             run.figures.add(f"{name} clock", own.samples_per_s / peer.samples_per_s, note)
             floor_us = 1e6 * floor_s(run.datasets.get(plan, plan.workload), FLOOR_S)
-            note = f"{cost_us:.3f}, {floor_us:.3f} µs a sample"
-            run.figures.add(f"{name} floor", cost_us / floor_us, note)
+            ratio = cost_us / floor_us
+            run.figures.add_cost(f"{name} floor", cost_us, floor_us, ratio, "a sample")
 
     return measure
 
@@ -128,7 +128,7 @@ def _records(signal: str) -> Callable[[Measuring, int], None]:
         costs = costs_us(signal, run.relay, run.directory())
         best = costs.pop("collector")
         for name, cost in costs.items():
-            run.figures.add(f"{signal} {name}", best / cost, f"{cost:.3f}, {best:.3f} µs each")
+            run.figures.add_cost(f"{signal} {name}", cost, best, best / cost, "each")
         for peer, cost in ((RELAY, costs["all"]), (COLLECTOR, best)):
             shown = Measurement(signal, peer, pair, samples_per_cpu_s=1e6 / cost)
             run.measurements.append(shown)

@@ -74,6 +74,9 @@ class Figures:
 
     values: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    costs_us: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    """CPU a sample of the relay and of what it is held against, for rows that are made of these."""
+
     faults: list[str] = field(default_factory=list)
     """Runs that gave no value, with the reason."""
 
@@ -83,6 +86,11 @@ class Figures:
         self.values.setdefault(row, []).append(value)
         if note:
             self.notes.setdefault(row, []).append(note)
+
+    def add_cost(self, row: str, own_us: float, other_us: float, value: float, each: str) -> None:
+        """Record a value that is made of two costs, each of one ``each``."""
+        self.add(row, value, f"{own_us:.3f}, {other_us:.3f} µs {each}")
+        self.costs_us.setdefault(row, []).append((own_us, other_us))
 
     def median(self, row: str) -> float | None:
         """Return the median of a row's values, None where there are none."""

@@ -10,6 +10,7 @@ from bench.dataset import Shape, write_dataset
 from bench.goals.__main__ import main
 from bench.goals.floor import floor_s
 from bench.goals.measuring import MEASURED
+from bench.goals.picture import SHOWN, draw_goals
 from bench.goals.rows import ONCE, PARTS, ROWS, Figures
 from bench.goals.table import table
 from bench.scrape import exposed, is_wanted, labels_of
@@ -63,3 +64,15 @@ def test_unknown_rows_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--rows", "scrape,fly"])
     assert "there is no row 'fly'" in capsys.readouterr().err
+
+
+def test_the_picture_shows_rows_with_a_peer(tmp_path: Path) -> None:
+    assert {key for row in SHOWN for key in row[:2] if key} <= ROWS.keys()
+    figures = Figures()
+    with pytest.raises(ValueError, match="no row of the run has a peer"):
+        draw_goals(tmp_path / "none.png", figures)
+    figures.add_cost("scrape cpu", 0.5, 1.0, 2.0, "a sample")
+    figures.add_cost("scrape floor", 0.5, 0.25, 2.0, "a sample")
+    assert figures.notes["scrape cpu"] == ["0.500, 1.000 µs a sample"]
+    draw_goals(tmp_path / "picture.png", figures)
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
