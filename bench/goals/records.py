@@ -1,7 +1,8 @@
 """Log records and spans through an installed relay and the Collector, all at once, in turns.
 
 Requests, receiver and settings are those of :mod:`bench.micro.otlp_records`. The Collector is
-measured with and without its batch processor, and the better one counts.
+measured with and without its batch processor, and the better one counts; the relay's batches are as
+large as that processor's.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.micro.otlp_records import BODIES, Forwarder, collectors, free_port, relay, request
+from bench.micro.otlp_records import BATCH, BODIES, Forwarder, collectors, free_port, relay, request
 from bench.process import Process
 
 RECORDS = 500
-"""Of a request, and of the relay's batches."""
+"""Of a request."""
 
 REQUESTS = 40
 """Of a turn."""
@@ -67,5 +68,5 @@ def _commands(
         listen = free_port()
         own = directory / name
         own.mkdir()
-        settings = relay(own, listen, signal=signal, selector=selector, port=port, size=RECORDS)
+        settings = relay(own, listen, signal=signal, selector=selector, port=port, size=BATCH)
         yield name, [command, "run", "--config", str(settings)], listen

@@ -57,9 +57,12 @@ spec:
       otlp_http: {{endpoint: "http://127.0.0.1:{port}"}}
       batch: {{timeout: 1s, maxSize: {size}}}
 """
+BATCH = 5000
+"""Records of a batch of the Collector's processor, and of the relay where nothing else is said."""
+
 COLLECTOR = """
 receivers: {{otlp: {{protocols: {{http: {{endpoint: "127.0.0.1:{listen}"}}}}}}}}
-processors: {{batch: {{send_batch_size: 5000, send_batch_max_size: 5000, timeout: 1s}}}}
+processors: {{batch: {{send_batch_size: {batch}, send_batch_max_size: {batch}, timeout: 1s}}}}
 exporters: {{otlp_http: {{endpoint: "http://127.0.0.1:{port}", compression: gzip}}}}
 service:
   telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}
@@ -199,7 +202,7 @@ def collectors(directory: Path, port: int) -> Iterator[tuple[str, list[str], int
     for name, processors in (("collector", ""), ("collector-batch", "processors: [batch],")):
         listen = free_port()
         config = directory / f"{name}.yaml"
-        text = COLLECTOR.format(listen=listen, port=port, processors=processors)
+        text = COLLECTOR.format(listen=listen, port=port, processors=processors, batch=BATCH)
         config.write_text(text, encoding="utf-8")
         yield name, [str(newest.binary("otelcol")), "--config", str(config)], listen
 
@@ -258,7 +261,7 @@ def main() -> None:
     parser.add_argument("--signal", choices=["logs", "traces"], default="logs")
     parser.add_argument("--records", type=int, default=500, help="records of a request")
     parser.add_argument("--turns", type=int, default=12, help="of each forwarder")
-    parser.add_argument("--batch", type=int, default=500, help="records of the relay's batches")
+    parser.add_argument("--batch", type=int, default=BATCH, help="records of the relay's batches")
     parser.add_argument("--receiver", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.receiver:
