@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from relay.apiserver.check_files import check_files
 from relay.config.export_policy.notices import notices as policy_notices
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.manifest_loader import load_exporters
@@ -133,6 +132,8 @@ def _check_settings(
 def _check_api(
     path: Path, api: ApiSettings, lines: list[str], faults: list[Fault], *, tenancy: bool
 ) -> None:
+    from relay.apiserver.check_files import check_files  # noqa: PLC0415 - a second of imports
+
     found = check_files(api, tenancy=tenancy)
     if found.tokens is not None:
         lines.append(f"good     {path}: {counted(found.tokens, 'token')} of the API")

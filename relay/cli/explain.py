@@ -15,10 +15,10 @@ from typing import Any
 
 from relay.cli.captured_body import read_captured
 from relay.cli.live.admin_client import ANSWER_BYTES_MAX, ask
-from relay.cli.live.kubernetes import (
+from relay.cli.live.kubernetes import fetch_all
+from relay.cli.live.kubernetes_arguments import (
     access_of,
     add_kubernetes_arguments,
-    fetch_all,
     wants_kubernetes,
 )
 from relay.cli.live.own_api import EXPLANATIONS, answers, ask_api, namespace_and_name

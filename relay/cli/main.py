@@ -101,7 +101,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 
 
 def _add_check(checker: argparse.ArgumentParser) -> None:
-    from relay.cli.live.kubernetes import add_kubernetes_arguments
+    from relay.cli.live.kubernetes_arguments import add_kubernetes_arguments
 
     checker.add_argument(
         "paths",
@@ -348,11 +348,13 @@ def _leave(status: int) -> NoReturn:
 
 def _check(arguments: argparse.Namespace) -> int:
     from relay.cli.check import check, check_objects
-    from relay.cli.live.kubernetes import access_of, fetch_all, wants_kubernetes
+    from relay.cli.live.kubernetes_arguments import access_of, wants_kubernetes
 
     if bool(arguments.paths) == wants_kubernetes(arguments):
         raise UsageError("PATH", "or --kubernetes is required, one of them")
     if wants_kubernetes(arguments):
+        from relay.cli.live.kubernetes import fetch_all
+
         found = fetch_all(access_of(arguments), need_sinks=True)
         result = check_objects(found.exporters, found.faults)
     else:

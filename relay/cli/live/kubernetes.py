@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 import binascii
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +20,7 @@ from relay.config.yaml.document import parse_documents
 from relay.control.cluster.resources import EXPORTING, NAMESPACES, SECRETS
 from relay.control.kubernetes.client import ApiClient, WatchTarget, decoded
 from relay.control.kubernetes.errors import AbsentError, KubernetesError
-from relay.control.kubernetes.kubeconfig import ClusterAccess, in_cluster, read_kubeconfig
+from relay.control.kubernetes.kubeconfig import ClusterAccess
 from relay.control.kubernetes.objects import ApiResource
 from relay.control.preview.manifest import read_document
 from relay.runtime.errors import ConfigError, Fault
@@ -38,40 +35,6 @@ class ClusterObjects:
     exporters: tuple[Exporter, ...]
     namespaces: tuple[Object, ...]
     faults: tuple[Fault, ...]
-
-
-def add_kubernetes_arguments(
-    parser: argparse.ArgumentParser, group: argparse._ActionsContainer | None = None
-) -> None:
-    """Declare the arguments by which objects are read from a Kubernetes API.
-
-    ``group``: that of the alternatives to it.
-    """
-    (group or parser).add_argument(
-        "--kubernetes",
-        action="store_true",
-        help="read from the Kubernetes API of --kubeconfig, $KUBECONFIG, ~/.kube/config or this "
-        "pod",
-    )
-    parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="implies --kubernetes")
-    parser.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig")
-
-
-def wants_kubernetes(arguments: argparse.Namespace) -> bool:
-    """Return whether the arguments name a Kubernetes API."""
-    return bool(arguments.kubernetes or arguments.kubeconfig or arguments.context)
-
-
-def access_of(arguments: argparse.Namespace) -> ClusterAccess:
-    """Return the access that the arguments describe. Raises ConfigError."""
-    path = arguments.kubeconfig
-    if path is None and os.environ.get("KUBECONFIG"):
-        path = Path(os.environ["KUBECONFIG"])
-    if path is None and not os.environ.get("KUBERNETES_SERVICE_HOST"):
-        path = Path.home() / ".kube/config"
-    if path is None:
-        return in_cluster(os.environ)
-    return read_kubeconfig(path, context=arguments.context)
 
 
 def fetch_exporter(access: ClusterAccess, name: str) -> dict[str, Any]:

@@ -14,7 +14,11 @@ import msgspec
 from relay.apiserver.actions.previews import MEASURE_S_MAX
 from relay.cli.check import counted
 from relay.cli.live.admin_client import DEFAULT_URL, add_relay_argument, ask, events
-from relay.cli.live.kubernetes import access_of, add_kubernetes_arguments, wants_kubernetes
+from relay.cli.live.kubernetes_arguments import (
+    access_of,
+    add_kubernetes_arguments,
+    wants_kubernetes,
+)
 from relay.cli.live.own_api import PREVIEWS, answers, ask_api, namespace_and_name
 from relay.cli.live.subject import as_manifest, document_in_files, document_on_kubernetes
 from relay.cli.usage import UsageError

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from relay.cli.live.kubernetes import access_of, fetch_exporter
+from relay.cli.live.kubernetes import fetch_exporter
+from relay.cli.live.kubernetes_arguments import access_of
 from relay.cli.usage import UsageError
 from relay.config.exporter import build
 from relay.config.exporter.loading.resource_reader import EXPORTER_KINDS

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from relay.cli.live.admin_client import add_relay_argument, ask, events
-from relay.cli.live.kubernetes import (
+from relay.cli.live.kubernetes import fetch_secrets
+from relay.cli.live.kubernetes_arguments import (
     access_of,
     add_kubernetes_arguments,
-    fetch_secrets,
     wants_kubernetes,
 )
 from relay.cli.live.own_api import TESTS, answers, ask_api, namespace_and_name
