@@ -55,7 +55,7 @@ REASONS: Final[dict[str, str]] = {
     "custom_buckets": "remote write 1.0 has no native histograms with custom buckets",
     "temporality": "a delta of OTLP, for a sink that takes cumulative values only",
     "scale": "an exponential histogram of a scale that Prometheus has no schema for",
-    "unreadable": "a point of OTLP that is not valid",
+    "unreadable": "no valid point of OTLP, or no valid record where it is to be redacted",
     # Sinks that want deltas.
     "delta_first": "the first value of a stream: the base of its first delta",
     "delta_duplicate": "a time for which the stream has a value",
@@ -70,6 +70,9 @@ REASONS: Final[dict[str, str]] = {
     "too_far_in_future": "a time further ahead of its arrival than ingest.maxFuture",
 }
 """Description of each reason for a dropped sample."""
+
+UNREADABLE: Final = "unreadable"
+"""Reason for points and records that are no valid protobuf where they had to be read."""
 
 TEMPORALITY: Final = "temporality"
 """Reason for delta points that a sink has no form for."""

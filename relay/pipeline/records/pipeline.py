@@ -22,7 +22,7 @@ from relay.pipeline.batching.transaction import AcceptedCounts, BatchTransaction
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
-from relay.pipeline.drop_counters import DropTable
+from relay.pipeline.drop_counters import UNREADABLE, DropTable
 from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
 from relay.pipeline.records.appending import append_envelope
 from relay.pipeline.records.resource_table import ResourceTable
@@ -297,13 +297,14 @@ class RecordsPipeline:
                 pace.pause()
             for take in plan.takes:
                 count_taken(take.source, count)
-        for at, (source, count, refused) in enumerate(counts.sources):
+        for at, (source, count, refused, unreadable) in enumerate(counts.sources):
             if not at % ENTRIES:
                 pace.pause()
-            count_taken(source, count, refused)
-            if refused:
-                sinks = [target.counter for target in source.targets]
-                self.drops.count("", PROJECT_LIMIT, refused, sinks)
+            count_taken(source, count, refused=refused, unreadable=unreadable)
+            for reason, dropped in ((PROJECT_LIMIT, refused), (UNREADABLE, unreadable)):
+                if dropped:
+                    sinks = [target.counter for target in source.targets]
+                    self.drops.count("", reason, dropped, sinks)
 
     def _append(
         self,

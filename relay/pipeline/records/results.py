@@ -55,17 +55,22 @@ class RequestCounts:
     oversized: int = 0
     unmatched: int = 0
     plans: list[tuple[RecordPlan, int]] = field(default_factory=list)
-    sources: list[tuple[RecordRoute, int, int]] = field(default_factory=list)
-    """With the records that were taken, and those beyond the project's share."""
+    sources: list[tuple[RecordRoute, int, int, int]] = field(default_factory=list)
+    """With the records that were taken, those beyond the project's share, and those that are to be
+    redacted and cannot be read."""
     example: str = ""
 
 
-def count_taken(source: RecordRoute, count: int, refused: int = 0) -> None:
-    """Count records for a source and the sinks that it feeds; ``refused``: those beyond a share."""
-    source.counter.samples += count + refused
+def count_taken(source: RecordRoute, count: int, *, refused: int = 0, unreadable: int = 0) -> None:
+    """Count records for a source and the sinks that it feeds.
+
+    Besides those taken: ``refused`` are beyond a share, ``unreadable`` could not be redacted.
+    """
+    matched = count + refused + unreadable
+    source.counter.samples += matched
     for target in source.targets:
         counter = target.counter
-        counter.samples += count + refused
+        counter.samples += matched
         counter.refused += refused
         counter.exported += count
         counter.points += count

@@ -113,23 +113,26 @@ class UnknownHeads:
                 ranges, refused = split_by_share(
                     share_max, envelope, ranges, self._reader.fields, pause
                 )
+            count = _sum(ranges)
+            unreadable = 0
             if take.source.redaction is not None:
-                ranges = self._append_redacted(take.source, take.source.redaction, scope, ranges)
+                redacted = self._append_redacted(take.source, take.source.redaction, scope, ranges)
+                count, unreadable = redacted, count - redacted
             else:
                 for target in take.source.targets:
                     for begin, end in ranges:
                         append_records(transaction, target, scope.group, envelope, begin, end)
             taken.append([*ranges, *refused] if refused else ranges)
-            self._counts.sources.append((take.source, _sum(ranges), _sum(refused)))
+            self._counts.sources.append((take.source, count, _sum(refused), unreadable))
         return stop - first - covered_by(taken, whole)
 
     def _append_redacted(
         self, source: RecordRoute, redaction: Redaction, scope: ScopeEntry, ranges: Ranges
-    ) -> Ranges:
-        """Append redacted records; return those that could be read, and so were taken."""
+    ) -> int:
+        """Append redacted records; return how many could be read."""
         transaction, envelope = self._transaction, self._envelope
         pause, places = transaction.pace.pause, self._reader.fields.places
-        found: Ranges = []
+        found = 0
         try:
             group = scope.group_for(redaction, pause)
         except (DecodeError, TooLargeError):
@@ -145,7 +148,7 @@ class UnknownHeads:
                 record = field_bytes(RECORD_TAG, message)
                 for target in source.targets:
                     append_rewritten(transaction, target, group, record)
-                found.append((number, number + 1))
+                found += 1
         return found
 
     def _at(self, head: bytes, error: DecodeError) -> DecodeError:

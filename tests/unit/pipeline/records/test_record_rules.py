@@ -152,7 +152,9 @@ def test_a_record_that_cannot_be_read_is_not_sent_where_it_is_redacted() -> None
     scope = head + unreadable
     rig.ingest(b"\x0a" + bytes((len(scope) + 2,)) + b"\x12" + bytes((len(scope),)) + scope)
     assert rig.batches[""].count == 0
-    assert rig.pipeline.statistics().unmatched == 1
+    assert rig.pipeline.statistics().unmatched == 0
+    (drop,) = rig.pipeline.drops.rows()
+    assert (drop.exporter, drop.sink, drop.reason, drop.samples) == ("/x", "s", "unreadable", 1)
 
 
 def test_a_change_of_sources_holds_for_known_resources() -> None:
