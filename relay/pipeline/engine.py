@@ -468,8 +468,8 @@ class MetricsPipeline:
         self.exemplar_buffer.dropped += transaction.exemplars_lost
         transaction.commit(self.offsets, self.schedule, tick)
         self.grown += transaction.batch_growth_bytes
-        if self.first_sight.changed and self.first_sight.take_changed():
-            self.table.invalidate()
+        if self.first_sight.outdated:
+            self.table.outdate(self.first_sight.take_outdated())
 
     def _expire(self, tick: float, emitter: Emitter) -> None:
         """Send waiting points that are due; metadata first, as samples may go on to histograms."""

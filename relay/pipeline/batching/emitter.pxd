@@ -41,3 +41,14 @@ cdef class Stream:
 
     @cython.locals(outlet=SinkOutput, counter=SinkCounter, transaction=BatchTransaction)
     cpdef _append(self, bytes encoded, object origin, Emitter emitter, Py_ssize_t samples)
+
+
+cdef class RouteHandler:
+    cdef tuple routes
+    cdef tuple counters
+
+    @cython.locals(
+        transaction=BatchTransaction, batches=tuple, prefix=bytes, batch=OpenBatch,
+        counter=SinkCounter, head=bytes, at=Py_ssize_t, place=Py_ssize_t
+    )
+    cpdef take(self, bytes stamp, bytes value, object extra, Emitter emitter)

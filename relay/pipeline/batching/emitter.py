@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from relay.codec.otlp.batch import OpenBatch
-from relay.codec.otlp.data_points import NumberPoint, Point, encode_point, wrap_point
+from relay.codec.otlp.data_points import STALE, NumberPoint, Point, encode_point, wrap_point
 from relay.codec.otlp.groups import MetricGroup
 from relay.codec.otlp.metrics import prefix_attributes
 from relay.pipeline.batching.transaction import BatchTransaction, IngestMark, SampleExtras
@@ -239,6 +239,53 @@ class NumberHandler:
 
     def __repr__(self) -> str:
         return f"<NumberHandler {self._streams!r}>"
+
+
+class RouteHandler:
+    """Appends numbers by way of routes, with the marks of an emitter.
+
+    ``counters`` are those of each route's batches, in their order.
+    """
+
+    __slots__ = ("counters", "routes")
+
+    def __init__(
+        self,
+        routes: tuple[tuple[tuple[OpenBatch, ...], MetricGroup, bytes], ...],
+        counters: tuple[tuple[SinkCounter, ...], ...],
+    ) -> None:
+        self.routes = routes
+        self.counters = counters
+
+    def take(
+        self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
+    ) -> None:
+        """Append the sample to every batch that needs it."""
+        transaction = emitter.transaction
+        origin = emitter.origin
+        gate = emitter.gate
+        for at, (batches, group, prefix) in enumerate(self.routes):
+            head = prefix
+            if extra is not None:
+                head = encode_point(prefix_attributes(prefix), number_point(stamp, value, extra))
+            elif value == STALE:
+                head = group.stale_prefix(prefix)
+            for place, counter in enumerate(self.counters[at]):
+                batch = batches[place]
+                # As for streams, this includes what the sink does not need again.
+                counter.exported += 1
+                if gate is not None and not gate.needs(batch, origin):
+                    continue
+                if extra is None:
+                    transaction.append_late(batch, group, head, stamp, value, origin)
+                else:
+                    transaction.append_point(batch, group, head, origin)
+                counter.points += 1
+        if extra is not None and extra.exemplars:
+            transaction.note_exemplars(len(extra.exemplars), is_sent=True)
+
+    def __repr__(self) -> str:
+        return f"<RouteHandler {self.routes!r}>"
 
 
 def number_point(stamp: bytes, value: bytes, extra: SampleExtras | None) -> NumberPoint:

@@ -64,6 +64,10 @@ cdef class BatchTransaction:
         self, OpenBatch batch, object group, bytes head, bytes stamp, bytes value
     )
     cpdef append_point(self, OpenBatch batch, object group, object point, object origin)
+    cpdef append_late(
+        self, OpenBatch batch, object group, bytes head, bytes stamp, bytes value, object origin
+    )
+    cdef _make_way(self, OpenBatch batch, object group, object origin)
 
     @cython.locals(point_buffer=PointBuffer)
     cpdef append_rider(self, OpenBatch batch, object group, object rider)

@@ -345,6 +345,32 @@ class BatchTransaction:
         origin: IngestMark,
     ) -> None:
         """Append a finished point, which may be older than what the batch holds."""
+        self._make_way(batch, group, origin)
+        batch.point_buffer.add_finished(point)
+        batch.count += 1
+        if batch.count == batch.limit:
+            self.seal(batch)
+
+    def append_late(
+        self,
+        batch: OpenBatch,
+        group: MetricGroup,
+        head: bytes,
+        stamp: bytes,
+        value: bytes,
+        origin: IngestMark,
+    ) -> None:
+        """Append a number that may be older than what the batch holds."""
+        self._make_way(batch, group, origin)
+        batch.point_buffer.add(head, stamp, value)
+        batch.count += 1
+        if batch.count == batch.limit:
+            self.seal(batch)
+
+    def _make_way(
+        self, batch: OpenBatch, group: MetricGroup | RawGroup, origin: IngestMark
+    ) -> None:
+        """Begin a run if need be; let the batch hold a point of this mark."""
         if batch.group is not group:
             self.begin_run(batch, group)
         if not batch.count:
@@ -353,10 +379,6 @@ class BatchTransaction:
         elif origin.position < batch.oldest_offset:
             batch.oldest_offset = origin.position
             batch.opened_at = min(batch.opened_at, origin.arrived_at)
-        batch.point_buffer.add_finished(point)
-        batch.count += 1
-        if batch.count == batch.limit:
-            self.seal(batch)
 
     def append_rider(self, batch: OpenBatch, group: RawGroup, rider: bytes | RawEntry) -> bool:
         """Append what leaves with a batch's points and is none; return False if that is full."""

@@ -41,6 +41,7 @@ cdef class MatchSet:
     cdef public dict variants
     cdef public object _base
     cdef object _batches
+    cdef dict _counters
     cdef long long _cycle
 
     cpdef tuple batches(self, MetricGroup group)

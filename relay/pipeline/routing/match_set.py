@@ -243,6 +243,7 @@ class MatchSet:
     __slots__ = (
         "_base",
         "_batches",
+        "_counters",
         "_cycle",
         "handled",
         "handled_sinks",
@@ -269,6 +270,7 @@ class MatchSet:
         self._cycle = math.lcm(*(len(target.shards) for target in self.typed))
         self._batches: tuple[OpenBatch, ...] | dict[int, tuple[OpenBatch, ...]] | None = None
         """Those of all metrics if there is one shard each, else by shard key."""
+        self._counters: dict[tuple[OpenBatch, ...], tuple[SinkCounter, ...]] | None = None
         self._base: MatchSet | None = None
         """None for itself: what refers to itself is freed by the cyclic GC alone."""
         self.home = home
@@ -315,6 +317,17 @@ class MatchSet:
 
     def _shards(self, group: MetricGroup) -> tuple[OpenBatch, ...]:
         return tuple(target.shard(group) for target in self.typed)
+
+    def counters_of(self, batches: tuple[OpenBatch, ...]) -> tuple[SinkCounter, ...]:
+        """Return the counters of the typed targets that some batches belong to, in their order."""
+        known = self._counters
+        if known is None:
+            known = self._counters = {}
+        found = known.get(batches)
+        if found is None:
+            owners = {shard: target.counter for target in self.typed for shard in target.shards}
+            found = known[batches] = tuple(owners[batch] for batch in batches)
+        return found
 
     def with_processors(self) -> MatchSet:
         """Return the variant that counts the same and hands every sample to processors."""

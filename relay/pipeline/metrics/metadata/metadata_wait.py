@@ -11,7 +11,10 @@ root: ``foo``, ``foo_total``, ``foo_bucket``, ... Rules:
 * A family waits once; then it is *settled*, also over restarts.
 * Waiting samples hold their position; checkpoints list them
   (:mod:`relay.pipeline.batching.unfinished`).
-* At most :data:`SLICE` samples leave in a round; later samples of the family queue behind.
+* About :data:`SLICE` samples leave in a round; later samples of the family queue behind, and each
+  request lets more leave than it brings.
+* Its series get their routes with the family's end, as prepared for the samples that waited, or are
+  resolved anew.
 * Bounds: beyond :data:`SAMPLES_MAX` and :data:`BYTES_MAX` the oldest family of the project with the
   most leaves early. ``families_max`` families, and as many settled ones, are shared among projects
   (:mod:`relay.runtime.project_shares`). Nothing is dropped.
@@ -22,23 +25,32 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 from relay.codec.remote_write.label_parser import SeriesLabels
 from relay.pipeline.batching.emitter import Emitter, SampleProcessor
-from relay.pipeline.batching.transaction import IngestMark, SampleExtras
-from relay.pipeline.batching.unfinished import WAITING, ReplayGate, WaitingList
+from relay.pipeline.batching.transaction import IngestMark
+from relay.pipeline.batching.unfinished import ReplayGate, WaitingList
 from relay.pipeline.metrics.metadata.metric_types import root_of
 from relay.pipeline.metrics.metadata.project_types import Declaration
 from relay.pipeline.metrics.metadata.type_store import TypeStore
-from relay.pipeline.routing.route import VersionedDependency
-from relay.runtime.lazy_deque import LazyDeque
+from relay.pipeline.metrics.metadata.waiting_family import (
+    FirstSamples,
+    Key,
+    NamedSeries,
+    WaitingFamily,
+    WaitingSample,
+    waiting_key,
+)
 from relay.runtime.project_shares import UNCLAIMED, SharedTable, Shares
 
 SAMPLES_MAX: Final = 200_000
-SLICE: Final = 4_000
-"""Some 20 ms of work."""
+SLICE: Final = 200
+"""Steps of a round, a millisecond of work or two; a sample that leaves is one."""
+FAMILY_STEPS: Final = 4
+"""Steps of the end of a family."""
+MEMBERS_STEP: Final = 4
+"""Series that get their routes in a step."""
 SLICE_FULL: Final = 2
 """Samples that leave for each one that comes, if the table is full."""
 BYTES_MAX: Final = 64 * 1024 * 1024
@@ -46,11 +58,11 @@ SAMPLE_BYTES: Final = 200
 SERIES_BYTES: Final = 600
 """Estimated bytes of a waiting sample, and the same again for its series."""
 
-Key = tuple[str, str]
-"""A project, and the root of a family's names."""
+MakeHandlers = Callable[[FirstSamples], tuple[SampleProcessor, ...]]
+"""Returns the handlers of all outputs of a series, and prepares its routes."""
 
-MakeHandlers = Callable[[str, SeriesLabels, str, Declaration | None], tuple[SampleProcessor, ...]]
-"""Name, labels, project and declaration to the handlers of all outputs of a series."""
+GiveRoutes = Callable[[FirstSamples], bool]
+"""Gives a series the routes that are prepared; False if there are none, or others by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,114 +79,10 @@ class FirstSightStatistics:
     early: int
 
 
-class _Sample(NamedTuple):
-    """A waiting sample; ``series`` is the handler that received it."""
-
-    series: FirstSamples
-    stamp: bytes
-    value: bytes
-    extra: SampleExtras | None
-    origin: IngestMark
-
-
-class WaitingFamily:
-    """A family without a known type; a waiter for checkpoints once it has samples."""
-
-    __slots__ = (
-        "bytes",
-        "due",
-        "fact",
-        "key",
-        "last",
-        "names",
-        "needed_until",
-        "origin",
-        "out",
-        "samples",
-        "share",
-    )
-
-    def __init__(self, key: Key, share: str, due: float) -> None:
-        self.key = key
-        self.share: Final = share
-        """Project in whose share it counts; see :mod:`relay.runtime.project_shares`."""
-        self.due = due
-        self.fact = VersionedDependency()
-        self.names: set[str] = set()
-        self.samples: LazyDeque[_Sample] = LazyDeque()
-        self.last = -1
-        """Position of the last sample that left."""
-        self.bytes = 0
-        self.origin = IngestMark(-1, 0.0)
-        self.needed_until = WAITING
-        self.out = False
-        """True once it no longer waits: its handlers then pass samples on at once."""
-
-    def waiting_key(self) -> bytes:
-        """Return the family's key, the same in every process."""
-        return waiting_key(self.key)
-
-    def __repr__(self) -> str:
-        return f"<WaitingFamily {self.key} {len(self.samples)} samples>"
-
-
-class FirstSamples:
-    """Sample processor of one series whose family waits."""
-
-    __slots__ = ("_handlers", "_home", "declared", "family", "labels", "name", "waiting")
-
-    def __init__(
-        self,
-        home: MetadataWait,
-        family: WaitingFamily,
-        name: str,
-        labels: SeriesLabels,
-        declared: Declaration | None,
-    ) -> None:
-        self._home = home
-        self._handlers: tuple[SampleProcessor, ...] | None = None
-        self.family = family
-        self.name = name
-        self.labels = labels
-        self.declared = declared
-        """Latest declaration of the series."""
-        self.waiting = 0
-        """Its samples that wait."""
-
-    def take(
-        self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
-    ) -> None:
-        """Let the sample wait, or pass it on if the family no longer waits."""
-        if self.family.out:
-            self.send(stamp, value, extra, emitter)
-        else:
-            self._home.put(_Sample(self, stamp, value, extra, emitter.origin), emitter)
-
-    def send(
-        self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
-    ) -> None:
-        """Pass a sample to the present handlers of its series."""
-        if self._handlers is None:
-            self._handlers = self._home.handlers_of(self)
-        for handler in self._handlers:
-            handler.take(stamp, value, extra, emitter)
-
-    def rest(self) -> None:
-        """Forget what sending has made.
-
-        The series may never come again; if it does, it is resolved anew.
-        """
-        self._handlers = None
-        self.labels.forget_texts()
-
-    def __repr__(self) -> str:
-        return f"<FirstSamples of {self.name}>"
-
-
 class MetadataWait:
     """All families that wait for metadata.
 
-    ``tick`` is the emitter's clock, s; ``changed``: series must be resolved anew; ``version``
+    ``tick`` is the emitter's clock, s; ``outdated``: series to be resolved anew; ``version``
     changes with the set of settled families.
     """
 
@@ -183,6 +91,7 @@ class MetadataWait:
         types: TypeStore,
         waiting: WaitingList,
         make_handlers: MakeHandlers,
+        give_routes: GiveRoutes,
         *,
         wait_s: float,
         families_max: int,
@@ -191,12 +100,13 @@ class MetadataWait:
         self.armed = 0
         """Deadlines that were set since the start."""
         self.gate: ReplayGate | None = None
-        self.changed = False
+        self.outdated: list[Any] = []
         self.version = 0
         self._types = types
         types.told = self.learned
         self._waiting = waiting
         self._make_handlers = make_handlers
+        self._give_routes = give_routes
         self._wait_s = wait_s
         self.enabled: Final = wait_s > 0
         """True if families wait at all."""
@@ -205,6 +115,10 @@ class MetadataWait:
         """Waiting families, in the order of their deadlines."""
         self._leaving: OrderedDict[Key, WaitingFamily] = OrderedDict()
         """Families whose samples leave, the longest leaving first."""
+        self._ended: list[WaitingFamily] = []
+        """Families that no longer wait, and whose series have no routes yet."""
+        self._behind = 0
+        """Samples that have come for families that leave, since some left with a request."""
         self._by_root: dict[str, dict[WaitingFamily, None]] = {}
         self._told: dict[WaitingFamily, None] = {}
         """Families whose metadata arrived."""
@@ -247,20 +161,20 @@ class MetadataWait:
     def handler(
         self,
         family: WaitingFamily,
-        name: str,
+        series: NamedSeries,
         labels: SeriesLabels,
         declared: Declaration | None,
     ) -> tuple[SampleProcessor, ...]:
         """Return the handler of a series that waits with its family."""
         family.bytes += SERIES_BYTES
         self._bytes += SERIES_BYTES
-        return (FirstSamples(self, family, name, labels, declared),)
+        first = FirstSamples(self, family, series, labels, declared)
+        family.members.append(first)
+        return (first,)
 
     def handlers_of(self, series: FirstSamples) -> tuple[SampleProcessor, ...]:
         """Return the present handlers of a series whose samples waited."""
-        return self._make_handlers(
-            series.name, series.labels, series.family.key[0], series.declared
-        )
+        return self._make_handlers(series)
 
     def learned(self, project: str, family: str) -> None:
         """Note that metadata of a family's name changed in a project.
@@ -275,7 +189,7 @@ class MetadataWait:
             if told is not None:
                 self._told[told] = None
 
-    def put(self, sample: _Sample, emitter: Emitter) -> None:
+    def put(self, sample: WaitingSample, emitter: Emitter) -> None:
         """Let a sample wait."""
         family, origin = sample.series.family, sample.origin
         if emitter.gate is not None:
@@ -289,6 +203,7 @@ class MetadataWait:
             family.origin = replace(family.origin, named_until=origin.named_until)
         family.samples.append(sample)
         sample.series.waiting += 1
+        self._behind += family.leaves
         family.bytes += SAMPLE_BYTES
         self._bytes += SAMPLE_BYTES
         project = family.key[0]
@@ -299,22 +214,26 @@ class MetadataWait:
 
     def release_told(self, emitter: Emitter) -> None:
         """Release the families whose names metadata has described completely."""
+        most = 2 * self._behind
+        self._behind = 0
         if self._told:
             told, self._told = self._told, {}
             for family in told:
                 if family.key in self._families and not self._waits_for_more(family):
                     self._let_go(family)
-        if self._leaving:
-            self._send(emitter, SLICE)
+                    most = max(most, SLICE)
+        if most:
+            self._send(emitter, most)
 
     def expire(self, tick: float, emitter: Emitter) -> None:
-        """Release the families whose wait is over."""
-        while self._families:
+        """Release some of the families whose wait is over."""
+        left = SLICE - self._send(emitter, SLICE)
+        while left > 0 and self._families:
             family = next(iter(self._families.values()))
             if family.due > tick:
                 break
             self._let_go(family)
-        self._send(emitter, SLICE)
+            left -= self._send(emitter, left)
 
     def finish(self, emitter: Emitter) -> None:
         """Send all samples; none follow."""
@@ -335,16 +254,16 @@ class MetadataWait:
 
     def next_due(self) -> float | None:
         """Return the tick at which the next family's wait is over, or None."""
-        if self._leaving:
+        if self._leaving or self._ended:
             return self.tick
         for family in self._families.values():
             return family.due
         return None
 
-    def take_changed(self) -> bool:
-        """Return True if families left since the last call; their series must be resolved anew."""
-        changed, self.changed = self.changed, False
-        return changed
+    def take_outdated(self) -> list[Any]:
+        """Return the series to be resolved anew since the last call."""
+        outdated, self.outdated = self.outdated, []
+        return outdated
 
     def settled(self) -> list[Key]:
         """Return the families that need not wait any more without metadata; a copy."""
@@ -388,33 +307,63 @@ class MetadataWait:
             del self._of_share[family.share]
         self._shares.remove(family.share)
         self._leaving[family.key] = family
+        family.leaves = True
         self.armed += 1
         if family.samples:
             self._settle(family)
 
-    def _send(self, emitter: Emitter, most: int | None) -> None:
-        """Send up to ``most`` of the samples that leave (None: all)."""
-        left = most
-        while self._leaving and (left is None or left > 0):
+    def _send(self, emitter: Emitter, most: int | None) -> int:
+        """Take up to ``most`` steps to send the samples that leave (None: all); return how many.
+
+        The last one may be the end of a family, which takes several.
+        """
+        used = 0
+        while (self._leaving or self._ended) and (most is None or used < most):
+            if self._ended:
+                used += self._equip(None if most is None else most - used)
+                continue
             family = next(iter(self._leaving.values()))
-            count = len(family.samples) if left is None else min(left, len(family.samples))
+            count = min(SLICE, len(family.samples))
+            if most is not None:
+                count = min(count, most - used)
             if count:
                 self._send_some(family, count, emitter)
-            if left is not None:
-                left -= count
+                used += count
+                emitter.transaction.pace.pause()
             if not family.samples:
                 self._end(family, emitter)
+                used += FAMILY_STEPS
+        return used
+
+    def _equip(self, most: int | None) -> int:
+        """Let series of families that ended have their routes; return the steps, at least one."""
+        family = self._ended[-1]
+        members = family.members
+        keep = 0 if most is None else max(0, len(members) - MEMBERS_STEP * most)
+        steps = 1 + (len(members) - keep) // MEMBERS_STEP
+        while len(members) > keep:
+            first = members.pop()
+            series = first.series
+            if series is not None and not self._give_routes(first):
+                self.outdated.append(series)
+                first.rest()
+            first.series = None
+        if not members:
+            self._ended.pop()
+        return steps
 
     def _send_some(self, family: WaitingFamily, count: int, emitter: Emitter) -> None:
         before = emitter.origin, emitter.position
+        popleft = family.samples.popleft
+        latest: IngestMark | None = None
         for _ in range(count):
-            series, stamp, value, extra, origin = family.samples.popleft()
-            family.last = position = origin.position
-            emitter.look_at(emitter.late(origin, position), position)
+            series, stamp, value, extra, origin = popleft()
+            if origin is not latest:
+                latest = origin
+                family.last = position = origin.position
+                emitter.look_at(emitter.late(origin, position), position)
             series.send(stamp, value, extra, emitter)
             series.waiting -= 1
-            if not series.waiting:
-                series.rest()
         emitter.look_at(*before)
         project = family.key[0]
         self._samples[project] -= count
@@ -432,7 +381,7 @@ class MetadataWait:
         if not self._by_root[family.key[1]]:
             del self._by_root[family.key[1]]
         family.fact.version += 1
-        self.changed = True
+        self._ended.append(family)
         self._bytes -= family.bytes
         if family.last < 0:
             return  # asked for by a request that was refused: not seen yet
@@ -465,9 +414,3 @@ class MetadataWait:
 
     def __repr__(self) -> str:
         return f"<MetadataWait {len(self._families)} families wait>"
-
-
-def waiting_key(key: Key) -> bytes:
-    """Return the waiting key of a family, the same in every process."""
-    text = f"first sight {key!r}".encode(errors="surrogatepass")
-    return blake2b(text, digest_size=16).digest()

@@ -16,9 +16,9 @@ cdef class Resolver:
     cdef readonly object drops
     cdef readonly object first_sight
     cdef readonly object raw
-    cdef Router _router
+    cdef readonly Router router
     cdef Translator _translator
-    cdef object _types
+    cdef readonly object types
     cdef readonly TargetInfoStore resources
     cdef object _deltas
     cdef bint _changed
@@ -40,12 +40,14 @@ cdef class Resolver:
     cpdef bint pop_changed(self) except -1
 
     @cython.locals(
-        match_set=MatchSet, told=tuple, facts=tuple, is_plain=cython.bint, resource=Resource,
-        placed=tuple, group=MetricGroup
+        match_set=MatchSet, told=tuple, facts=tuple, resource=Resource
     )
     cdef _attach(
         self, Series series, SeriesLabels labels, str project, tuple matched, tuple key, bint waits
     )
+
+    @cython.locals(match_set=MatchSet, placed=tuple, group=MetricGroup)
+    cpdef place(self, Series series, SeriesLabels labels, str project, Resource resource)
 
 
 @cython.locals(version=longlong)

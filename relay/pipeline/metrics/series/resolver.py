@@ -23,6 +23,7 @@ the limits of its project has neither routes nor handlers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 from relay.codec.otlp.data_points import encode_attributes
@@ -34,11 +35,12 @@ from relay.pipeline.batching.emitter import NumberHandler, SampleProcessor, Sink
 from relay.pipeline.batching.unfinished import WaitingList
 from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.metrics.histograms.assembler import Assembly, Discard, Enrolment
-from relay.pipeline.metrics.metadata.metadata_wait import FirstSamples, MetadataWait
+from relay.pipeline.metrics.metadata.metadata_wait import MetadataWait
 from relay.pipeline.metrics.metadata.metric_types import NOTHING_SAID, TYPE_NUMBERS, UNKNOWN, Typing
 from relay.pipeline.metrics.metadata.project_types import Declaration
 from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.metrics.raw.routes import RawRoutes, has_metadata
+from relay.pipeline.metrics.series.routes_after_wait import first_samples, give_routes, prepare
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.temporality.delta import DeltaStore
 from relay.pipeline.metrics.temporality.wanted import as_wanted
@@ -103,15 +105,16 @@ class Resolver:
         self.first_sight = MetadataWait(
             learned.types,
             waiting,
-            self.handlers,
+            partial(prepare, self),
+            partial(give_routes, self),
             wait_s=first_sight_s,
             families_max=families_max,
         )
         self.raw = RawRoutes(learned.types)
         learned.types.told = self._told
-        self._router = router
+        self.router = router
         self._translator = translator
-        self._types = learned.types
+        self.types = learned.types
         self._latest = learned.types.platform
         self._latest_project = self._latest.project
         self._latest_teaches = self._latest.teaches
@@ -132,7 +135,7 @@ class Resolver:
         """
         name = series.name
         if project != self._latest_project:
-            self._latest = self._types.of(project)
+            self._latest = self.types.of(project)
             self._latest_project = project
             self._latest_teaches = self._latest.teaches
         types = series.types = self._latest
@@ -149,7 +152,7 @@ class Resolver:
                 self._changed |= types.see_sibling(name, "bucket")
             if type_name is not None or unit is not None:
                 kind = TYPE_NUMBERS.get(type_name or "", 0)
-                own = self._types.declaration(kind, "", unit or "")
+                own = self.types.declaration(kind, "", unit or "")
                 if own is not None:
                     series.declared = own = types.believed(own)
                     self._changed |= types.declare(name, own)
@@ -159,7 +162,7 @@ class Resolver:
             if declared is not None:
                 series.declared = declared = types.believed(declared)
                 self._changed |= types.declare(name, declared)
-        match_set, matched = self._router.match(labels, project)
+        match_set, matched = self.router.match(labels, project)
         if matched:
             tally = match_set.tally
             if tally.project.is_limited and not tally.project.takes(series.key, known=False):
@@ -175,7 +178,7 @@ class Resolver:
         """Bring a resolved series up to date, as cheaply as possible."""
         own = series.match_set.base
         before = own.refuses or own
-        match_set, matched = self._router.match_changed_only(before, series.resolved_version, view)
+        match_set, matched = self.router.match_changed_only(before, series.resolved_version, view)
         is_known = bool(own.matched) and own.home is match_set.home
         if matched and not match_set.home.tally.takes(series.key, known=is_known):
             match_set, matched = match_set.refusal(series.name, self.drops.count), ()
@@ -202,7 +205,7 @@ class Resolver:
             series.resolved_version = match_set.project_epoch.version
             return
         labels, project = view()
-        first = _first_samples(series)
+        first = first_samples(series)
         waits = first is not None and not first.family.out
         series.match_set = match_set
         series.routes = ()
@@ -216,7 +219,7 @@ class Resolver:
         series.declared = declared
         if has_metadata(series.dependencies):
             series.dependency_version = -1  # the declaration stands in its prefixes
-        first = _first_samples(series)
+        first = first_samples(series)
         if first is not None:
             first.declared = declared
 
@@ -259,9 +262,9 @@ class Resolver:
             self.raw.metadata.tick(tick)
             renewed = self.raw.renew(live)
             if renewed:
-                self._router.renew_raw()
+                self.router.renew_raw()
             changed = self.raw.metadata.take_changed() | renewed
-        return changed | self._router.readmit(tick)
+        return changed | self.router.readmit(tick)
 
     def pop_changed(self) -> bool:
         """Return True if state that other series depend on changed since the last call."""
@@ -333,22 +336,30 @@ class Resolver:
             series.dependencies = facts + told if told else facts
             if self.first_sight.enabled and self._let_wait(series, labels, project, waits):
                 return
-            typing = series.metric_type = self._typing(series)
-            reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
-            if reason:
-                series.match_set = match_set.variant(match_set.raw, match_set.typed)
-                series.handlers = (self._discard(typing, reason, match_set.typed),)
-            elif is_plain and typing.family is None:
-                placed = self._translator.place(labels, typing.identity, resource)
-                group = placed[0]
-                series.routes = ((match_set.batches(group), group, placed[1]),)
-                series.resolved_version = match_set.project_epoch.version
-                series.dependency_version = resource.version & VERSION_MASK
-                return
-            else:
-                self._share_out(series, labels, project, typing, resource)
-        elif series.name == TARGET_INFO:
+            self.place(series, labels, project, resource)
+            return
+        if series.name == TARGET_INFO:
             series.dependencies = self.resources.facts(key, project) + told
+        series.resolved_version = series.match_set.project_epoch.version
+        series.dependency_version = _seen(series.dependencies)
+
+    def place(self, series: Series, labels: SeriesLabels, project: str, resource: Resource) -> None:
+        """Make the typed routes and handlers of a series that matched, beside its raw routes."""
+        match_set = series.match_set
+        typing = series.metric_type = self._typing(series)
+        reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
+        if reason:
+            series.match_set = match_set.variant(match_set.raw, match_set.typed)
+            series.handlers = (self._discard(typing, reason, match_set.typed),)
+        elif match_set.is_plain and typing.family is None:
+            placed = self._translator.place(labels, typing.identity, resource)
+            group = placed[0]
+            series.routes = ((match_set.batches(group), group, placed[1]),)
+            series.resolved_version = match_set.project_epoch.version
+            series.dependency_version = resource.version & VERSION_MASK
+            return
+        else:
+            self._share_out(series, labels, project, typing, resource)
         series.resolved_version = series.match_set.project_epoch.version
         series.dependency_version = _seen(series.dependencies)
 
@@ -381,32 +392,11 @@ class Resolver:
         if family is None:
             return False
         series.match_set = series.match_set.variant(series.match_set.raw, series.match_set.typed)
-        series.handlers = self.first_sight.handler(family, series.name, labels, declared)
+        series.handlers = self.first_sight.handler(family, series, labels, declared)
         series.dependencies = (*series.dependencies, family.fact)
         series.resolved_version = series.match_set.project_epoch.version
         series.dependency_version = _seen(series.dependencies)
         return True
-
-    def handlers(
-        self, name: str, labels: SeriesLabels, project: str, declared: Declaration | None = None
-    ) -> tuple[SampleProcessor, ...]:
-        """Return handlers for all typed outputs of a series, number routes included."""
-        match_set, _ = self._router.match(labels, project)
-        if not match_set.typed:
-            return ()
-        typing = self._types.of(project).typing(name, declared)
-        if typing.refused:
-            return (self._discard(typing, typing.refused, match_set.typed),)
-        enrolment, whole, delta, direct = self._deal(labels, project, typing, match_set)
-        handlers: list[SampleProcessor] = []
-        if enrolment is not None and whole:
-            handlers.append(enrolment.handler)
-        pairs = sorted(labels.items())
-        for targets in (direct, delta):
-            if targets:
-                streams = self.streams(pairs, project, typing.identity, targets)
-                handlers.append(NumberHandler(streams))
-        return tuple(handlers)
 
     def _share_out(
         self,
@@ -479,7 +469,7 @@ class Resolver:
         return tuple(routes)
 
     def __repr__(self) -> str:
-        return f"<Resolver of {self._router!r}>"
+        return f"<Resolver of {self.router!r}>"
 
 
 def _seen(dependencies: tuple[VersionedDependency, ...]) -> int:
@@ -488,9 +478,3 @@ def _seen(dependencies: tuple[VersionedDependency, ...]) -> int:
     for dependency in dependencies:
         version += dependency.version
     return version & VERSION_MASK
-
-
-def _first_samples(series: Series) -> FirstSamples | None:
-    """Return the handler of a series whose samples wait for metadata, or did so lately."""
-    first = series.handlers[0] if series.handlers else None
-    return first if isinstance(first, FirstSamples) else None

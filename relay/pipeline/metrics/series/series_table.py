@@ -23,7 +23,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -204,6 +204,12 @@ class SeriesTable:
     def invalidate(self) -> None:
         """Make every series go through :meth:`find` before its routes are used again."""
         self.generation += 1
+
+    def outdate(self, found: Iterable[Series]) -> None:
+        """Make some series go through :meth:`find` before their routes are used again."""
+        for series in found:
+            if series.generation == self.generation:
+                series.generation -= 1
 
     def evict_idle(self, now: float) -> None:
         """Evict a few series that have been idle for too long; to be called often."""

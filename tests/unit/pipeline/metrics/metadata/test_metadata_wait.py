@@ -205,22 +205,6 @@ def test_many_leave_in_slices_and_in_order(monkeypatch: pytest.MonkeyPatch) -> N
     assert (statistics.families, statistics.samples) == (0, 0)
 
 
-def test_what_sending_has_made_is_forgotten_with_the_last_sample_that_waits() -> None:
-    made = waiting_rig()
-    for at in range(2):
-        made.feed(write(f'c_total{{a="b"}} {at}', at_ms=T0_MS + at))
-    (series,) = made.engine.table.kept()
-    (first,) = series.handlers
-    assert isinstance(first, metadata_wait.FirstSamples)
-    assert first.waiting == 2
-    made.due(1.5)
-    assert first.waiting == 0
-    assert first._handlers is None
-    assert dict(first.labels) == {"__name__": "c_total", "a": "b"}
-    made.feed(write('c_total{a="b"} 2', at_ms=T0_MS + 2), tick=2.0)
-    assert [point.time_ns - T0_MS * 10**6 for point in points_out(made)] == [0, 10**6, 2 * 10**6]
-
-
 def test_a_family_of_which_no_sample_came_is_let_go() -> None:
     made = waiting_rig()
     made.engine.dry_run(write("c 1"), now=1.0)
