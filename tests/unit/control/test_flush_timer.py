@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
+from relay.control import flush_timer
 from relay.control.flush_timer import FlushTimer
 from relay.control.time_slicing import Turns
 from relay.pipeline.engine import MetricsPipeline
+from relay.pipeline.metrics.metadata import metadata_wait
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from tests.kit.engine_rig import EVERYTHING
 from tests.kit.remote_write.sample_writes import write
@@ -91,3 +95,28 @@ async def test_batches_leave_in_time_one_after_the_other() -> None:
                 await asyncio.sleep(0.005)
     assert [one.count for one in sink.batches] == [2, 2, 2]
     timer.close()
+
+
+async def test_requests_go_first_where_more_is_due_than_is_sent_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metadata_wait, "SLICE", 1)
+    rests: list[float] = []
+
+    async def rest(worked_s: float) -> None:
+        rests.append(worked_s)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(flush_timer, "give_way", rest)
+    loop = asyncio.get_running_loop()
+    sink = Sink()
+    batch = OpenBatch(sink, limit=4, timeout_s=60.0)  # type: ignore[arg-type]
+    pipeline = pipeline_of(batch, first_sight_s=0.01)
+    timer = FlushTimer(pipeline, Turns(), tick=loop.time)
+    body = write("a 1", "b 2", "c 3", "d 4")
+    timer.on_accepted(pipeline.ingest(body, now=1e9, tick=loop.time()))
+    while not sink.batches:
+        await asyncio.sleep(0.005)
+    timer.close()
+    assert len(rests) >= 3
+    assert all(worked_s > 0 for worked_s in rests)
