@@ -6,6 +6,7 @@ the last of them. Rows are workloads of the bench:
 
     scrape, scrape-platform, worst, export, filter, fanout, histograms, v2    known series
     cold, cold-scrape, cold-platform                                          new series only
+    leaving, left      new series after their wait for metadata: its end, and the sample after that
 
 Each row is the cost of ingesting a sample; ``+ encode`` is that of encoding a point, without
 compression. Needs valgrind.
@@ -54,6 +55,9 @@ class Case:
     query: str = "{}"
     sinks: int = 1
     is_cold: bool = False
+    part: str = "ingest"
+    """The work that is counted: ``ingest``; of series that wait for metadata ``leaving`` or
+    ``left``."""
 
 
 CASES: Mapping[str, Case] = {
@@ -68,6 +72,8 @@ CASES: Mapping[str, Case] = {
     "cold": Case(is_cold=True),
     "cold-scrape": Case(_SCRAPE, is_cold=True),
     "cold-platform": Case({**_SCRAPE, "label_set": "platform"}, is_cold=True),
+    "leaving": Case({**_SCRAPE, "label_set": "platform"}, part="leaving"),
+    "left": Case({**_SCRAPE, "label_set": "platform"}, part="left"),
 }
 
 
@@ -79,7 +85,11 @@ def prepare(case: Case, series: int, directory: Path) -> dict[str, Any]:
     """Return the child's input for a case: bodies before and during the count."""
     whole = {"histograms": 14, "scrape": len(exposed())}.get(case.shape.get("content", ""), 1)
     count = series - series % whole
-    rounds = 1 if case.is_cold else WARM_ROUNDS + MEASURED_ROUNDS
+    rounds = WARM_ROUNDS + MEASURED_ROUNDS
+    if case.is_cold:
+        rounds = 1
+    elif case.part != "ingest":
+        rounds = 2
     dataset = write_dataset(directory, Shape(START_MS, rounds, count, **case.shape))
     bodies = bodies_of(dataset)
     samples = [request.samples for request in dataset.requests]
@@ -88,12 +98,16 @@ def prepare(case: Case, series: int, directory: Path) -> dict[str, Any]:
         (only,) = bodies
         half = len(only) // 2
         warm, measured, measured_samples = [only[:half]], [only[half:]], sum(samples[half:])
+    elif case.part != "ingest":
+        # The first round waits: a family does so once.
+        warm, measured, measured_samples = bodies[:1], bodies[1:], count
     else:
         warm, measured = bodies[:WARM_ROUNDS], bodies[WARM_ROUNDS:]
         measured_samples = MEASURED_ROUNDS * count
     return {
         "query": case.query,
         "sinks": case.sinks,
+        "part": case.part,
         "protocol": f"remote_write_v{dataset.shape.protocol[0]}",
         "warm": warm,
         "measured": measured,

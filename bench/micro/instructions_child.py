@@ -23,13 +23,17 @@ BATCH_POINTS = 10_000
 BATCH_TIMEOUT_S = 1e9
 """Batches are sealed only when full; s."""
 
+WAIT_S = 1.5
+"""Wait for metadata, s."""
+
 ROUND_S = 15.0
 """Interval of rounds; longer than the wait for a histogram's first series; s."""
 
 
 def run(given: dict[str, Any]) -> dict[str, Any]:
     """Run one case with four marks: before and after ingesting, before and after encoding."""
-    engine = MetricsPipeline()
+    waits = given["part"] != "ingest"
+    engine = MetricsPipeline(first_sight_s=WAIT_S if waits else 0.0)
     targets = [
         SinkOutputSpec(
             SinkCounter("one", f"sink-{number}"),
@@ -38,13 +42,16 @@ def run(given: dict[str, Any]) -> dict[str, Any]:
         for number in range(given["sinks"])
     ]
     engine.add_exporter("one", "", [("all", parse_query(given["query"]), targets)])
-    # Discard the batches, as after sending.
-    samples, _ = ingest(engine, given["warm"], 0.0, given["protocol"])
-    assert samples, "samples were taken"
-    mark()
     start_s = ROUND_S * len(given["warm"])
-    samples, sealed = ingest(engine, given["measured"], start_s, given["protocol"])
-    mark()
+    if waits:
+        samples, sealed = leave(engine, given, start_s)
+    else:
+        # Discard the batches, as after sending.
+        samples, _ = ingest(engine, given["warm"], 0.0, given["protocol"])
+        assert samples, "samples were taken"
+        mark()
+        samples, sealed = ingest(engine, given["measured"], start_s, given["protocol"])
+        mark()
     assert samples == given["samples"], (samples, given["samples"])
     sealed += [batch for one in targets for shard in one.shards if (batch := shard.seal())]
     mark()
@@ -75,6 +82,34 @@ def ingest(
     for batch in batches:
         engine.offsets.release(batch.oldest)
     return samples, batches
+
+
+def leave(engine: MetricsPipeline, given: dict[str, Any], start_s: float) -> tuple[int, list[Any]]:
+    """Let a round wait, then ingest another; mark the end of the wait, or the other round."""
+    waited = 0
+    for body in given["warm"][0]:
+        waited += engine.ingest(body, now=1e9, tick=0.0, protocol=given["protocol"]).samples
+    if given["part"] == "left":
+        drain(engine, WAIT_S)
+        mark()
+        found = ingest(engine, given["measured"], start_s, given["protocol"])
+        mark()
+        return found
+    mark()
+    sealed = drain(engine, WAIT_S)
+    mark()
+    return waited, sealed
+
+
+def drain(engine: MetricsPipeline, tick: float) -> list[Any]:
+    """Send what waits and is due; return the sealed batches."""
+    filled: list[Any] = []
+    while (due := engine.next_due()) is not None and due <= tick:
+        filled += engine.flush_due(tick)
+    batches = [batch for _, batch in filled]
+    for batch in batches:
+        engine.offsets.release(batch.oldest)
+    return batches
 
 
 def main(directory: str, *names: str) -> None:

@@ -3,7 +3,8 @@
 The clock is this process's CPU time; while nothing is to be done it jumps to the next timer. So the
 figures are those of a machine that has a core for the relay's Python, however busy this one is.
 Requests come at a share of what the engine can do; each second of that clock there is a scrape, a
-preview, or both. With ``--beside``, another built checkout is measured in alternation.
+preview, or both. ``wait``: as many other series, without metadata, end their wait for it. With
+``--beside``, another built checkout is measured in alternation.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from relay.codec.otlp.batch import OpenBatch
+from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.config.exporter.types import Exporter, OtlpHttp, Sink, Source
+from relay.control.flush_timer import FlushTimer
 from relay.control.preview.preview import Preview
 from relay.control.time_slicing import Turns
 from relay.pipeline.engine import MetricsPipeline
@@ -39,6 +41,10 @@ from relay.telemetry.snapshot import SinkFigures, Snapshot, SourceFigures
 CONNECTIONS = 4
 BATCH_POINTS = 10_000
 SERIES = 50_700
+WAIT_S = 1.5
+"""Wait for metadata, s."""
+OTHER_NAMES = (b"node_", b"nodf_")
+"""Of most metrics, and of those that wait."""
 _REMEMBERED = 100
 """Requests by whose mean cost the next is due."""
 _LOOP_S = 0.0001
@@ -91,16 +97,20 @@ class Rig:
 
     def __init__(self, clock: Clock, bodies: Sequence[bytes]) -> None:
         self._clock = clock
+        self._given = bodies
         self._bodies = itertools.cycle(bodies)
-        self.engine = MetricsPipeline()
+        self.engine = MetricsPipeline(first_sight_s=WAIT_S)
         self.turns = Turns()
-        batch = OpenBatch(None, limit=BATCH_POINTS, timeout_s=1e9)
+        self._timer = FlushTimer(self.engine, self.turns, tick=clock.now)
+        batch = OpenBatch(self, limit=BATCH_POINTS, timeout_s=1e9)  # type: ignore[arg-type]
         target = SinkOutputSpec(SinkCounter("one", "s"), [batch])
         self.engine.add_exporter("one", "", [("q", parse_query("{}"), [target])])
         self.latencies: list[float] = []
         self._request_s = 0.0
-        for _ in range(4 * len(bodies)):
-            self._take(self._ingest(next(self._bodies)))
+        for _ in range(4):
+            for body in bodies:
+                self._take(self._ingest(body))
+            self._end_wait()
         configure_gc()
 
     def _ingest(self, body: bytes, pace: Any = None) -> Any:
@@ -109,9 +119,29 @@ class Rig:
         return self.engine.ingest(body, now=1e9 + now, tick=now, **pace)
 
     def _take(self, transaction: Any) -> None:
-        for _, batch in transaction.sealed:
-            batch.point_buffer.encode()
-            self.engine.offsets.release(batch.oldest)
+        for batch, points in transaction.sealed:
+            self.offer(points, batch.shard)
+
+    def offer(self, batch: SealedBatch, shard: int) -> None:
+        """Send a batch, as its sink."""
+        del shard
+        batch.point_buffer.encode()
+        self.engine.offsets.release(batch.oldest)
+
+    def _end_wait(self) -> None:
+        tick = self._clock.now() + 2 * WAIT_S
+        while (due := self.engine.next_due()) is not None and due <= tick:
+            for batch, points in self.engine.flush_due(tick):
+                self.offer(points, batch.shard)
+
+    async def wait(self) -> None:
+        """Let as many other series begin their wait, once."""
+        if not self._given:
+            return
+        for body in self._given:
+            self._take(self._ingest(body.replace(*OTHER_NAMES)))
+        self._given = ()
+        self._timer.deliver([])
 
     async def _serve(self) -> None:
         body = next(self._bodies)
@@ -166,9 +196,12 @@ async def measure(
         "scrape": (rig.scrape,),
         "preview": (rig.preview,),
         "both": (rig.scrape, rig.preview),
+        "wait": (),
     }
     for name in names or beside:
         works = beside[name]
+        if name == "wait":
+            await rig.wait()
         sending = asyncio.ensure_future(rig.send(seconds, load))
         took: list[float] = []
         while works and not sending.done():
@@ -222,7 +255,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each line")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--beside", type=Path, help="another built checkout")
-    parser.add_argument("--work", nargs="*", default=[], help="nothing, scrape, preview, both")
+    parser.add_argument("--work", nargs="*", default=[], help="one or more lines; default: all")
     parser.add_argument("--bodies", type=Path, help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.bodies:

@@ -46,6 +46,10 @@ def test_the_child_ingests_and_encodes_every_case(tmp_path: Path) -> None:
             assert one["points"] == 6 * sum(map(is_wanted, range(2_100)))
         elif name == "fanout":
             assert one["points"] == 5 * 3 * one["samples"]
+        elif name == "leaving":
+            assert one["points"] == one["samples"] == 4 * 507
+        elif name == "left":
+            assert one["points"] == 2 * one["samples"] == 2 * 4 * 507
         elif name == "histograms":
             assert one["points"] == 3 * one["samples"] / 14
         else:
