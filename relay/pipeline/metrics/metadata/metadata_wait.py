@@ -403,14 +403,22 @@ class MetadataWait:
 
     def _make_room(self, emitter: Emitter) -> None:
         """Release the oldest family of the project with the most waiting samples, step by step."""
-        if not self._leaving:
-            project = max(self._samples, key=self._samples.__getitem__)
-            for family in self._families.values():
-                if family.key[0] == project and family.samples:
-                    self._early += 1
-                    self._let_go(family)
-                    break
-        self._send(emitter, SLICE_FULL)
+        # By samples alone: else they would come faster than they leave while a family ends.
+        wanted = max(0, self._count - SLICE_FULL)
+        while self._count > wanted:
+            if not self._leaving:
+                project = max(self._samples, key=self._samples.__getitem__)
+                for family in self._families.values():
+                    if family.key[0] == project and family.samples:
+                        self._early += 1
+                        self._let_go(family)
+                        break
+            family = next(iter(self._leaving.values()))
+            count = min(self._count - wanted, len(family.samples))
+            if count:
+                self._send_some(family, count, emitter)
+            if not family.samples:
+                self._end(family, emitter)
 
     def __repr__(self) -> str:
         return f"<MetadataWait {len(self._families)} families wait>"

@@ -238,3 +238,16 @@ def test_the_counters_of_batches_are_those_of_their_sinks() -> None:
     counters = series.match_set.counters_of(batches)
     assert [batch.sink.name for batch in batches] == [counter.sink for counter in counters]
     assert len(counters) == 4
+
+
+def test_a_full_table_grows_no_further_while_a_family_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata_wait, "SAMPLES_MAX", 50)
+    made = waiting_rig()
+    made.export(RigSink("s", limit=10_000))
+    made.feed(write(*(f'large{{a="{number}"}} 1' for number in range(50))))
+    for number in range(60):
+        made.feed(write(f"family{number} 1"))
+        assert made.engine.first_sight.statistics().samples <= 50
+    leave(made, 2.0)
+    assert made.engine.first_sight._bytes == 0
+    assert counted(made) == [(110, 110, 110)]
