@@ -42,6 +42,20 @@ cdef struct Slice:
     Py_ssize_t end
 
 
+cdef struct Part:  # a resource or scope
+    Py_ssize_t start  # of its head
+    Py_ssize_t size
+    Py_ssize_t joined  # number of its head among those that are not in one piece; -1: it is
+    Py_ssize_t first  # of its scopes or records
+    Py_ssize_t stop
+
+
+cdef struct Parts:
+    Part *items
+    Py_ssize_t count
+    Py_ssize_t capacity
+
+
 cdef class RequestEnvelope
 
 
@@ -54,7 +68,6 @@ cdef class RequestEnvelope:
     cdef readonly bytes body
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t oversized
-    cdef readonly list resources
 
     cdef int scan(
         self, bytes body, object pause, Py_ssize_t entries_max, Py_ssize_t head_bytes_max,
@@ -63,11 +76,20 @@ cdef class RequestEnvelope:
     cdef Py_ssize_t scan_resource(
         self, Reader reader, Field *whole, Py_ssize_t entries, ScanScope scan_scope
     ) except -1
+    cdef int add_resource(self, Head head, list scopes) except -1
     cdef bint leaves_out(self, Py_ssize_t head_size, Py_ssize_t first, Reader reader) noexcept
 
 
+@cython.final
 cdef class Envelope(RequestEnvelope):
     cdef Slice *records
     cdef Py_ssize_t capacity
+    cdef Parts resource_parts
+    cdef Parts scope_parts
+    cdef Py_ssize_t scopes_added  # to a resource
+    cdef list joined
 
     cdef int grow(self) except -1
+    cdef int add_part(self, Parts *parts, Head head, Py_ssize_t first, Py_ssize_t stop) except -1
+    cdef bytes head_of(self, Part *part)
+    cdef bint has_head(self, Part *part, bytes head) noexcept

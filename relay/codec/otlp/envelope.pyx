@@ -15,6 +15,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint64_t
+from libc.string cimport memcmp
 
 from relay.codec.wire_types cimport BYTES, FIXED32, FIXED64, VARINT
 
@@ -26,6 +27,7 @@ cdef enum:
     CHILDREN = 2  # of a resource: its scopes; of a scope: its records
     RECORD_TAG = 0x12  # of such a field
     FIRST_RECORDS = 64
+    FIRST_PARTS = 16
     STEP = 4096  # fields between two pauses
     RECORD_BYTES_MAX = 4 << 20  # endpoints take 1 MiB; compressing so many bytes takes 8 ms
     HEAD_BYTES_MAX = 1 << 20
@@ -134,8 +136,7 @@ cdef class Head:
 cdef class RequestEnvelope:
     """The entries of a request, numbered in their order: records or data points.
 
-    ``resources`` has (head, scopes) for each resource with entries. ``oversized`` counts entries
-    that are left out because they, or a head of theirs, are too large.
+    ``oversized`` counts entries that are left out because they, or a head of theirs, are too large.
     """
 
     cdef int scan(
@@ -147,7 +148,6 @@ cdef class RequestEnvelope:
         cdef Field field
         cdef Py_ssize_t at = 0, stop = PyBytes_GET_SIZE(body), entries = 0
         self.body = body
-        self.resources = []
         reader.data = <const unsigned char *>PyBytes_AS_STRING(body)
         reader.pause = pause
         reader.entries_max = entries_max
@@ -162,7 +162,7 @@ cdef class RequestEnvelope:
     cdef Py_ssize_t scan_resource(
         self, Reader reader, Field *whole, Py_ssize_t entries, ScanScope scan_scope
     ) except -1:
-        """Add a resource; return the number of entries so far."""
+        """Find the entries of a resource; return the number of entries so far."""
         cdef Head head = Head()
         cdef Field field
         cdef list scopes = []
@@ -176,9 +176,12 @@ cdef class RequestEnvelope:
             else:
                 head.add(&field)
         reader.check(entries)
-        if not self.leaves_out(head.size, first, reader) and scopes:
-            self.resources.append((head.whole(), scopes))
+        self.add_resource(None if self.leaves_out(head.size, first, reader) else head, scopes)
         return entries
+
+    cdef int add_resource(self, Head head, list scopes) except -1:
+        """Add a resource if it has entries; None: it is left out with those that it had."""
+        raise NotImplementedError
 
     cdef bint leaves_out(self, Py_ssize_t head_size, Py_ssize_t first, Reader reader) noexcept:
         """Leave out the entries from ``first`` on if their head is too large; return whether."""
@@ -189,11 +192,14 @@ cdef class RequestEnvelope:
         return True
 
 
+@cython.final
 cdef class Envelope(RequestEnvelope):
-    """The records of a request; ``scopes`` of a resource have (head, first record, stop)."""
+    """The records of a request, and its resources and scopes that have any."""
 
     def __dealloc__(self):
         PyMem_Free(self.records)
+        PyMem_Free(self.resource_parts.items)
+        PyMem_Free(self.scope_parts.items)
 
     cdef int grow(self) except -1:
         cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_RECORDS
@@ -203,6 +209,69 @@ cdef class Envelope(RequestEnvelope):
         self.records = <Slice *>records
         self.capacity = capacity
         return 0
+
+    cdef int add_part(self, Parts *parts, Head head, Py_ssize_t first, Py_ssize_t stop) except -1:
+        """Add a resource or scope."""
+        cdef Py_ssize_t capacity
+        cdef void *items
+        cdef Part *part
+        if parts.count == parts.capacity:
+            capacity = parts.capacity * 2 if parts.capacity else FIRST_PARTS
+            items = PyMem_Realloc(parts.items, <size_t>capacity * sizeof(Part))
+            if items == NULL:
+                raise MemoryError
+            parts.items = <Part *>items
+            parts.capacity = capacity
+        part = &parts.items[parts.count]
+        part.start, part.size, part.joined = head.start, head.size, -1
+        if head.before is not None:
+            if self.joined is None:
+                self.joined = []
+            part.joined = len(self.joined)
+            self.joined.append(head.whole())
+        part.first, part.stop = first, stop
+        parts.count += 1
+        return 0
+
+    cdef int add_resource(self, Head head, list scopes) except -1:
+        cdef Py_ssize_t first = self.scopes_added
+        if head is None:
+            self.scope_parts.count = first
+        elif self.scope_parts.count > first:
+            self.add_part(&self.resource_parts, head, first, self.scope_parts.count)
+        self.scopes_added = self.scope_parts.count
+        return 0
+
+    cdef bytes head_of(self, Part *part):
+        """Return the head of a resource or scope."""
+        if part.joined >= 0:
+            return <bytes>self.joined[part.joined]
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.body) + part.start, part.size)
+
+    cdef bint has_head(self, Part *part, bytes head) noexcept:
+        """Return whether the head of a resource or scope is this one."""
+        cdef char *own = PyBytes_AS_STRING(self.body) + part.start
+        if part.size != PyBytes_GET_SIZE(head):
+            return False
+        if part.joined >= 0:
+            own = PyBytes_AS_STRING(<bytes>self.joined[part.joined])
+        return not memcmp(own, PyBytes_AS_STRING(head), <size_t>part.size)
+
+    @property
+    def resources(self):
+        """Head and scopes of each resource; of each scope head, first record, stop."""
+        cdef Py_ssize_t number, at
+        cdef Part *scope
+        cdef list found = [], scopes
+        for number in range(self.resource_parts.count):
+            scopes = []
+            for at in range(
+                self.resource_parts.items[number].first, self.resource_parts.items[number].stop
+            ):
+                scope = &self.scope_parts.items[at]
+                scopes.append((self.head_of(scope), scope.first, scope.stop))
+            found.append((self.head_of(&self.resource_parts.items[number]), scopes))
+        return found
 
     def record(self, Py_ssize_t number):
         """Return a record's message."""
@@ -219,7 +288,7 @@ cdef class Envelope(RequestEnvelope):
         return size
 
     def __repr__(self):
-        return f"<Envelope {self.count} records of {len(self.resources)} resources>"
+        return f"<Envelope {self.count} records of {self.resource_parts.count} resources>"
 
 
 def scan(bytes body not None, *, Py_ssize_t entries_max=ELEMENTS_MAX, pause=no_pause):
@@ -285,5 +354,5 @@ cdef Py_ssize_t scan_scope(
     entries += envelope.count - first
     reader.check(entries)
     if not envelope.leaves_out(head.size, first, reader) and envelope.count > first:
-        scopes.append((head.whole(), first, envelope.count))
+        envelope.add_part(&envelope.scope_parts, head, first, envelope.count)
     return entries

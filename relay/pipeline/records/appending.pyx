@@ -1,19 +1,25 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """Append records to the batches of the sinks that take them: the inner loops of logs and traces.
 
-What is known of a resource and scope is looked up by the bytes of their heads. All else is left to
+A resource is compared with the one that the last request had in its place, a scope with the last one
+of its resource; others are looked up by the bytes of their heads. Those not known are left to
 :class:`~relay.pipeline.records.unknown_heads.UnknownHeads`. A batch is also full at
 :data:`BATCH_BYTES_MAX` bytes, heads included, so that encoding and compressing it never holds the
 event loop.
 """
 
 from relay.codec.otlp.batch cimport OpenBatch
-from relay.codec.otlp.envelope cimport Envelope
+from relay.codec.otlp.envelope cimport Envelope, Part
 from relay.codec.otlp.record_buffer cimport RecordBuffer, RecordGroup
 from relay.codec.otlp.record_fields cimport without_severity
 from relay.pipeline.batching.batch_bytes cimport BATCH_BYTES_MAX
 from relay.pipeline.batching.transaction cimport BatchTransaction
-from relay.pipeline.records.entries cimport RecordPlan, ResourceEntry, ScopeEntry
+from relay.pipeline.records.entries cimport (
+    KnownResources,
+    RecordPlan,
+    ResourceEntry,
+    ScopeEntry,
+)
 
 cdef enum:
     STEP = 32  # scopes of a microsecond or two between two pauses
@@ -31,39 +37,50 @@ def append_envelope(
     ``unknown``, which also counts records without a project and looks at single ones.
     """
     cdef object pause = transaction.pace.pause
-    cdef dict young = table.young(origin)
-    cdef list resources = envelope.resources, scopes
-    cdef ResourceEntry resource
+    cdef KnownResources young = table.young(origin)
+    cdef ResourceEntry resource, before = None
     cdef ScopeEntry scope
     cdef RecordPlan plan, last = None
-    cdef bytes head
-    cdef Py_ssize_t first, stop, number, steps = 0, unmatched = 0, pending = 0
-    resources.reverse()
-    while resources:  # freed one by one: all at once would take too long
-        head, scopes = resources.pop()
-        scopes.reverse()
+    cdef Part *part
+    cdef Part *inner
+    cdef Py_ssize_t first, stop, number, at, targets, steps = 0
+    cdef Py_ssize_t unmatched = 0, pending = 0
+    for number in range(envelope.resource_parts.count):
+        part = &envelope.resource_parts.items[number]
         steps += 1
         if not steps % STEP:
             pause()
-        resource = young.get(head)
+        resource = expected(young, before, envelope, part)
         if resource is None:
-            pause()
-            resource = unknown.resource(head)
-            young = table.young(origin)
+            resource = young.by_head.get(envelope.head_of(part))
+            if resource is None:
+                pause()
+                resource = unknown.resource(envelope.head_of(part))
+                young = table.young(origin)
+            if before is None:
+                young.first = resource.place
+            else:
+                before.follower = resource.place
+        before = resource
         if resource.project is None:
-            while scopes:
-                _, first, stop = scopes.pop()
-                unknown.count_no_tenant(resource, stop - first)
+            for at in range(part.first, part.stop):
+                inner = &envelope.scope_parts.items[at]
+                unknown.count_no_tenant(resource, inner.stop - inner.first)
             continue
-        while scopes:
-            head, first, stop = scopes.pop()
+        for at in range(part.first, part.stop):
+            inner = &envelope.scope_parts.items[at]
+            first, stop = inner.first, inner.stop
             steps += 1
             if not steps % STEP:
                 pause()
-            scope = resource.scopes.get(head)
+            scope = resource.recent
+            if scope is None or not envelope.has_head(inner, scope.group.scope):
+                scope = resource.scopes.get(envelope.head_of(inner))
+                if scope is not None:
+                    resource.recent = scope
             if scope is None or scope.plan is None or not scope.plan.is_valid(inventory):
                 pause()
-                scope = unknown.scope(resource, head)
+                scope = unknown.scope(resource, envelope.head_of(inner))
                 young = table.young(origin)
             plan = scope.plan
             resource.records += stop - first
@@ -82,15 +99,27 @@ def append_envelope(
                 last = plan
                 pending = 0
             pending += stop - first
-            number = 0
+            targets = 0
             for target in plan.targets:
-                number += 1
-                if not number % STEP:
+                targets += 1
+                if not targets % STEP:
                     pause()
                 append_records(transaction, target, scope.group, envelope, first, stop)
     if pending:
         counts.append((last, pending))
     return unmatched
+
+
+cdef ResourceEntry expected(
+    KnownResources known, ResourceEntry before, Envelope envelope, Part *part
+):
+    """Return the resource that followed ``before`` in the last request, if its head is this one."""
+    cdef Py_ssize_t place = known.first if before is None else before.follower
+    cdef ResourceEntry entry
+    if not 0 <= place < len(known.order):
+        return None
+    entry = <ResourceEntry>known.order[place]
+    return entry if envelope.has_head(part, entry.head) else None
 
 
 cpdef append_records(

@@ -32,3 +32,14 @@ cdef class ResourceEntry:
     cdef public dict scopes
     cdef public Py_ssize_t size
     cdef public Py_ssize_t scope_bytes
+    cdef public Py_ssize_t place
+    cdef public Py_ssize_t follower
+    cdef public ScopeEntry recent
+
+
+cdef class KnownResources:
+    cdef public dict by_head
+    cdef public list order
+    cdef public Py_ssize_t first
+
+    cpdef add(self, ResourceEntry entry)

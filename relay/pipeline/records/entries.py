@@ -84,7 +84,8 @@ class ResourceEntry:
 
     ``records`` came since it was read; ``without_severity`` of the ``sampled`` log records have no
     severity number. ``size`` and ``scope_bytes`` are about the memory of the resource and of its
-    scopes, bytes.
+    scopes, bytes. ``recent`` is the scope that it had last. ``place`` is its own in
+    :class:`KnownResources`, ``follower`` that of the resource behind it in the last request.
     """
 
     def __init__(
@@ -101,6 +102,31 @@ class ResourceEntry:
         self.scopes: dict[bytes, ScopeEntry] = {}
         self.size = len(head)
         self.scope_bytes = 0
+        self.recent: ScopeEntry | None = None
+        self.place = self.follower = -1
 
     def __repr__(self) -> str:
         return f"<ResourceEntry {len(self.scopes)} scopes>"
+
+
+class KnownResources:
+    """The resources of one ingest path by head, and in the order in which they were added.
+
+    Senders repeat their resources in the same order. So the next one of a request is looked for
+    where the last request had it, by comparing heads: ``first`` is the place of the first one. Any
+    place may be out of date, or out of bounds.
+    """
+
+    def __init__(self) -> None:
+        self.by_head: dict[bytes, ResourceEntry] = {}
+        self.order: list[ResourceEntry] = []
+        self.first = -1
+
+    def add(self, entry: ResourceEntry) -> None:
+        """Add a resource."""
+        entry.place = len(self.order)
+        self.order.append(entry)
+        self.by_head[entry.head] = entry
+
+    def __repr__(self) -> str:
+        return f"<KnownResources {len(self.by_head)}>"

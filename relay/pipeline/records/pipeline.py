@@ -254,8 +254,7 @@ class RecordsPipeline:
             self._count(counts, pace)
             self.grown += transaction.batch_growth_bytes
             for watch in self.watches:
-                # Appended envelopes have no resources any more.
-                watch.note(scan(body, entries_max=entries_max), origin, self.table)
+                watch.note(envelope, origin, self.table)
             self.offsets.release(position)
         finally:
             self._current = None

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from relay.codec.otlp.any_value import AttributeTexts, scope_attributes
 from relay.codec.otlp.record_buffer import RecordGroup
 from relay.codec.remote_write.v1 import no_pause
-from relay.pipeline.records.entries import ResourceEntry, ScopeEntry
+from relay.pipeline.records.entries import KnownResources, ResourceEntry, ScopeEntry
 from relay.pipeline.routing.tenancy import IngestPath
 from relay.selector.records.compile import Attributes
 
@@ -31,7 +31,7 @@ SCOPE_BYTES_MAX: Final = 8 << 20
 FREED_PER_ENTRY: Final = 4
 """Forgotten entries that are freed for each new one."""
 
-Generation: TypeAlias = dict[IngestPath, dict[bytes, ResourceEntry]]
+Generation: TypeAlias = dict[IngestPath, KnownResources]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +50,21 @@ class ResourceTable:
         self._idle_s = idle_s
         self._young: Generation = {}
         self._old: Generation = {}
-        self._dying: list[dict[bytes, ResourceEntry]] = []
+        self._dying: list[KnownResources] = []
         self._entries = 0
         self._bytes = 0
         self._turn_at = 0.0
         self._read = 0
 
-    def young(self, origin: IngestPath) -> dict[bytes, ResourceEntry]:
+    def young(self, origin: IngestPath) -> KnownResources:
         """Return the young generation's resources of a path; valid until one is looked for."""
-        return self._young.get(origin) or {}
+        return self._young.get(origin) or KnownResources()
 
     def find(self, origin: IngestPath, head: bytes) -> ResourceEntry | None:
         """Return a known resource."""
-        entry = self.young(origin).get(head)
+        entry = self.young(origin).by_head.get(head)
         if entry is None and origin in self._old:
-            entry = self._old[origin].pop(head, None)
+            entry = self._old[origin].by_head.pop(head, None)
             if entry is not None:
                 self._keep(origin, entry)
         return entry
@@ -108,7 +108,7 @@ class ResourceTable:
     def entries(self) -> list[ResourceEntry]:
         """Return all resources that are known now."""
         generations = (*self._young.values(), *self._old.values())
-        return [entry for heads in generations for entry in heads.values()]
+        return [entry for known in generations for entry in known.by_head.values()]
 
     def statistics(self) -> ResourceTableStatistics:
         """Return a snapshot."""
@@ -116,11 +116,15 @@ class ResourceTable:
 
     @property
     def _resources(self) -> int:
-        return sum(map(len, (*self._young.values(), *self._old.values())))
+        generations = (*self._young.values(), *self._old.values())
+        return sum(len(known.by_head) for known in generations)
 
     def _keep(self, origin: IngestPath, entry: ResourceEntry) -> None:
         self._bury()
-        self._young.setdefault(origin, {})[entry.head] = entry
+        known = self._young.get(origin)
+        if known is None:
+            known = self._young[origin] = KnownResources()
+        known.add(entry)
         self._count(entry.size + entry.scope_bytes, 1 + len(entry.scopes))
 
     def _count(self, size: int, entries: int = 1) -> None:
@@ -139,8 +143,11 @@ class ResourceTable:
         for _ in range(FREED_PER_ENTRY):
             if not self._dying:
                 return
-            if self._dying[-1]:
-                self._dying[-1].popitem()
+            known = self._dying[-1]
+            if known.by_head:
+                known.by_head.popitem()
+            if known.order:
+                known.order.pop()
             else:
                 self._dying.pop()
 

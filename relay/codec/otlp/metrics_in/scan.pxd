@@ -17,6 +17,7 @@ cdef struct DataPoint:
 
 
 cdef class MetricsEnvelope(RequestEnvelope):
+    cdef readonly list resources
     cdef DataPoint *points
     cdef Py_ssize_t capacity
     cdef list scattered

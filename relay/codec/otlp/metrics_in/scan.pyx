@@ -37,8 +37,8 @@ cdef enum:
 cdef class MetricsEnvelope(RequestEnvelope):
     """The data points of a request.
 
-    ``scopes`` of a resource have (head, metrics), and ``metrics`` (key, head, number of the data's
-    field, tail, first point, point behind the last).
+    ``resources`` has (head, scopes) for each resource with points, ``scopes`` (head, metrics), and
+    ``metrics`` (key, head, number of the data's field, tail, first point, point behind the last).
     """
 
     def __dealloc__(self):
@@ -51,6 +51,11 @@ cdef class MetricsEnvelope(RequestEnvelope):
             raise MemoryError
         self.points = <DataPoint *>points
         self.capacity = capacity
+        return 0
+
+    cdef int add_resource(self, Head head, list scopes) except -1:
+        if head is not None and scopes:
+            self.resources.append((head.whole(), scopes))
         return 0
 
     cdef bytes attributes_of(self, DataPoint *point):
@@ -82,6 +87,7 @@ def scan_metrics(bytes body not None, *, Py_ssize_t entries_max=ELEMENTS_MAX, pa
     ``entries_max`` resources, scopes, metrics and points, and what ``pause`` raises.
     """
     cdef MetricsEnvelope envelope = MetricsEnvelope()
+    envelope.resources = []
     envelope.scattered = []
     RequestEnvelope.scan(envelope, body, pause, entries_max, HEAD_BYTES_MAX, scan_scope)
     return envelope
