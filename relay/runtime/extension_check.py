@@ -58,6 +58,8 @@ MODULES: Final = (
     "relay.codec.otlp.record_fields",
     "relay.pipeline.records.entries",
     "relay.pipeline.records.appending",
+    "relay.pipeline.records.results",
+    "relay.pipeline.records.pipeline",
     "relay.codec.uninitialized_bytes",
     "relay.codec.remote_write.label_parser",
     "relay.codec.remote_write.cut",

@@ -4,6 +4,7 @@
 * Synchronous and atomic: a request is processed completely or not at all.
 * Nothing waits for other requests, so every record of a request is in a batch when it is done.
 * A record is counted for a sink once for each of the sink's sources that takes it, as a series is.
+* What runs for every request is compiled with what it calls.
 """
 
 from __future__ import annotations
@@ -136,8 +137,7 @@ class RecordsPipeline:
     ) -> RecordsTaken:
         """Apply one request; see :meth:`relay.pipeline.signal.Signal.ingest`."""
         assert protocol in ("", self.protocol), protocol
-        taken, _ = self._take(body, now, tick, origin, pace)
-        return taken
+        return self._take(body, now, tick, origin, pace, True)[0]
 
     def dry_run(
         self,
@@ -178,7 +178,7 @@ class RecordsPipeline:
         """Apply a journaled request again, under its position and without limits."""
         assert protocol in ("", self.protocol), protocol
         self.offsets.advance(position)
-        return RecordsReplayed(*self._take(body, now, tick, origin, pace, bounded=False))
+        return RecordsReplayed(*self._take(body, now, tick, origin, pace, False))
 
     def end_replay(self, tick: float) -> Sealed:
         """End the replay; return nothing, as records are not collected while it lasts."""
@@ -230,8 +230,7 @@ class RecordsPipeline:
         tick: float,
         origin: IngestPath,
         pace: Pace,
-        *,
-        bounded: bool = True,
+        bounded: bool,
     ) -> tuple[RecordsTaken, list[tuple[OpenBatch, int]]]:
         """Apply a request under the next position; return also what a replay took back."""
         self.table.sweep(tick)
@@ -248,7 +247,7 @@ class RecordsPipeline:
                 raise
             pace.final = True
             has_effect = transaction.has_effect
-            withheld = self._withhold(transaction)
+            withheld = [] if self._gate is None else self._withhold(transaction)
             transaction.commit(self.offsets, self.schedule, tick)
             self.drops.now = now
             self._count(counts, pace)
@@ -265,7 +264,8 @@ class RecordsPipeline:
     def _withhold(self, transaction: BatchTransaction) -> list[tuple[OpenBatch, int]]:
         """Take a replayed request back from the batches that do not need it."""
         gate, position = self._gate, transaction.request
-        if gate is None or position >= gate.ceiling:
+        assert gate is not None
+        if position >= gate.ceiling:
             return []
         return transaction.drop_unwanted(lambda batch: position >= gate.low(batch))
 
@@ -277,14 +277,8 @@ class RecordsPipeline:
         if counts.oversized:
             dropped[RECORD_TOO_LARGE] = counts.oversized
         good = counts.received - counts.no_tenant - counts.oversized
-        return RecordsTaken(
-            transaction.request,
-            AcceptedCounts(good, 0, 0),
-            transaction.sealed,
-            transaction.has_effect,
-            dropped,
-            examples,
-        )
+        taken = AcceptedCounts(good, 0, 0)
+        return RecordsTaken(transaction.request, taken, transaction.sealed, dropped, examples)
 
     def _count(self, counts: RequestCounts, pace: Pace) -> None:
         self._received += counts.received
@@ -299,7 +293,7 @@ class RecordsPipeline:
         for at, (source, count, refused, unreadable) in enumerate(counts.sources):
             if not at % ENTRIES:
                 pace.pause()
-            count_taken(source, count, refused=refused, unreadable=unreadable)
+            count_taken(source, count, refused, unreadable)
             for reason, dropped in ((PROJECT_LIMIT, refused), (UNREADABLE, unreadable)):
                 if dropped:
                     sinks = [target.counter for target in source.targets]

@@ -1,8 +1,11 @@
-"""Results of requests of logs and traces, and their counts."""
+"""Results of requests of logs and traces, and their counts.
+
+Compiled with what makes them for every request (:mod:`relay.pipeline.records.pipeline`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.signal_names import RecordSignal
@@ -14,16 +17,26 @@ from relay.pipeline.records.sources import RecordRoute
 from relay.pipeline.signal import Sealed
 
 
-@dataclass(slots=True)
 class RecordsTaken:
     """Implements :class:`relay.pipeline.signal.Accepted`."""
 
-    request: int
-    taken: AcceptedCounts
-    sealed: Sealed
-    has_effect: bool
-    dropped: dict[str, int] = field(default_factory=dict)
-    examples: list[str] = field(default_factory=list)
+    def __init__(
+        self,
+        request: int,
+        taken: AcceptedCounts,
+        sealed: Sealed,
+        dropped: dict[str, int],
+        examples: list[str],
+    ) -> None:
+        self.request = request
+        self.taken = taken
+        self.sealed = sealed
+        self.has_effect = False
+        self.dropped = dropped
+        self.examples = examples
+
+    def __repr__(self) -> str:
+        return f"<RecordsTaken {self.request} {self.taken}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +59,24 @@ class RecordStatistics:
     resources: ResourceTableStatistics
 
 
-@dataclass(slots=True)
 class RequestCounts:
-    """Counts of one request, added to the counters once it is final."""
+    """Counts of one request, added to the counters once it is final.
 
-    received: int = 0
-    no_tenant: int = 0
-    oversized: int = 0
-    unmatched: int = 0
-    plans: list[tuple[RecordPlan, int]] = field(default_factory=list)
-    sources: list[tuple[RecordRoute, int, int, int]] = field(default_factory=list)
-    """With the records that were taken, those beyond the project's share, and those that are to be
-    redacted and cannot be read."""
-    example: str = ""
+    ``plans`` have the records that they took; ``sources`` the records that were taken, those beyond
+    the project's share, and those that are to be redacted and cannot be read.
+    """
+
+    def __init__(self) -> None:
+        self.received = self.no_tenant = self.oversized = self.unmatched = 0
+        self.plans: list[tuple[RecordPlan, int]] = []
+        self.sources: list[tuple[RecordRoute, int, int, int]] = []
+        self.example = ""
+
+    def __repr__(self) -> str:
+        return f"<RequestCounts of {self.received} records>"
 
 
-def count_taken(source: RecordRoute, count: int, *, refused: int = 0, unreadable: int = 0) -> None:
+def count_taken(source: RecordRoute, count: int, refused: int = 0, unreadable: int = 0) -> None:
     """Count records for a source and the sinks that it feeds.
 
     Besides those taken: ``refused`` are beyond a share, ``unreadable`` could not be redacted.
