@@ -6,6 +6,7 @@ cdef class RecordGroup:
     cdef readonly bytes resource
     cdef readonly bytes scope
     cdef readonly Py_ssize_t shard_key
+    cdef Py_ssize_t row  # its first one in the request that was written last
 
 
 cdef class RecordBuffer(PointBuffer):

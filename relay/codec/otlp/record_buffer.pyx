@@ -42,6 +42,7 @@ cdef class RecordGroup:
 
 
 cdef struct Row:  # of records that stand together in the buffer
+    void *group
     char *resource
     Py_ssize_t resource_size
     char *scope
@@ -261,9 +262,9 @@ cdef Py_ssize_t chain_rows(
 ) except -1:
     """Fill in the rows of all runs, by scope and resource; return the number of resources.
 
-    Nearly all groups are found by identity, nearly all others by the resource's first scope.
+    A group is known by the number of its first row, which it keeps: it counts if the row of that
+    number is the group's. Nearly all others are found by the resource's first scope.
     """
-    cdef dict by_group = {}
     cdef dict by_resource = {}
     cdef dict by_scope = {}
     cdef Py_ssize_t run, count = 0, start = 0, first = 0, resource, scope
@@ -275,6 +276,7 @@ cdef Py_ssize_t chain_rows(
         if buffer.runs[run].end == first:
             continue
         row = &rows[count]
+        row.group = <void *>group
         row.resource = PyBytes_AS_STRING(group.resource)
         row.resource_size = PyBytes_GET_SIZE(group.resource)
         row.scope = PyBytes_AS_STRING(group.scope)
@@ -285,8 +287,8 @@ cdef Py_ssize_t chain_rows(
         row.next = -1
         start = buffer.runs[run].size
         first = buffer.runs[run].end
-        found = by_group.get(group)
-        if found is None:
+        if not (0 <= group.row < count and rows[group.row].group == <void *>group):
+            group.row = count
             resource_found = by_resource.get(group.resource)
             if resource_found is None:
                 resource = resources_count
@@ -310,11 +312,10 @@ cdef Py_ssize_t chain_rows(
                     scopes[resources[resource].last].next = scope
                     by_scope[resource, group.scope] = scope
                 resources[resource].last = scope
-            by_group[group] = scope
             row.resource_number = resource + 1
         else:
-            scope = found
-            row.resource_number = rows[scopes[scope].first].resource_number
+            scope = rows[group.row].scope_number - 1
+            row.resource_number = rows[group.row].resource_number
         row.scope_number = scope + 1
         if scopes[scope].first < 0:
             scopes[scope].first = count

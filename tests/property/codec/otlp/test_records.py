@@ -111,3 +111,24 @@ def test_damaged_bytes_are_refused_with_their_offset(body: bytes, at: int, byte:
     buffer = RecordBuffer()
     fill(buffer, damaged)
     assert scan(buffer.encode()).count == found
+
+
+@kinds
+@usual
+@given(data=st.data())
+def test_groups_are_known_again_in_another_buffer(kind: Kind, data: st.DataObject) -> None:
+    bodies = data.draw(st.lists(requests(kind), min_size=1, max_size=3))
+    groups: dict[tuple[bytes, bytes], RecordGroup] = {}
+    # The numbers that groups have from one buffer mean nothing in the next.
+    for order in data.draw(st.lists(st.permutations(bodies), min_size=2, max_size=3)):
+        buffer = RecordBuffer()
+        for body in order:
+            envelope = scan(body)
+            for head, scopes in envelope.resources:
+                for scope, first, stop in scopes:
+                    buffer.append(envelope, first, stop)
+                    found = groups.setdefault((head, scope), RecordGroup(head, scope))
+                    buffer.close_run(found)
+        rows = [row for body in order for row in kind.rows(body)]
+        assert kind.rows(buffer.encode()) == grouped(rows)
+        assert buffer.encode() == buffer.encode()
