@@ -96,6 +96,13 @@ cdef int severity_of(const unsigned char *at, const unsigned char *stop) noexcep
     cdef Field field
     cdef int severity = 0
     while at < stop:
+        # Nearly all other fields: short ones with a length, and times.
+        if at[0] & 0x87 == BYTES and stop - at > 1 and at[1] < 128 and at[1] <= stop - at - 2:
+            at += 2 + at[1]
+            continue
+        if at[0] & 0x87 == FIXED64 and stop - at > 8:
+            at += 9
+            continue
         at = read_field(at, stop, &field)
         if at == NULL:
             return 0
