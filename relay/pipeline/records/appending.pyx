@@ -1,8 +1,8 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """Append records to the batches of the sinks that take them: the inner loops of logs and traces.
 
-A resource is compared with the one that the last request had in its place, a scope with the last one
-of its resource; others are looked up by the bytes of their heads. Those not known are left to
+A resource is compared with the one that the last request had in its place, a scope with the last
+one of its resource; others are looked up by the bytes of their heads. Those not known are left to
 :class:`~relay.pipeline.records.unknown_heads.UnknownHeads`. A batch is also full at
 :data:`BATCH_BYTES_MAX` bytes, heads included, so that encoding and compressing it never holds the
 event loop.
