@@ -190,8 +190,14 @@ class MatchedSource:
     def feed(self, targets: Sequence[SinkOutputSpec]) -> None:
         """Set the sinks that the source feeds."""
         self.targets = tuple(targets)
-        self.typed = tuple(target for target in targets if not target.options.is_raw)
-        self.raw = tuple(target for target in targets if target.options.is_raw)
+        raw = tuple(target for target in targets if target.options.is_raw)
+        self.raw = self.targets if len(raw) == len(self.targets) else raw
+        # One tuple: there are thousands of sources, and of most no sink is raw.
+        self.typed = (
+            tuple(target for target in targets if not target.options.is_raw)
+            if raw
+            else self.targets
+        )
 
     def feeds(self, targets: Sequence[SinkOutputSpec]) -> bool:
         """Return False if these are other sinks than its own, or the same with other batches."""
@@ -221,6 +227,10 @@ class ProjectEpoch:
 
 INVALIDATED = ProjectEpoch("", -2)
 """The epoch of a match set that must not be used any more: no series is resolved at its version."""
+
+
+_NO_VARIANTS: Final[dict[tuple[object, ...], MatchSet]] = {}
+"""Of the many match sets without any, one for all: never changed."""
 
 
 class MatchSet:
@@ -264,8 +274,11 @@ class MatchSet:
 
     def __init__(self, home: ProjectEpoch, matched: tuple[MatchedSource, ...] = ()) -> None:
         targets = [target for route in matched for target in route.targets]
-        self.typed = tuple(target for route in matched for target in route.typed)
-        self.raw = tuple(target for route in matched for target in route.raw)
+        if len(matched) == 1:  # most have one source, whose tuples serve
+            self.typed, self.raw = matched[0].typed, matched[0].raw
+        else:
+            self.typed = tuple(target for route in matched for target in route.typed)
+            self.raw = tuple(target for route in matched for target in route.raw)
         self.raw_outputs = tuple(RawOutput(*alike) for alike in by_options(self.raw).items())
         self._cycle = math.lcm(*(len(target.shards) for target in self.typed))
         self._batches: tuple[OpenBatch, ...] | dict[int, tuple[OpenBatch, ...]] | None = None
@@ -287,7 +300,7 @@ class MatchSet:
         self.samples = 0
         self.tally = SeriesTally(home.tally, is_taken=bool(matched))
         self.refuses: MatchSet | None = None
-        self.variants: dict[tuple[object, ...], MatchSet] = {}
+        self.variants: dict[tuple[object, ...], MatchSet] = _NO_VARIANTS
 
     def variant(
         self, direct: Sequence[SinkOutputSpec], handled: Sequence[SinkOutputSpec]
@@ -316,6 +329,8 @@ class MatchSet:
         return found
 
     def _shards(self, group: MetricGroup) -> tuple[OpenBatch, ...]:
+        if len(self.typed) == 1 and self._cycle == 1:
+            return self.typed[0].shards
         return tuple(target.shard(group) for target in self.typed)
 
     def counters_of(self, batches: tuple[OpenBatch, ...]) -> tuple[SinkCounter, ...]:
@@ -349,10 +364,12 @@ class MatchSet:
             match_set.tally = base.tally
             match_set.raw_outputs = base.raw_outputs
             match_set.project_epoch = base.project_epoch
-            match_set.sinks = sinks
-            match_set.handled_sinks = handled_sinks
+            match_set.sources = base.sources
+            match_set.sinks = base.sinks if sinks == base.sinks else sinks
+            same = handled_sinks == base.sinks
+            match_set.handled_sinks = base.sinks if same else handled_sinks
             match_set.handled = handled
-            base.variants[key] = match_set
+            base.add_variant((match_set.sinks, match_set.handled_sinks, handled), match_set)
         return match_set
 
     def refusal(self, family: str, count_drops: CountDrops) -> MatchSet:
@@ -363,8 +380,15 @@ class MatchSet:
         key = ("refused", family)
         found = base.variants.get(key)
         if found is None:
-            found = base.variants[key] = RefusedSeries(base, family, count_drops)
+            found = RefusedSeries(base, family, count_drops)
+            base.add_variant(key, found)
         return found
+
+    def add_variant(self, key: tuple[object, ...], variant: MatchSet) -> None:
+        """Keep a variant under what tells it from others."""
+        if self.variants is _NO_VARIANTS:
+            self.variants = {}
+        self.variants[key] = variant
 
     def end_refusals(self) -> list[MatchSet]:
         """Invalidate its refusals and return them: they may still have samples to pass on."""
@@ -401,7 +425,7 @@ class MatchSet:
 
     def forget_variants(self) -> None:
         """Forget the variants of a match set that has ended, once their counts are passed on."""
-        self.variants.clear()
+        self.variants = _NO_VARIANTS
 
     def invalidate(self) -> None:
         """Make every series with this match set look for another one."""

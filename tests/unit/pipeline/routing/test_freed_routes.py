@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from relay.pipeline.routing.match_set import MatchedSource, MatchSet, SourceCounter
 from relay.pipeline.routing.tenancy import Tenancy
+from relay.selector.matchers import Matcher, Selector
 from tests.kit.engine_rig import Rig, RigSink
 from tests.kit.remote_write import raw
 
@@ -72,3 +73,23 @@ def test_the_last_exporter_of_a_project() -> None:
         for number in range(2, ROUNDS):
             run_round(rig, number, "acme")
         assert alive() == before
+
+
+def test_a_match_set_and_its_variants_share_what_is_equal() -> None:
+    rig = Rig(first_sight_s=1.5)
+    for name in ("a", "b"):
+        chosen = {"all": Selector(((Matcher("of", "=", name),),))}
+        rig.export(RigSink(name, limit=10, exporter=name), exporter=name, sources=chosen)
+    for name in (b"a", b"b"):
+        rig.feed(raw.series([(b"__name__", b"c"), (b"of", name)], (1.0, raw.T0_MS)))
+    bases = [kept.match_set.base for kept in rig.engine.table.kept()]
+    assert len(bases) == len(rig.sinks)
+    for base, sink in zip(bases, rig.sinks, strict=True):
+        (variant,) = base.variants.values()
+        assert variant.handled
+        assert (variant.sinks, variant.handled_sinks) == ((), (sink.counter,))
+        assert variant.handled_sinks is base.sinks
+        assert (variant.typed is base.typed, variant.sources is base.sources) == (True, True)
+        assert not variant.variants
+        base.forget_variants()
+    assert not any(base.variants for base in bases)
