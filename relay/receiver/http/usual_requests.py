@@ -424,7 +424,7 @@ class UsualConnection(asyncio.Protocol):
 def _send(answer: WholeAnswer, transport: asyncio.Transport, *, closes: bool) -> None:
     if transport.is_closing():
         return  # nobody reads the answer
-    transport.write(answer.encode_last() if closes else answer.encode())
+    answer.write(transport, closes=closes)
     if closes:
         transport.close()
 

@@ -6,6 +6,7 @@ not be in memory (:mod:`relay.receiver.http.usual_requests`).
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -13,6 +14,9 @@ from http import HTTPStatus
 TEXT_TYPE = "text/plain; charset=utf-8"
 _DATE = "%a, %d %b %Y %H:%M:%S GMT"
 """HTTP-date, in English: the relay sets no locale."""
+LARGE_BYTES = 64 * 1024
+"""A body from this size on is not copied behind its head: that of ``/metrics`` may have 20 MB."""
+_CLOSES = b"Connection: close\r\n"
 _UNTYPED = "application/octet-stream"
 
 
@@ -48,9 +52,20 @@ class WholeAnswer:
 
     def encode_last(self) -> bytes:
         """Encode the answer for a connection that closes behind it."""
-        return self._encode(int(time.time()), b"Connection: close\r\n")
+        return self._encode(int(time.time()), _CLOSES)
+
+    def write(self, transport: asyncio.WriteTransport, *, closes: bool) -> None:
+        """Write the answer for a connection that stays open, or ``closes`` behind it."""
+        if len(self.body) < LARGE_BYTES:
+            transport.write(self.encode_last() if closes else self.encode())
+            return
+        transport.write(self._head(int(time.time()), _CLOSES if closes else b""))
+        transport.write(self.body)
 
     def _encode(self, second: int, connection: bytes) -> bytes:
+        return self._head(second, connection) + self.body
+
+    def _head(self, second: int, connection: bytes) -> bytes:
         if not self._fields:
             status = HTTPStatus(self.status)
             lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
@@ -59,7 +74,7 @@ class WholeAnswer:
                 lines.append(f"Content-Length: {len(self.body)}")
             self._fields = "\r\n".join([*lines, ""]).encode()
         date = b"Date: %b\r\n" % time.strftime(_DATE, time.gmtime(second)).encode("ascii")
-        return b"%b%b%b\r\n%b" % (self._fields, date, connection, self.body)
+        return b"%b%b%b\r\n" % (self._fields, date, connection)
 
     def __repr__(self) -> str:
         return f"<WholeAnswer {self.status}, {len(self.body)} bytes>"
