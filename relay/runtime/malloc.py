@@ -20,9 +20,10 @@ from typing import Final
 _M_TRIM_THRESHOLD: Final = -1  # constants of malloc.h
 _M_MMAP_THRESHOLD: Final = -3
 
-LARGE_BYTES: Final = 32 * 1024 * 1024
-"""Smallest block mapped directly from the kernel; bytes. glibc's own upper bound. A request of
-10,000 points takes 4 MiB, the largest accepted body 32 MiB."""
+LARGE_BYTES: Final = 8 * 1024 * 1024
+"""Smallest block mapped directly from the kernel; bytes. A request of 10,000 points takes 4 MiB.
+What is larger is rare, and a hole in the heap that nothing else fills: the page of ``/metrics`` of
+10,000 sinks, made in a thread, whose heap :func:`trim_heap` cannot shorten."""
 
 KEPT_BYTES: Final = 64 * 1024 * 1024
 """Unused memory kept at the end of the heap; bytes."""
