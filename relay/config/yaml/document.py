@@ -22,14 +22,14 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from relay.config.yaml.parser_errors import is_indented_by_tab, repaired
 from relay.config.yaml.source_positions import (
+    PackedPlaces,
     SourcePlace,
     SourceText,
     Step,
@@ -65,6 +65,9 @@ _CONTENT = re.compile(r"^(?:[ \t\r]+[^ \t\r\n#]|[^ \t\r\n#%])", re.MULTILINE)
 _CONTENT_AFTER_MARKER = re.compile(r"^(?:---[ \t\r]+|(?!---)[ \t\r]*)[^ \t\r\n#]", re.MULTILINE)
 
 
+_NO_MARKS: Final[dict[int, dict[Step, int]]] = {}
+"""Shared by all documents that have none any more: never changed."""
+_NO_PLACES: Final = PackedPlaces()
 _NO_LINES: Final[frozenset[int]] = frozenset()
 _NO_NUMBERS: Final[Mapping[Where, int]] = {}
 _SHARED_NUMBERS_MAX: Final = 64
@@ -97,16 +100,16 @@ class Document:
         self.file = file
         self.text = SourceText(text, line_first)
         self.value: object = None
-        self.faults: list[tuple[Where, str]] = []
+        self.faults: Sequence[tuple[Where, str]] = ()
         self.repaired = _NO_LINES
         """Lines that were taken out to read the others: what is missing there is no news."""
         self._number = number
         self._has_text = True
         self._root = 0
         # Marks of each member, by identity of its container, which `value` keeps alive.
-        self._marks: dict[int, dict[Step, int]] = {}
+        self._marks = _NO_MARKS
         # Places that are still known when the value is not, and their numbers.
-        self._kept: tuple[SourcePlace, ...] = ()
+        self._kept = _NO_PLACES
         self._numbers: Mapping[Where, int] = _NO_NUMBERS
 
     @classmethod
@@ -206,19 +209,13 @@ class Document:
 
     def let_go(self, wheres: Iterable[Where]) -> None:
         """Keep nothing but these places: the value is many times as large."""
-        # There are thousands of documents: what is equal is kept once.
-        known: dict[SourcePlace, SourcePlace] = {}
-        lines: dict[str, str] = {}
         numbers = _numbered(tuple(dict.fromkeys(wheres)))
-        kept = []
-        for place in map(self.place, numbers):
-            line = lines.setdefault(place.shown, place.shown)
-            kept.append(known.setdefault(place, replace(place, shown=line)))
+        kept = PackedPlaces(map(self.place, numbers))
         self.value = None
-        self.faults = []
-        self._marks = {}
+        self.faults = ()
+        self._marks = _NO_MARKS
         self.text = SourceText("", self.text.line(0))
-        self._kept = tuple(kept)
+        self._kept = kept
         self._numbers = numbers
 
     def begin(self, offset: int) -> None:
@@ -228,6 +225,8 @@ class Document:
     def marks_of(self, container: object) -> dict[Step, int]:
         """Return the table into which the reader of a new container puts its members' marks."""
         marks: dict[Step, int] = {}
+        if self._marks is _NO_MARKS:
+            self._marks = {}
         self._marks[id(container)] = marks
         return marks
 
@@ -321,7 +320,7 @@ def _read(chunk: str, file: str, number: int, line_first: int) -> Document:
             break
     for offset, trusted in broken:
         document.text.mask_line(offset, trusted=trusted)
-    document.faults[:0] = faults
+    document.faults = (*faults, *document.faults)
     if broken:
         document.repaired = frozenset(document.text.line(offset) for offset, _ in broken)
     return document

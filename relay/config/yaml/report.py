@@ -29,8 +29,9 @@ class Report:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.subject = ""
-        self._faults: list[_Finding] = []
-        self._warnings: list[_Finding] = []
+        # There are thousands of reports, and nearly all of them stay empty.
+        self._faults: tuple[_Finding, ...] = ()
+        self._warnings: tuple[_Finding, ...] = ()
         self._count = 0
 
     def __repr__(self) -> str:
@@ -79,10 +80,10 @@ class Report:
         """Every warning in the order of the file."""
         return tuple(self._placed(self._warnings))
 
-    def _placed(self, findings: list[_Finding]) -> list[Fault]:
+    def _placed(self, findings: tuple[_Finding, ...]) -> list[Fault]:
         return sorted(self._as_faults(findings), key=attrgetter("place"))
 
-    def _as_faults(self, findings: list[_Finding]) -> list[Fault]:
+    def _as_faults(self, findings: tuple[_Finding, ...]) -> list[Fault]:
         return [self._as_fault(one) for one in findings]
 
     def _as_fault(self, one: _Finding) -> Fault:
@@ -109,9 +110,9 @@ class Report:
             return  # a consequence of what was taken out, which is a fault itself
         self._count += 1
         if len(self._faults) < FAULTS_MAX:
-            self._faults.append(_Finding(where, message, on_key, offset, reason))
+            self._faults += (_Finding(where, message, on_key, offset, reason),)
 
     def warn(self, where: Where, message: str, *, offset: int | None = None) -> None:
         """Note a warning."""
         if len(self._warnings) < FAULTS_MAX:
-            self._warnings.append(_Finding(where, message, on_key=False, offset=offset))
+            self._warnings += (_Finding(where, message, on_key=False, offset=offset),)

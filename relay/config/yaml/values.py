@@ -279,7 +279,7 @@ class Builder:
 
     def _fault(self, where: Where, message: str) -> None:
         if len(self._document.faults) < FAULTS_MAX:
-            self._document.faults.append((where, message))
+            self._document.faults = (*self._document.faults, (where, message))
 
 
 def _field(frame: _Frame) -> str:

@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relay.config.yaml import document as document_module
 from relay.config.yaml.document import Document, dotted, parse_documents, read_documents, shown
+from relay.config.yaml.source_positions import PackedPlaces, SourcePlace
 from relay.runtime.errors import ConfigError
 
 
@@ -220,7 +223,7 @@ def test_files_that_are_too_large_or_no_files_are_refused(tmp_path: Path) -> Non
         read_documents(tmp_path / "missing.yaml")
 
 
-def test_documents_keep_equal_places_once() -> None:
+def test_documents_keep_each_shown_line_once() -> None:
     text = "a: {b: 1, c: 2}\nd: 3\n"
     one, two = parse_documents(f"{text}---\n{text}", "f")
     wheres = [("a", "b"), ("a", "c"), ("a", "x"), ("a",), ("d",), ("a", "b")]
@@ -228,10 +231,20 @@ def test_documents_keep_equal_places_once() -> None:
     one.let_go(wheres)
     two.let_go(wheres)
     assert [one.place(where) for where in wheres] == before
-    assert one.place(("a", "x")) is one.place(("a",))
-    assert one.place(("a", "b")).shown is one.place(("a", "c")).shown
+    assert one.place(("a", "x")) == one.place(("a",))
+    assert one._kept._lines.split("\n") == [one.place(("a",)).shown, one.place(("d",)).shown]
     assert [two.place(where).line for where in wheres] == [place.line + 3 for place in before]
     assert one._numbers is two._numbers
     many = [("a", number) for number in range(document_module._SHARED_PLACES_MAX + 1)]
     one.let_go(many)
     assert one.place(many[-1]).line == 1, "nothing is known but the document's first line"
+
+
+NUMBERS = st.integers(0, 2**32 - 1)
+LINES = st.sampled_from(["", "a", "ab", "b: …", "é" * 600])
+
+
+@given(st.lists(st.builds(SourcePlace, NUMBERS, NUMBERS, LINES, NUMBERS)))
+def test_packed_places_are_what_they_were(places: list[SourcePlace]) -> None:
+    packed = PackedPlaces(places)
+    assert [packed[number] for number in range(len(places))] == places
