@@ -80,6 +80,10 @@ class RunningSinks(Protocol):
         """Return the ids of exporters whose secrets were read again since the last call."""
 
 
+_ALL_RESOLVED: Final[Unresolved] = {}
+"""Shared by the thousands of objects of which no reference is missing."""
+
+
 class _Tracked:
     """One object: what was loaded, what it was judged by, and the outcome."""
 
@@ -104,10 +108,10 @@ class _Tracked:
         self.wanted: Exporter | None = None  # that is to run: also that of a last good version
         self.winner = ""  # which object has its name
         self.history = ObjectHistory()
-        self.unresolved: Unresolved = {}
+        self.unresolved: Unresolved = _ALL_RESOLVED
         self.running: RunningExporter | None = None  # when it was judged last, and its version
         self.exporter: Exporter | None = None
-        self.deliveries: list[DeliveryFacts] = []
+        self.deliveries: tuple[DeliveryFacts, ...] = ()
         self.sign = ""
 
 
@@ -429,11 +433,11 @@ class StatusBoard:
         """
         result, history = one.result, one.history
         running = None if result.conflict else self._sinks.running(one.id)
-        exporter, deliveries = None, list[DeliveryFacts]()
+        exporter, deliveries = None, tuple[DeliveryFacts, ...]()
         if running is not None:
             exporter, since = running.exporter, running.programmed_at
-            for entry in running.entries.values():
-                deliveries.append(delivery_facts(entry, programmed_at=since, now=now))
+            entries = running.entries.values()
+            deliveries = tuple([delivery_facts(e, programmed_at=since, now=now) for e in entries])
         sign = self._extra_sign(result)
         is_same = running is one.running and exporter is one.exporter and sign == one.sign
         if is_same and not anew and deliveries == one.deliveries:

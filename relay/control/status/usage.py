@@ -150,17 +150,21 @@ class UsageMeter:
         """Take the counters of an exporter as those of now, about every :data:`MARK_S`."""
         reading = self._read(exporter)
         if reading is not None:
-            self._windows.setdefault(exporter, _Window()).take(reading, now, marked=True)
+            window = self._windows.setdefault(exporter, _Window())
+            window.take(reading, now, marked=True)
+            if now >= window.kept_until:
+                window.kept = NO_USAGE
 
     def forget_all_but(self, exporters: Iterable[str]) -> None:
         """Forget the exporters that are not among these."""
         for gone in self._windows.keys() - set(exporters):
             del self._windows[gone]
 
-    def usage(self, exporter: str, now: float) -> ExporterUsage:
+    def usage(self, exporter: str, now: float, *, kept: bool = True) -> ExporterUsage:
         """Return the usage of an exporter; nothing if it does not run.
 
-        Cheap where it is asked for often: the same object for :data:`KEPT_S`.
+        Cheap where it is asked for often: the same object for :data:`KEPT_S`. Not ``kept``: for one
+        page of all exporters, whose figures would take more than all their counters.
         """
         window = self._windows.get(exporter)
         if window is not None and now < window.kept_until:
@@ -170,9 +174,10 @@ class UsageMeter:
             return NO_USAGE
         if window is None:
             window = self._windows[exporter] = _Window()
-        window.kept = _figures(reading, window, now)
-        window.kept_until = now + KEPT_S
-        return window.kept
+        figures = _figures(reading, window, now)
+        if kept:
+            window.kept, window.kept_until = figures, now + KEPT_S
+        return figures
 
     def __repr__(self) -> str:
         return f"<UsageMeter of {len(self._windows)} exporters>"

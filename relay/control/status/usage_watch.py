@@ -46,20 +46,20 @@ class UsageWatch:
             await self._slowly(part, lambda name: self._meter.mark(name, self._tick()))
         self._meter.forget_all_but(one.id for one in self._exporters())
 
-    def usage(self, exporter: str) -> ExporterUsage:
-        """Return the usage of an exporter by its id; cheap where it is asked for often."""
-        return self._meter.usage(exporter, self._tick())
+    def usage(self, exporter: str, *, kept: bool = True) -> ExporterUsage:
+        """Return the usage of an exporter by its id; cheap where it is asked for often, if kept."""
+        return self._meter.usage(exporter, self._tick(), kept=kept)
 
     def now(self) -> dict[str, ExporterUsage]:
         """Return the usage of every exporter. Takes long beside thousands."""
-        return {one.id: self.usage(one.id) for one in self._exporters()}
+        return {one.id: self.usage(one.id, kept=False) for one in self._exporters()}
 
     async def look(self) -> dict[str, ExporterUsage]:
         """Return the same; yields to the event loop in between."""
         found: dict[str, ExporterUsage] = {}
 
         def read(name: str) -> None:
-            found[name] = self.usage(name)
+            found[name] = self.usage(name, kept=False)
 
         await self._slowly([one.id for one in self._exporters()], read)
         return found

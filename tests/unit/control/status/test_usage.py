@@ -104,6 +104,26 @@ def test_figures_are_given_again_for_a_while() -> None:
     assert meter.usage("a", KEPT_S) != first
 
 
+def test_figures_of_a_page_of_all_exporters_are_not_kept() -> None:
+    counters, meter = metered()
+    counters.steady(1)
+    first = meter.usage("a", 0.0, kept=False)
+    assert first.total == UsageFigures(7, 20, 100, 1)
+    second = meter.usage("a", 0.0)
+    assert (second, second is first) == (first, False)
+    assert meter.usage("a", KEPT_S - 0.1, kept=False) is second, "what is kept is good for it"
+
+
+def test_figures_that_are_out_of_date_are_not_kept_until_they_are_asked_for() -> None:
+    counters, meter = metered()
+    counters.steady(1)
+    meter.usage("a", 0.0)
+    meter.mark("a", KEPT_S - 0.1)
+    assert meter._windows["a"].kept is not NO_USAGE
+    meter.mark("a", KEPT_S)
+    assert meter._windows["a"].kept is NO_USAGE
+
+
 def test_an_exporter_that_is_gone_has_no_usage() -> None:
     counters, meter = metered()
     counters.steady(1)
