@@ -137,7 +137,8 @@ class MetadataWait:
         key = project, root_of(name)
         known = self._families.get(key) or self._leaving.get(key)
         if known is not None:
-            known.names.add(name)
+            if name not in known.names:
+                known.names |= {name}
             return known
         gate = self.gate
         has_waited = gate is not None and not gate.crossed and gate.knows(waiting_key(key))
@@ -151,7 +152,7 @@ class MetadataWait:
             self._early += 1
             self._let_go(next(iter(self._of_share[giver].values())))
         made = WaitingFamily(key, types.share, self.tick + self._wait_s)
-        made.names.add(name)
+        made.names = frozenset((name,))
         self._families[key] = self._of_share.setdefault(made.share, OrderedDict())[key] = made
         self.armed += 1
         self._shares.add(made.share)
@@ -376,6 +377,7 @@ class MetadataWait:
     def _end(self, family: WaitingFamily, emitter: Emitter) -> None:
         """Remove a family without waiting samples."""
         family.out = True
+        family.names = frozenset()  # series that are not seen again keep the family
         del self._leaving[family.key]
         del self._by_root[family.key[1]][family]
         if not self._by_root[family.key[1]]:

@@ -52,7 +52,7 @@ class WaitingFamily:
         """Project in whose share it counts; see :mod:`relay.runtime.project_shares`."""
         self.due = due
         self.fact = VersionedDependency()
-        self.names: set[str] = set()
+        self.names: frozenset[str] = frozenset()
         self.members: list[FirstSamples] = []
         """All that its series were given, until they have their routes."""
         self.samples: LazyDeque[WaitingSample] = LazyDeque()

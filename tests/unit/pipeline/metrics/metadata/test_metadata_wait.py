@@ -205,6 +205,16 @@ def test_many_leave_in_slices_and_in_order(monkeypatch: pytest.MonkeyPatch) -> N
     assert (statistics.families, statistics.samples) == (0, 0)
 
 
+def test_a_family_of_series_that_do_not_come_again_keeps_no_names() -> None:
+    made = waiting_rig()
+    made.feed(write("c_total 1", "c_sum 2"))
+    family = made.engine.first_sight.family("c_total", "")
+    assert family is not None
+    assert family.names == {"c_total", "c_sum"}
+    made.due(1.5)
+    assert not family.names
+
+
 def test_a_family_of_which_no_sample_came_is_let_go() -> None:
     made = waiting_rig()
     made.engine.dry_run(write("c 1"), now=1.0)
