@@ -188,7 +188,7 @@ class EncodeBacklog:
         self._delivery = delivery
         self._target: EncodeTarget | None = target
         self._batches: LazyDeque[tuple[SealedBatch, int]] = LazyDeque()
-        self._compressing: list[_Encoded] = []
+        self._compressing: tuple[_Encoded, ...] = ()
 
     def add(self, sealed: SealedBatch, shard: int) -> None:
         """Have a batch encoded in its turn, which may be now."""
@@ -237,7 +237,7 @@ class EncodeBacklog:
             return
         one = _Encoded(sealed, shard, encoder.kind, compression, bodies)
         self._memory.used += one.room
-        self._compressing.append(one)
+        self._compressing += (one,)
         compress_thread = self._encode_scheduler.compress_thread
         is_instant = bodies.is_ready or compression == "none"
         if is_instant or not compress_thread.try_add(bodies, self._queue_ready):
@@ -247,7 +247,8 @@ class EncodeBacklog:
     def _queue_ready(self) -> None:
         """Queue the oldest batches, as far as they are compressed."""
         while self._compressing and self._compressing[0].bodies.is_ready:
-            one = self._compressing.pop(0)
+            one, *others = self._compressing
+            self._compressing = tuple(others)
             self._memory.used -= one.room
             assert self._target is not None, "a batch of a sink that was removed"
             self._queue(one, self._target)

@@ -14,6 +14,7 @@ import itertools
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from relay.config.exporter.types import Compression, Endpoint
 from relay.runtime.errors import SecretError
@@ -23,27 +24,38 @@ from relay.sink.http.response import HttpFailure, HttpResponse
 from relay.sink.http.tls import TlsMaterial, read_material
 from relay.sink.interface import ClientDependencies
 from relay.sink.queue.payload import EncodedRequest
-from relay.sink.retry.verdict import Unauthorized, Verdict, classify_failure
+from relay.sink.retry.verdict import Delivered, Unauthorized, Verdict, classify_failure
 
 SECRET_CHARS_MIN = 12
 """Values of configured headers from this length on are kept out of messages; a tenant's name is
 shorter."""
 
 NO_HEADERS: Mapping[str, str] = {}
+_NO_ANSWERS: Mapping[str, int] = {}
+"""Shared: most sinks have no other verdict than that all was delivered."""
+SHARED_HEADERS_MAX = 64
+"""Kinds of body and compressions, with what a sink kind adds: a handful."""
 
 Classify = Callable[[Endpoint, EncodedRequest, HttpResponse, float], Verdict]
 """(configuration, request, complete answer, wall clock in s) -> verdict."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Access:
     """A configuration with its secrets, until they are refused."""
 
     endpoint: Endpoint
     credentials: Mapping[str, str] = field(repr=False)
     context: ssl.SSLContext | None
-    destinations: list[tuple[tuple[str, Compression], Destination]] = field(default_factory=list)
+    destinations: tuple[tuple[str, Compression, Destination], ...] = ()
     """By a body's kind and compression: one, but for queued bodies of an earlier configuration."""
+
+    def find(self, kind: str, compression: Compression) -> Destination | None:
+        """Return the destination of such bodies, None before the first."""
+        for known_kind, known_compression, to in self.destinations:
+            if known_kind == kind and known_compression == compression:
+                return to
+        return None
 
 
 class HttpEndpoint:
@@ -73,7 +85,8 @@ class HttpEndpoint:
         self._last: _Access | None = None
         """Secrets of the present configuration as they could be read last, if they could."""
         self._keeps_secrets = False
-        self.requests: dict[str, int] = {}
+        self._delivered = 0
+        self._otherwise: Mapping[str, int] = _NO_ANSWERS
         self.bytes_sent = 0
         self.points_resent = 0
 
@@ -100,11 +113,10 @@ class HttpEndpoint:
         if request.was_sent or request.attempts:
             self.points_resent += request.points
         request.was_sent = True
-        coding = (request.kind, request.encoding)
-        to = next((to for known, to in access.destinations if known == coding), None)
+        to = access.find(request.kind, request.encoding)
         if to is None:
-            to = self._destination(*coding, access)
-            access.destinations.append((coding, to))
+            to = self._destination(request.kind, request.encoding, access)
+            access.destinations += ((request.kind, request.encoding, to),)
         answer = await self._transport.post(
             HttpRequest(to, request.body, access.endpoint.timeout_s)
         )
@@ -116,13 +128,25 @@ class HttpEndpoint:
             refused = isinstance(verdict, Unauthorized)
         if refused and self._access is access:
             self._access = None
-        result = type(verdict).__name__.lower()
-        self.requests[result] = self.requests.get(result, 0) + 1
+        self._count(verdict)
         # A plain success carries no text that could hold a secret.
         if not verdict.message:
             return verdict
         hidden = secret_headers(access.endpoint, access.credentials)
         return replace(verdict, message=redact(verdict.message, hidden))
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """The number of answers, by verdict."""
+        own = {"delivered": self._delivered} if self._delivered else {}
+        return {**own, **self._otherwise}
+
+    def _count(self, verdict: Verdict) -> None:
+        if isinstance(verdict, Delivered):
+            self._delivered += 1
+            return
+        name = type(verdict).__name__.lower()
+        self._otherwise = {**self._otherwise, name: self._otherwise.get(name, 0) + 1}
 
     def _last_or_read(self) -> _Access:
         try:
@@ -135,7 +159,7 @@ class HttpEndpoint:
     def _read_access(self) -> _Access:
         """Read the sink's secrets. Raises SecretError."""
         endpoint = self._endpoint
-        credentials = credential_headers(endpoint.authentication, self._secrets)
+        credentials = credential_headers(endpoint.authentication, self._secrets) or NO_HEADERS
         if not endpoint.url.lower().startswith("https:"):
             return _Access(endpoint, credentials, None)
         material = read_material(endpoint.tls, self._secrets) if endpoint.tls else TlsMaterial()
@@ -156,15 +180,22 @@ class HttpEndpoint:
                 own.items(),
             )
         }
+        is_own = bool(endpoint.headers or access.credentials)
         return Destination(
             endpoint.url,
-            dict(by_name.values()),
+            dict(by_name.values()) if is_own else _shared_headers(tuple(by_name.values())),
             tls=access.context,
             server_name=endpoint.tls.server_name if endpoint.tls else "",
         )
 
     def __repr__(self) -> str:
         return f"<HttpEndpoint {self._endpoint.url}>"
+
+
+@lru_cache(maxsize=SHARED_HEADERS_MAX)
+def _shared_headers(fields: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """Return one object for all sinks without headers of their own."""
+    return dict(fields)
 
 
 def secret_headers(endpoint: Endpoint, credentials: Mapping[str, str]) -> dict[str, str]:

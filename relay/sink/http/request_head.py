@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ def build_head(
     URL that cannot be requested, ValueError for an invalid header field.
     """
     url = _plain_url(to.url) or _any_url(to.url)
-    host = url.host
+    host = sys.intern(url.host)  # of thousands of sinks, most share theirs
     tls = (to.tls or default_tls()) if url.scheme == "https" else None
     through_proxy = proxy is not None and proxy.serves(url.shown_host)
     origin = Origin(host, url.port, tls, to.server_name or host.rstrip("."), through_proxy)

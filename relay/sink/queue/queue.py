@@ -77,7 +77,7 @@ class SinkQueue:
         assert shards > 0
         self._config = config
         self._fed = shards
-        self._reshards: list[float] = []
+        self._reshards: tuple[float, ...] = ()
         """Times of the changes of the number of shards that unsettled requests are from before."""
         self._usage = usage = QueueUsage(memory or BufferedBytes())
         stored = disk or {}
@@ -105,16 +105,16 @@ class SinkQueue:
     @property
     def reshards(self) -> tuple[float, ...]:
         """Times of the changes that unsettled requests are from before, for the next process."""
-        return tuple(self._reshards)
+        return self._reshards
 
     def restore_reshards(self, reshards: Iterable[float]) -> None:
         """Note the changes of an earlier process that its records are from before."""
-        self._reshards = sorted({*self._reshards, *reshards})[-RESHARDS_MAX:]
+        self._reshards = tuple(sorted({*self._reshards, *reshards})[-RESHARDS_MAX:])
 
     def reshard(self, now: float) -> None:
         """Note that series are in other shards from ``now`` (wall clock, s) on."""
-        self._reshards.append(max([now, *self._reshards[-1:]]))
-        del self._reshards[:-RESHARDS_MAX]
+        at = max([now, *self._reshards[-1:]])
+        self._reshards = (*self._reshards, at)[-RESHARDS_MAX:]
 
     def waits_for_reshard(self, shard: int) -> bool:
         """Return whether a shard must wait for others because the number of shards changed.
@@ -127,9 +127,9 @@ class SinkQueue:
         items = [item for each in self._shards for item in (each.peek(), each.taken)]
         oldest = min((item.created_at for item in items if item is not None), default=None)
         if oldest is None:
-            self._reshards.clear()
+            self._reshards = ()
             return False
-        del self._reshards[: bisect_right(self._reshards, oldest)]
+        self._reshards = self._reshards[bisect_right(self._reshards, oldest) :]
         head = self._shards[shard].peek()
         return bool(self._reshards) and head is not None and head.created_at >= self._reshards[0]
 

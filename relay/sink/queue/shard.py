@@ -59,7 +59,7 @@ class QueueShard:
         self.fresh_first = False
         self._usage = usage
         self._waiting: LazyDeque[EncodedRequest] = LazyDeque()
-        self._spilling: list[EncodedRequest] = []
+        self._spilling: tuple[EncodedRequest, ...] = ()
         self._spilling_next = 0
         """Index of the first that was neither taken nor dropped since the spill began."""
         self._open: _OpenRecord | None = None
@@ -253,11 +253,11 @@ class QueueShard:
         """
         assert not self._spilling, "one spill at a time"
         self._spilling_next = 0
+        self._spilling = tuple(self._waiting)
         if self.in_flight is not None and self._open is None and not self.disk.entries:
-            self._spilling.append(self.in_flight)
+            self._spilling = (self.in_flight, *self._spilling)
             self._open = _OpenRecord(0)
             self._spilling_next = 1
-        self._spilling += self._waiting
         self._waiting.clear()
         return list(self._spilling)
 
@@ -276,7 +276,7 @@ class QueueShard:
                 body_bytes=len(request.body),
                 created_at=request.created_at,
             )
-        leaving = self._spilling[self._spilling_next :]
+        leaving = list(self._spilling[self._spilling_next :])
         stored = list(leaving)
         record = self._open
         if record is not None and record.index is not None:
@@ -354,7 +354,7 @@ class QueueShard:
             self.disk.drop()
 
     def _end_spill(self) -> None:
-        self._spilling = []
+        self._spilling = ()
         self._spilling_next = 0
 
     def __repr__(self) -> str:
