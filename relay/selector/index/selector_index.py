@@ -108,10 +108,12 @@ class _Entry(Generic[K]):
 class _LabelIndex(Generic[K]):
     """Selectors filed under one label, and how often groups mention its values and patterns."""
 
-    __slots__ = ("_answers", "_mentions", "patterns", "present", "values")
+    __slots__ = ("_alone", "_answers", "_mentions", "patterns", "present", "values")
 
     def __init__(self) -> None:
         self._answers: dict[str, dict[_Entry[K], None]] = {}
+        self._alone: dict[_Entry[K], dict[_Entry[K], None]] | None = None
+        """Answers of one entry, which most are: one object for all values that have it."""
         self.values: dict[str, dict[_Entry[K], None]] = {}
         self.patterns: PatternTable[_Entry[K]] = PatternTable()
         self.present: dict[_Entry[K], None] = {}
@@ -148,15 +150,24 @@ class _LabelIndex(Generic[K]):
         if answer is None:
             found = self.values.get(value, _NOTHING) | self.present
             self.patterns.collect(value, found, pause)
-            answer = dict.fromkeys(sorted(found, key=_by_sequence))
+            answer = self._in_order(found)
             if len(value) <= ANSWER_CHARS_MAX:
                 if len(self._answers) >= ANSWERS_MAX:
                     self._answers.clear()
                 self._answers[value] = answer or _NOTHING
         return answer
 
+    def _in_order(self, found: dict[_Entry[K], None]) -> dict[_Entry[K], None]:
+        """Return the entries in the order of their addition."""
+        if len(found) != 1:
+            return dict.fromkeys(sorted(found, key=_by_sequence))
+        if self._alone is None:
+            self._alone = {}
+        return self._alone.setdefault(next(iter(found)), found)
+
     def file(self, access: _Access, entry: _Entry[K]) -> None:
         self._answers.clear()
+        self._alone = None
         match access:
             case _ByValue():
                 for value in access.values:
@@ -169,6 +180,7 @@ class _LabelIndex(Generic[K]):
     def unfile(self, access: _Access, entry: _Entry[K]) -> None:
         """Undo :meth:`file`; do nothing if another group of the same entry already did."""
         self._answers.clear()
+        self._alone = None
         match access:
             case _ByValue():
                 for value in access.values:

@@ -6,7 +6,7 @@ import pytest
 
 from relay.selector.evaluate import CompiledSelector, compile_selector
 from relay.selector.index import regex_set
-from relay.selector.index.regex_set import PatternTable
+from relay.selector.index.regex_set import PatternTable, no_pause
 from relay.selector.index.selector_index import IndexStatistics, SelectorIndex
 from relay.selector.matchers import NAME
 from relay.selector.metricsql.parser import parse_query
@@ -173,3 +173,18 @@ def test_open_patterns_have_sets_of_their_own() -> None:
     assert {group.is_open for group in table._sets} == {True, False}
     assert found(table, "xo77z") == [77]
     assert found(table, "c77z") == [-78]
+
+
+def test_values_with_the_same_single_answer_share_it_until_the_index_changes() -> None:
+    texts = ['{a=~"b+"}', '{a=~"b+c?"}', '{a=~"d+"}']
+    index = index_of(*texts)
+    at = index._filed["a"]
+    one, other = at.candidates("d", no_pause), at.candidates("dd", no_pause)
+    assert one is other
+    assert [entry.key for entry in at.candidates("b", no_pause)] == texts[:2]
+    assert index.match({"a": "dd"}) == texts[2:]
+    index.remove(texts[1])
+    assert [entry.key for entry in at.candidates("b", no_pause)] == texts[:1]
+    index.add("more", compiled('{a=~"dd"}'))
+    assert index.match({"a": "dd"}) == [texts[2], "more"]
+    assert index.match({"a": "d"}) == texts[2:]
