@@ -1,29 +1,41 @@
 # Layout of a series key's labels for code that reads raw memory.
+cimport cython
+from cpython.object cimport PyObject
+
+from relay.codec.remote_write.label_spans cimport Span
 
 cdef enum:
-    SPANS_MAX = 128  # most labels of a key parsed on raw memory; longer keys take the slow path
+    WANTED_MAX = 8  # labels looked up at once
 
 
-cdef struct Span:
-    # One label of a key: offset of its message, offset and size of name and value.
-    Py_ssize_t at
-    Py_ssize_t name
-    Py_ssize_t name_size
-    Py_ssize_t value
-    Py_ssize_t value_size
+cdef Layout layout_of(const unsigned char *key, const Span *spans, Py_ssize_t count)
 
 
-cdef Py_ssize_t spans_of(const unsigned char *key, Py_ssize_t size, Span *spans) noexcept
+# Returned spans stay as they are until other labels are read.
+cdef const Span *spans_of_labels(SeriesLabels labels, Span *room, Py_ssize_t *count) noexcept
+
+
+@cython.final
+cdef class Layout:
+    cdef bytes names  # each behind its size
+    cdef Py_ssize_t name_at  # the index of __name__
+    cdef PyObject *asked[2]  # the names that ``places`` are of
+    cdef Py_ssize_t places[2][WANTED_MAX]
+
+    cdef Py_ssize_t *places_of(self, tuple names, Py_ssize_t slot) except NULL
 
 
 cdef class SeriesLabels:
     cdef readonly bytes key  # label fields alone
+    cdef Layout layout  # None where it is not known
     cdef object known
     cdef dict all  # all labels as a dict, once requested
 
     cdef dict whole(self)
     cdef str text(self, str name)
     cpdef get(self, str name, default=*)
+    cpdef str metric_name(self)
+    cdef tuple values_beside(self, tuple names)
     cpdef tuple values_of(self, tuple names)
 
 

@@ -4,18 +4,26 @@
 * One pass over a key proves that it is in canonical encoding; no label is decoded before it is
   requested. Selectors need one or two labels, the translation copies encoded fields.
 * Ascending names are distinct; a name that does not ascend is compared with all before it.
+* Consecutive series of a scrape share names of labels, their order, and most values. So each label
+  is compared with that of the series before; what is equal is neither validated nor decoded again.
 * A request for all labels uses interned fields, so that texts are shared.
 * Keys in any other encoding, or with more than ``SPANS_MAX`` labels, take the slow path through
   :func:`~relay.codec.remote_write.v1.parse_labels`, with the same results and errors.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
 from collections.abc import Mapping
+
+from relay.codec.remote_write.label_spans cimport (
+    SPANS_MAX, Span, are_as_before, are_valid, is_name, length_at, span_at, spans_of,
+)
 
 from relay.codec.remote_write.label_intern import LabelInterner, LabelReaderStatistics, label_field
 from relay.codec.remote_write.v1 import parse_labels
@@ -25,124 +33,173 @@ cdef extern from "Python.h":
 
 
 cdef enum:
-    LABEL_TAG = 0x0A  # TimeSeries.labels
-    NAME_TAG = 0x0A
-    VALUE_TAG = 0x12
-    NAME_BYTES = 8  # length of __name__
-    SHORT_MAX = 1 << 14
-    WANTED_MAX = 8  # labels looked up at once
-
-cdef uint64_t NAME_BITS
-memcpy(&NAME_BITS, b"__name__", NAME_BYTES)
-cdef uint64_t NOT_ASCII = 0x8080808080808080
+    LAYOUTS_MAX = 2048  # sets of names that are known; at the limit all are forgotten
+    NAMES_BYTES_MAX = 4096  # of the names of a known set
+    KNOWN_NAMES = 1024  # names of metrics that are shared
+    KNOWN_NAME_BYTES_MAX = 200
 
 
-cdef inline Py_ssize_t length_at(
-    const unsigned char *key, Py_ssize_t *pos, Py_ssize_t end
+@cython.final
+@cython.no_gc
+cdef class Layout:
+    """The names of valid series' labels, in wire order."""
+
+    def __cinit__(self, bytes names not None, Py_ssize_t name_at):
+        self.names = names
+        self.name_at = name_at
+        self.asked[0] = self.asked[1] = NULL
+
+    def __dealloc__(self):
+        Py_XDECREF(self.asked[0])
+        Py_XDECREF(self.asked[1])
+
+    cdef Py_ssize_t *places_of(self, tuple names, Py_ssize_t slot) except NULL:
+        """Return the index of each label with one of these names, -1 for a missing one."""
+        cdef const unsigned char *own = <const unsigned char *>PyBytes_AS_STRING(self.names)
+        cdef Py_ssize_t at, place, pos, size, wanted_size = 0, end = PyBytes_GET_SIZE(self.names)
+        cdef const char *wanted
+        cdef PyObject *before = self.asked[slot]
+        if before == <PyObject *>names:
+            return self.places[slot]
+        for at in range(len(names)):
+            self.places[slot][at] = -1
+            try:
+                wanted = PyUnicode_AsUTF8AndSize(names[at], &wanted_size)
+            except UnicodeEncodeError:
+                continue  # a lone surrogate, which no label has
+            pos = place = 0
+            while pos < end:
+                size = own[pos] | <Py_ssize_t>own[pos + 1] << 8
+                if size == wanted_size and not memcmp(own + pos + 2, wanted, <size_t>size):
+                    self.places[slot][at] = place
+                    break
+                pos += 2 + size
+                place += 1
+        Py_INCREF(names)
+        self.asked[slot] = <PyObject *>names
+        Py_XDECREF(before)
+        return self.places[slot]
+
+
+@cython.final
+@cython.no_gc
+cdef class Answer:
+    """The values of some labels, of the series that was read as ``number``."""
+
+    cdef tuple names
+    cdef tuple values
+    cdef Layout layout
+    cdef unsigned long long number
+
+
+# The series that was read last, in the half of the arrays that ``latest_half`` selects, and the
+# number of those before.
+cdef Span read_spans[2][SPANS_MAX]
+cdef unsigned char is_repeated[2][SPANS_MAX]  # the label is equal to that of the series before
+cdef Py_ssize_t latest_half = 0
+cdef Py_ssize_t latest_count = 0
+cdef bytes latest_key = b""
+cdef Layout latest_layout = None
+cdef unsigned long long latest_number = 0
+cdef dict layouts = {}
+cdef tuple answers = (Answer(), Answer())
+cdef Py_ssize_t latest_slot = 0  # of the answer that was given last
+cdef PyObject *known_names[KNOWN_NAMES]
+
+
+cdef Py_ssize_t spans_beside(
+    const unsigned char *key, Py_ssize_t size, Span *spans, unsigned char *repeated
 ) noexcept:
-    """Read a minimal length of one or two bytes; -1 for any other, or if it runs past the end."""
-    cdef Py_ssize_t at = pos[0], size
-    if at >= end:
-        return -1
-    size = key[at]
-    at += 1
-    if size > 127:
-        if at >= end or key[at] > 127 or not key[at]:
-            return -1
-        size += (<Py_ssize_t>key[at] << 7) - 128
-        at += 1
-    pos[0] = at
-    return size if size <= end - at else -1
-
-
-cdef Py_ssize_t spans_of(const unsigned char *key, Py_ssize_t size, Span *spans) noexcept:
-    """Locate the labels of a key in ``spans`` (room for SPANS_MAX) and return their number.
-
-    Return -1 unless the key consists of canonical label fields: name, then value, neither empty,
-    lengths below 2**14.
-    """
-    cdef Py_ssize_t pos = 0, count = 0, stop, length
+    """Locate the labels of a key as :func:`spans_of`; tell which are equal to the latest key's."""
+    cdef const unsigned char *known = <const unsigned char *>PyBytes_AS_STRING(latest_key)
+    cdef const Span *before = read_spans[latest_half]
+    cdef Py_ssize_t pos = 0, known_pos = 0, count = 0, moved, field
     cdef Span *span
     while pos < size:
-        if count == SPANS_MAX or key[pos] != LABEL_TAG:
+        if count == SPANS_MAX:
             return -1
         span = &spans[count]
-        pos += 1
-        length = length_at(key, &pos, size)
-        if length < 1:
+        repeated[count] = 0
+        if count < latest_count:
+            field = before[count].value + before[count].value_size - known_pos
+            if field <= size - pos and not memcmp(key + pos, known + known_pos, <size_t>field):
+                moved = pos - known_pos
+                span.at = before[count].at + moved
+                span.name = before[count].name + moved
+                span.name_size = before[count].name_size
+                span.value = before[count].value + moved
+                span.value_size = before[count].value_size
+                repeated[count] = 1
+            known_pos += field
+        if not repeated[count] and not span_at(key, pos, size, span):
             return -1
-        stop = pos + length
-        span.at = pos
-        if key[pos] != NAME_TAG:
-            return -1
-        pos += 1
-        span.name_size = length_at(key, &pos, stop)
-        if span.name_size < 1:
-            return -1
-        span.name = pos
-        pos += span.name_size
-        if pos >= stop or key[pos] != VALUE_TAG:
-            return -1
-        pos += 1
-        span.value_size = length_at(key, &pos, stop)
-        if span.value_size < 1 or pos + span.value_size != stop:
-            return -1
-        span.value = pos
-        pos = stop
+        pos = span.value + span.value_size
         count += 1
     return count
 
 
-cdef bint is_ascii(const unsigned char *text, Py_ssize_t size) noexcept:
-    cdef uint64_t word, seen = 0
-    while size >= 8:
-        memcpy(&word, text, 8)
-        seen |= word
-        text += 8
-        size -= 8
-    word = 0
-    memcpy(&word, text, <size_t>size)
-    return not (seen | word) & NOT_ASCII
-
-
-cdef inline int compared(
-    const unsigned char *key, const Span *one, const Span *other
-) noexcept:
-    """Compare two names as memcmp does."""
-    cdef Py_ssize_t least = min(one.name_size, other.name_size)
-    cdef int found = memcmp(key + one.name, key + other.name, <size_t>least)
-    if found:
-        return found
-    return (one.name_size > other.name_size) - (one.name_size < other.name_size)
-
-
-cdef bint are_valid(const unsigned char *key, const Span *spans, Py_ssize_t count) except -1:
-    """Return whether the labels are valid: ``__name__`` present, names unique, all UTF-8."""
-    cdef Py_ssize_t at, before, top = 0
-    cdef bint is_named = False
-    cdef uint64_t bits
-    cdef const Span *span
+cdef Layout layout_of(const unsigned char *key, const Span *spans, Py_ssize_t count):
+    """Return the layout of valid labels; None for too long names."""
+    cdef unsigned char[NAMES_BYTES_MAX] names
+    cdef Py_ssize_t at, size, used = 0, name_at = 0
+    cdef bytes text
+    cdef Layout layout
     for at in range(count):
-        span = &spans[at]
-        if span.name_size == NAME_BYTES:
-            memcpy(&bits, key + span.name, NAME_BYTES)
-            is_named = is_named or bits == NAME_BITS
-        if at and compared(key, span, &spans[top]) > 0:
-            top = at
-        else:
-            for before in range(at):
-                if not compared(key, span, &spans[before]):
-                    return False
-        if not (
-            is_ascii(key + span.name, span.name_size)
-            and is_ascii(key + span.value, span.value_size)
-        ):
-            try:
-                PyUnicode_DecodeUTF8(<const char *>key + span.name, span.name_size, NULL)
-                PyUnicode_DecodeUTF8(<const char *>key + span.value, span.value_size, NULL)
-            except UnicodeDecodeError:
-                return False
-    return is_named
+        size = spans[at].name_size
+        if used + 2 + size > NAMES_BYTES_MAX:
+            return None
+        names[used] = <unsigned char>(size & 0xFF)
+        names[used + 1] = <unsigned char>(size >> 8)
+        memcpy(names + used + 2, key + spans[at].name, <size_t>size)
+        used += 2 + size
+        if is_name(key, &spans[at]):
+            name_at = at
+    text = PyBytes_FromStringAndSize(<char *>names, used)
+    layout = layouts.get(text)
+    if layout is None:
+        if len(layouts) >= LAYOUTS_MAX:
+            layouts.clear()
+        layout = layouts[text] = Layout(text, name_at)
+    return layout
+
+
+cdef const Span *spans_of_labels(SeriesLabels labels, Span *room, Py_ssize_t *count) noexcept:
+    """Return the labels' places in the key, in ``room`` if need be; -1 of them for other forms."""
+    if labels.key is latest_key:
+        count[0] = latest_count
+        return read_spans[latest_half]
+    cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(labels.key)
+    count[0] = spans_of(key, PyBytes_GET_SIZE(labels.key), room)
+    return room
+
+
+cdef str shared_name(const unsigned char *name, Py_ssize_t size):
+    """Return a metric's name, mostly the text that was returned for it before."""
+    cdef uint64_t mark = <uint64_t>size, word
+    cdef const unsigned char *pos = name
+    cdef Py_ssize_t left = size, known_size = 0
+    cdef PyObject **slot
+    cdef const char *known
+    cdef str text
+    if size > KNOWN_NAME_BYTES_MAX:
+        return PyUnicode_DecodeUTF8(<const char *>name, size, NULL)
+    while left:
+        word = 0
+        memcpy(&word, pos, <size_t>min(left, 8))
+        mark = (mark ^ word) * <uint64_t>0x9E3779B97F4A7C15
+        mark ^= mark >> 29
+        pos += min(left, 8)
+        left -= min(left, 8)
+    slot = &known_names[(mark >> 16) % KNOWN_NAMES]
+    if slot[0] != NULL:
+        known = PyUnicode_AsUTF8AndSize(<object>slot[0], &known_size)
+        if known_size == size and not memcmp(known, name, <size_t>size):
+            return <str>slot[0]
+    text = PyUnicode_DecodeUTF8(<const char *>name, size, NULL)
+    Py_INCREF(text)
+    Py_XDECREF(slot[0])
+    slot[0] = <PyObject *>text
+    return text
 
 
 @cython.final
@@ -192,10 +249,70 @@ cdef class SeriesLabels:
         cdef str found = self.text(name)
         return default if found is None else found
 
+    cpdef str metric_name(self):
+        """Return the name of the metric, mostly the same text for series of the same one."""
+        cdef const Span *span
+        if self.key is latest_key and latest_layout is not None and self.all is None:
+            span = &read_spans[latest_half][latest_layout.name_at]
+            return shared_name(
+                <const unsigned char *>PyBytes_AS_STRING(self.key) + span.value, span.value_size
+            )
+        return self.text("__name__")
+
     @property
     def name(self):
         """Name of the metric."""
-        return self.text("__name__")
+        return self.metric_name()
+
+    cdef tuple values_beside(self, tuple names):
+        """Return values of the labels that were read last; the tuple of the series before if equal.
+
+        The labels have a layout, and at most WANTED_MAX are asked for.
+        """
+        global latest_slot
+        cdef Answer answer = <Answer>answers[0]
+        cdef Py_ssize_t slot = 0, at, count = len(names)
+        cdef Py_ssize_t *places
+        cdef const unsigned char *repeated = is_repeated[latest_half]
+        cdef const char *key
+        cdef const Span *span
+        cdef tuple before = None
+        cdef list found
+        if answer.names is not names:
+            slot = 1
+            answer = <Answer>answers[1]
+            if answer.names is not names:
+                slot = 1 - latest_slot
+                answer = <Answer>answers[slot]
+                answer.names = names
+                answer.values = None
+        latest_slot = slot
+        if answer.values is not None and answer.number == latest_number:
+            return answer.values
+        places = latest_layout.places_of(names, slot)
+        if answer.number + 1 == latest_number and answer.layout is latest_layout:
+            before = answer.values
+        if before is not None:
+            for at in range(count):
+                if places[at] >= 0 and not repeated[places[at]]:
+                    break
+            else:
+                answer.number = latest_number
+                return before
+        key = PyBytes_AS_STRING(self.key)
+        found = [None] * count
+        for at in range(count):
+            if places[at] < 0:
+                continue
+            if before is not None and repeated[places[at]]:
+                found[at] = before[at]
+                continue
+            span = &read_spans[latest_half][places[at]]
+            found[at] = PyUnicode_DecodeUTF8(key + span.value, span.value_size, NULL)
+        answer.values = tuple(found)
+        answer.layout = latest_layout
+        answer.number = latest_number
+        return answer.values
 
     cpdef tuple values_of(self, tuple names):
         """Return the values of several labels, None for missing ones."""
@@ -209,6 +326,8 @@ cdef class SeriesLabels:
             return ()
         if self.all is not None or missing > WANTED_MAX:
             return tuple([self.text(name) for name in names])
+        if self.key is latest_key and latest_layout is not None:
+            return self.values_beside(names)
         found = [None] * missing
         for at in range(missing):
             try:
@@ -335,21 +454,27 @@ cdef class LabelParser:
         Raise DecodeError if it does not consist of label fields, SeriesFault if the labels are
         invalid for a series.
         """
-        cdef Span[SPANS_MAX] spans
+        global latest_half, latest_count, latest_key, latest_layout, latest_number
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(key)
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
-        cdef Py_ssize_t count = spans_of(data, size, spans)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(key), half = 1 - latest_half
+        cdef Span *spans = read_spans[half]
+        cdef Py_ssize_t count = spans_beside(data, size, spans, is_repeated[half])
         cdef SeriesLabels labels
-        if (
-            count < 1
-            or count > self.labels_max
-            or size > self.bytes_max
-            or not are_valid(data, spans, count)
-        ):
+        if count < 1 or count > self.labels_max or size > self.bytes_max:
             return self.read_validating(key)
+        if latest_layout is None or count != latest_count or not are_as_before(
+            data, spans, count, <const unsigned char *>PyBytes_AS_STRING(latest_key),
+            read_spans[latest_half], is_repeated[half],
+        ):
+            if not are_valid(data, spans, count):
+                return self.read_validating(key)
+            latest_layout = layout_of(data, spans, count)
+        latest_half, latest_count, latest_key = half, count, key
+        latest_number += 1
         labels = SeriesLabels.__new__(SeriesLabels)
         labels.key = key
         labels.known = self.known
+        labels.layout = latest_layout
         return labels
 
     cdef SeriesLabels read_validating(self, bytes key):

@@ -16,7 +16,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from relay.codec.remote_write.label_parser cimport SPANS_MAX, Span, spans_of
+from relay.codec.remote_write.label_spans cimport SPANS_MAX, Span, spans_of
 from relay.codec.prefetch cimport LINE, prefetch
 from relay.pipeline.metrics.series.series cimport Series
 

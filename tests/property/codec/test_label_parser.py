@@ -256,3 +256,62 @@ def test_a_known_head_is_not_enough() -> None:
         with pytest.raises(label_intern.OddFieldError):
             known[odd]
     assert known[label_field("n", "34")] == ("n", "34")
+
+
+LIKE = st.lists(
+    st.tuples(
+        st.sampled_from(["up", "a_total", "né", "n" * 201]),
+        st.dictionaries(
+            st.sampled_from(["job", "instance", "a", "ü"]),
+            st.sampled_from(["x", "y", "ÿ", "v" * 130]),
+            max_size=4,
+        ),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+ASKED = (("job", "instance", "a"), ("a",), ("ü", "job", "\ud800"))
+
+
+@given(LIKE, st.data())
+def test_what_series_share_is_told_of_each(
+    series: list[tuple[str, dict[str, str], bool]], data: st.DataObject
+) -> None:
+    """Series in a row that share names, values or neither, and what is asked of them in between."""
+    reader = LabelParser(labels_max=9, bytes_max=9_999)
+    known: list[tuple[SeriesLabels, dict[str, str]]] = []
+    for name, others, is_first in series:
+        whole = {"__name__": name, **others} if is_first else {**others, "__name__": name}
+        key = b"".join(label_field(*item) for item in whole.items())
+        known.append((reader.read(key), whole))
+        for _ in range(data.draw(st.integers(0, 3))):
+            labels, said = data.draw(st.sampled_from([known[-1], known[-1], *known]))
+            names = data.draw(st.sampled_from(ASKED))
+            assert labels.values_of(names) == tuple(said.get(one) for one in names)
+            assert labels.metric_name() == labels.name == said["__name__"]
+        with pytest.raises((SeriesFault, DecodeError)):
+            reader.read(key + label_field("job", "x") * 2)
+
+
+def test_values_of_series_in_a_row_are_shared() -> None:
+    reader = LabelParser(labels_max=9, bytes_max=999)
+    asked = ("job", "instance", "missing")
+    told = []
+    for number in b"1", b"2", b"3":
+        labels = reader.read(
+            raw.labels([NAME, (b"job", b"j"), (b"instance", b"i"), (b"n", number)])
+        )
+        told.append((labels.metric_name(), labels.values_of(asked)))
+    assert told[0] == ("up", ("j", "i", None))
+    assert all(one[0] is told[0][0] and one[1] is told[0][1] for one in told)
+
+
+def test_sets_of_names_are_forgotten() -> None:
+    """More of them than are known at once: each series is read as it stands all the same."""
+    reader = LabelParser(labels_max=9, bytes_max=9_999)
+    kept = reader.read(raw.labels([NAME, (b"first", b"1")]))
+    for number in range(5_000):
+        labels = reader.read(raw.labels([NAME, (b"n%d" % number, b"v"), (b"z", b"1")]))
+        assert labels.values_of((f"n{number}", "z", "first")) == ("v", "1", None)
+    again = reader.read(raw.labels([NAME, (b"first", b"2")]))
+    assert (again.values_of(("first",)), kept.values_of(("first",))) == (("2",), ("1",))

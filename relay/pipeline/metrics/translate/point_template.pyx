@@ -13,17 +13,19 @@ Rules:
   :meth:`~relay.pipeline.metrics.translate.translator.Translator.translate`.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
-from relay.codec.remote_write.label_parser cimport SPANS_MAX, SeriesLabels, Span, spans_of
+from relay.codec.remote_write.label_parser cimport (
+    Layout, SeriesLabels, layout_of, spans_of_labels,
+)
+from relay.codec.remote_write.label_spans cimport SPANS_MAX, Span
 from relay.codec.varints cimport put_head, varint_size
 
 from relay.pipeline.metrics.translate.attribute_names import TEMPLATES_MAX, attribute_places
 
 cdef enum:
-    NAMES_BYTES_MAX = 4096  # of a series; with more it is translated label by label
     POINT_TAG = 0x0A
     ATTRIBUTE_TAG = 0x3A  # NumberDataPoint.attributes
     VALUE_TAG = 0x12  # KeyValue.value
@@ -59,22 +61,6 @@ cdef class _Template:
 
     def __dealloc__(self):
         PyMem_Free(self.places)
-
-
-cdef Py_ssize_t names_of(
-    const unsigned char *key, const Span *spans, Py_ssize_t count, unsigned char *names
-) noexcept:
-    """Copy the names, each behind its size; return the bytes written, -1 for too many."""
-    cdef Py_ssize_t at, size, used = 0
-    for at in range(count):
-        size = spans[at].name_size
-        if used + 2 + size > NAMES_BYTES_MAX:
-            return -1
-        names[used] = <unsigned char>(size & 0xFF)
-        names[used + 1] = <unsigned char>(size >> 8)
-        memcpy(names + used + 2, key + spans[at].name, <size_t>size)
-        used += 2 + size
-    return used
 
 
 cdef bytes written(const unsigned char *key, const Span *spans, _Template template):
@@ -118,20 +104,18 @@ cdef class PointTemplates:
         None if that takes a translation, because labels other than job and instance change place:
         those ``promoted`` into the resource, or more than a template can express.
         """
-        cdef Span[SPANS_MAX] spans
-        cdef unsigned char[NAMES_BYTES_MAX] names
+        cdef Span[SPANS_MAX] room
+        cdef Py_ssize_t count
+        cdef const Span *spans = spans_of_labels(labels, room, &count)
         cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(labels.key)
-        cdef Py_ssize_t count = spans_of(key, PyBytes_GET_SIZE(labels.key), spans)
-        cdef Py_ssize_t size = names_of(key, spans, count, names)
+        cdef Layout layout = labels.layout
         cdef _Template template = self.last
-        if count < 0 or size < 0:
+        if layout is None and count > 0:
+            layout = labels.layout = layout_of(key, spans, count)
+        if layout is None:
             return None
-        if (
-            template is None
-            or PyBytes_GET_SIZE(template.names) != size
-            or memcmp(PyBytes_AS_STRING(template.names), names, <size_t>size)
-        ):
-            template = self.find(PyBytes_FromStringAndSize(<char *>names, size), labels)
+        if template is None or template.names is not layout.names:
+            template = self.find(layout.names, labels)
             if template is None:
                 return None
             self.last = template
@@ -141,13 +125,17 @@ cdef class PointTemplates:
 
     cdef _Template find(self, bytes names, SeriesLabels labels):
         """Return the template of these names; None if they need a translation."""
+        cdef _Template template
         if names in self.templates:
-            return self.templates[names]
+            template = self.templates[names]
+            if template is not None:
+                template.names = names  # compared by identity
+            return template
         if len(self.templates) >= TEMPLATES_MAX:
             self.templates.clear()
         cdef tuple in_order = tuple(labels)
         places = attribute_places(in_order, keeps_target_labels=self.keeps_target_labels)
-        cdef _Template template = None if places is None else _Template(names, in_order, places)
+        template = None if places is None else _Template(names, in_order, places)
         self.templates[names] = template
         return template
 
