@@ -14,6 +14,8 @@ cdef class _Project(ProjectEpoch):
     cdef public dict by_route
     cdef public object changes
     cdef public MatchSet unmatched
+    cdef public tuple latest_values
+    cdef public tuple latest_answer
 
 
 cdef class Router:
@@ -33,5 +35,8 @@ cdef class Router:
     cdef public object pause
     cdef public bint held
 
-    @cython.locals(at=_Project, own=SeriesLabels, values=tuple, answer=tuple, match_set=MatchSet)
+    @cython.locals(
+        at=_Project, own=SeriesLabels, values=tuple, answer=tuple, found=tuple,
+        match_set=MatchSet, version=cython.longlong
+    )
     cpdef tuple match(self, object labels, str project)

@@ -17,7 +17,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, TypeAlias
 
@@ -30,6 +29,7 @@ from relay.pipeline.routing.match_set import (
     SinkOutputSpec,
     SourceCounter,
 )
+from relay.pipeline.routing.routed_source import RoutedSource
 from relay.pipeline.routing.series_counts import (
     ProjectSeries,
     RouterStatistics,
@@ -65,19 +65,10 @@ ASK_MAX: Final = 32
 """Changed sources that a series checks one by one; beyond that the index is faster."""
 
 _Values: TypeAlias = tuple[str | None, ...]
-_Answer: TypeAlias = tuple[MatchSet, tuple[MatchedSource, ...], int]
+_Answer: TypeAlias = tuple[MatchSet, tuple[MatchSet, tuple[MatchedSource, ...]], int]
 """The answer of :meth:`Router.match`, and the version of its project's epoch then."""
 
 _by_sequence = attrgetter("sequence")
-
-
-@dataclass(slots=True)
-class _Source:
-    """One routed source."""
-
-    selection: Selection
-    compiled: Compiled
-    route: MatchedSource
 
 
 class _Project(ProjectEpoch):
@@ -89,6 +80,8 @@ class _Project(ProjectEpoch):
         "dependents",
         "exporters",
         "index",
+        "latest_answer",
+        "latest_values",
         "match_sets",
         "sources",
         "unmatched",
@@ -106,6 +99,8 @@ class _Project(ProjectEpoch):
         self.by_route: dict[MatchedSource, dict[MatchSet, None]] = {}
         self.changes: list[tuple[int, MatchedSource]] = []  # at most CHANGES_MAX
         self.unmatched = MatchSet(self)
+        self.latest_values: _Values = ()
+        self.latest_answer: _Answer | None = None  # for these values
 
     def note(self, routes: Sequence[MatchedSource]) -> None:
         """Make every resolved series check these sources."""
@@ -143,7 +138,7 @@ class Router:
         self._compiler = compiler or Compiler()
         self.inventory = inventory or Inventory()
         self._projects: dict[str, _Project] = {}
-        self._exporters: dict[str, tuple[str, dict[str, _Source]]] = {}
+        self._exporters: dict[str, tuple[str, dict[str, RoutedSource]]] = {}
         self._source_counters: dict[str, dict[str, SourceCounter]] = {}
         self._without_exporters = _Project("")
         """For series whose project has no exporters; one for all, as senders can invent names."""
@@ -165,7 +160,7 @@ class Router:
             at = self._projects[project] = _Project(project)
             at.tally.limit(self.series_max(project), SHARE_ALL)
             self._without_exporters.version += 1
-        routed: dict[str, _Source] = {}
+        routed: dict[str, RoutedSource] = {}
         self._exporters[exporter] = (project, routed)
         at.exporters += 1
         at.note([self._add_source(at, exporter, routed, *source) for source in sources])
@@ -217,12 +212,16 @@ class Router:
             return self._match_set(at, tuple(at.index.match(labels, self.pause)))
         own = labels
         values = own.values_of(labels_read)
-        match_set, matched, version = self._answers.get((at, values), (at.unmatched, (), -1))
-        if version == match_set.project_epoch.version:
-            return match_set, matched
-        match_set, matched = self._match_set(at, tuple(at.index.match(labels, self.pause)))
-        self._remember(at, values, (match_set, matched, match_set.project_epoch.version))
-        return match_set, matched
+        if values is not at.latest_values:  # as those of the series before mostly are
+            at.latest_values, at.latest_answer = values, self._answers.get((at, values))
+        answer = at.latest_answer
+        if answer is not None:
+            match_set, version = answer[0], answer[2]
+            if version == match_set.project_epoch.version:
+                return answer[1]
+        found = self._match_set(at, tuple(at.index.match(labels, self.pause)))
+        self._remember(at, values, (found[0], found, found[0].project_epoch.version))
+        return found
 
     def match_views(
         self, views: NamedViews, project: str
@@ -408,7 +407,7 @@ class Router:
         self,
         at: _Project,
         exporter: str,
-        routed: dict[str, _Source],
+        routed: dict[str, RoutedSource],
         name: str,
         selection: Selection,
         targets: Sequence[SinkOutputSpec],
@@ -419,14 +418,14 @@ class Router:
         self._sequence += 1
         route = MatchedSource(counter, targets, self._sequence)
         compiled = self._compiler.compile(selection, self.inventory.for_project(at.project))
-        routed[name] = _Source(selection, compiled, route)
+        routed[name] = RoutedSource(selection, compiled, route)
         at.sources[route] = compiled
         at.index.add(route, compiled)
         if uses_inventory(selection):
             at.dependents[route] = None
         return route
 
-    def _remove_source(self, at: _Project, source: _Source) -> None:
+    def _remove_source(self, at: _Project, source: RoutedSource) -> None:
         route = source.route
         route.alive = False
         self._end_match_sets(at, route)
@@ -454,9 +453,10 @@ class Router:
         """
         self._answers.clear()
         at.changes.clear()
-        at.unmatched = self._without_exporters.unmatched
+        at.latest_answer, at.unmatched = None, self._without_exporters.unmatched
 
     def _remember(self, at: _Project, values: _Values, answer: _Answer) -> None:
+        at.latest_values, at.latest_answer = values, answer
         if sum(map(len, filter(None, values))) > ANSWER_CHARS_MAX:
             return
         if len(self._answers) >= ANSWERS_MAX:
@@ -489,6 +489,7 @@ class Router:
             self._end(at, match_set)
 
     def _end(self, at: _Project, match_set: MatchSet) -> None:
+        at.latest_answer = None
         match_set.invalidate()
         self._retired.append(match_set)
         del at.match_sets[match_set.matched]
