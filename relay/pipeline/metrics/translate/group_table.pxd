@@ -8,7 +8,20 @@ cdef struct Slot:
     void *group  # NULL in a free slot
 
 
+cdef enum:
+    KNOWN_BITS = 11
+    KNOWN_IDENTITIES = 1 << KNOWN_BITS
+
+
+cdef struct Known:
+    void *identity
+    void *model  # a group that has it
+    Py_hash_t hash
+
+
 cdef class GroupTable:
+    cdef Known known[KNOWN_IDENTITIES]
+    cdef ScopeGroup no_scope
     cdef Slot *slots
     cdef size_t mask
     cdef Py_ssize_t count
@@ -16,6 +29,7 @@ cdef class GroupTable:
     cdef size_t hand  # the slot that is looked at next
 
     cpdef MetricGroup find(self, ScopeGroup scope, identity)
+    cdef Known *known_of(self, identity) except NULL
     cdef int resize(self, size_t size) except -1
     cdef void put(self, uint64_t mark, void *group) noexcept
     cdef void forget(self) noexcept

@@ -4,17 +4,18 @@
 A scraped series has a group to itself more often than not. A dictionary would hold 130 bytes for
 each, most of it for a key of what the group has itself.
 
+* An identity is hashed and encoded once for many groups: a few are known by their address.
 * Probing is linear, and the table at most two thirds full; removing closes the gap.
 * With more than ``idle_max`` groups, each new one evicts those among a few that nothing else refers
   to: their count of references tells. The cost is amortised, so no call is long.
 """
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from cpython.object cimport PyObject_Hash
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT
+from cpython.object cimport PyObject, PyObject_Hash
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, Py_XDECREF
 from libc.stdint cimport uint64_t, uintptr_t
 
-from relay.codec.otlp.groups cimport MetricGroup, ScopeGroup
+from relay.codec.otlp.groups cimport MetricGroup, ResourceGroup, ScopeGroup
 
 cdef enum:
     FIRST_SLOTS = 64
@@ -27,6 +28,7 @@ cdef class GroupTable:
 
     def __init__(self, Py_ssize_t idle_max):
         self.idle_max = idle_max
+        self.no_scope = ScopeGroup(ResourceGroup(()), "")
 
     def __dealloc__(self):
         cdef size_t at
@@ -35,11 +37,15 @@ cdef class GroupTable:
                 if self.slots[at].group != NULL:
                     Py_DECREF(<object>self.slots[at].group)
             PyMem_Free(self.slots)
+        for at in range(KNOWN_IDENTITIES):
+            Py_XDECREF(<PyObject *>self.known[at].identity)
+            Py_XDECREF(<PyObject *>self.known[at].model)
 
     cpdef MetricGroup find(self, ScopeGroup scope, identity):
         """Return the group of this scope with an equal identity; make it if there is none."""
-        cdef uint64_t mark = mark_of(scope, identity)
-        cdef MetricGroup group
+        cdef Known *known = self.known_of(identity)
+        cdef uint64_t mark = mark_of(scope, known.hash)
+        cdef MetricGroup group, model
         cdef size_t at
         if self.slots != NULL:
             at = mark & self.mask
@@ -51,7 +57,13 @@ cdef class GroupTable:
                     ):
                         return group
                 at = (at + 1) & self.mask
-        group = MetricGroup(scope, identity)
+        model = <MetricGroup>known.model
+        group = MetricGroup.__new__(MetricGroup)
+        group.scope = scope
+        group.identity = identity
+        group.head = model.head
+        group.data_tag = model.data_tag
+        group.data_tail = model.data_tail
         if self.count >= self.idle_max:
             self.forget()
         if self.slots == NULL or <size_t>(self.count + 1) * 3 > (self.mask + 1) * 2:
@@ -60,6 +72,26 @@ cdef class GroupTable:
         self.put(mark, <void *>group)
         self.count += 1
         return group
+
+    cdef Known *known_of(self, identity) except NULL:
+        """Return the hash of an identity, and a group that has it."""
+        cdef uint64_t place = <uint64_t><uintptr_t><void *>identity * <uint64_t>0x9E3779B97F4A7C15
+        cdef Known *known = &self.known[place >> (64 - KNOWN_BITS)]
+        cdef PyObject *before
+        cdef Py_hash_t found
+        if known.identity != <void *>identity:
+            found = PyObject_Hash(identity)
+            model = MetricGroup(self.no_scope, identity)
+            before = <PyObject *>known.identity
+            known.identity = <void *>identity
+            Py_INCREF(identity)
+            Py_XDECREF(before)
+            before = <PyObject *>known.model
+            known.model = <void *>model
+            Py_INCREF(model)
+            Py_XDECREF(before)
+            known.hash = found
+        return known
 
     cdef int resize(self, size_t size) except -1:
         cdef Slot *before = self.slots
@@ -125,7 +157,7 @@ cdef class GroupTable:
         return f"<GroupTable {self.count}>"
 
 
-cdef inline uint64_t mark_of(ScopeGroup scope, object identity) except? 0:
+cdef inline uint64_t mark_of(ScopeGroup scope, Py_hash_t identity) noexcept:
     cdef uint64_t mark = (<uint64_t><uintptr_t><void *>scope >> 4) * <uint64_t>0x9E3779B97F4A7C15
-    mark = (mark ^ <uint64_t>PyObject_Hash(identity)) * <uint64_t>0xFF51AFD7ED558CCD
+    mark = (mark ^ <uint64_t>identity) * <uint64_t>0xFF51AFD7ED558CCD
     return mark ^ (mark >> 32)

@@ -51,3 +51,18 @@ def test_groups_are_small_and_none_of_the_collectors_business() -> None:
     assert sys.getsizeof(group) == 64
     assert not any(map(gc.is_tracked, (group, group.scope, group.scope.resource)))
     assert group.shard_key == crc32(b"metric_1", group.scope.resource.shard_key)
+
+
+def test_many_identities_are_told_apart() -> None:
+    """More than are known by their address, and others at addresses that are free again."""
+    table, homes = GroupTable(100_000), [scope(number) for number in range(2)]
+    for _ in range(2):
+        for number in range(5_000):
+            one = identity(number)
+            for home in homes:
+                group = table.find(home, one)
+                model = MetricGroup(home, one)
+                assert (group.identity, group.scope) == (one, home)
+                assert (group.head, group.data_tag) == (model.head, model.data_tag)
+                assert group.data_tail == model.data_tail
+    assert len(table) == 10_000
