@@ -33,6 +33,7 @@ from relay.pipeline.metrics.series.hash_index cimport (
 from relay.pipeline.batching.append cimport append_number
 from relay.pipeline.batching.transaction cimport BatchTransaction
 from relay.pipeline.metrics.series.lookup cimport SeriesLookup
+from relay.pipeline.metrics.series.series_table cimport SeriesTable
 from relay.pipeline.metrics.series.series cimport Series
 from relay.codec.remote_write.common_sample cimport LABEL_TAG, SERIES_TAG, split, usual_sample
 from relay.pipeline.metrics.hotpath.known_run cimport KnownRun, take_known_run
@@ -230,7 +231,7 @@ def has_metadata(bytes body not None, Py_ssize_t entries_max):
 
 
 def decode_v1_into_batches(
-    bytes body not None, BatchTransaction transaction not None, lookup
+    bytes body not None, BatchTransaction transaction not None, SeriesLookup lookup not None
 ):
     """Append every good sample of a decompressed WriteRequest to the batches of its series' routes.
 
@@ -242,7 +243,7 @@ def decode_v1_into_batches(
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef Py_ssize_t end = PyBytes_GET_SIZE(body), pos = 0
     cdef Py_ssize_t start, size, key_size
-    table = lookup.table
+    cdef SeriesTable table = lookup.table
     cdef long long generation = table.generation
     cdef long long request = transaction.request
     cdef Series last = table.first_in_request

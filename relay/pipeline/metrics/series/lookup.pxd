@@ -20,6 +20,9 @@ cdef class SeriesLookup:
     cdef object _metadata_sink
     cdef Py_ssize_t _series_bytes_max
     cdef dict _names
+    cdef str _latest_text
+    cdef str _latest_name
+    cdef bint _latest_is_info
     cdef bint _labels_say_all
     # Of the request:
     cdef bytes _body
@@ -30,8 +33,8 @@ cdef class SeriesLookup:
     cdef dict _targets
     cdef list _described
     cdef Series _faulty
-    cdef Py_ssize_t _new
-    cdef Py_ssize_t _new_bytes
+    cdef Py_ssize_t _new_left
+    cdef Py_ssize_t _new_bytes_left
     cdef set _said
 
     @cython.locals(faulty=Series, series=Series)
@@ -42,7 +45,9 @@ cdef class SeriesLookup:
     @cython.locals(series=Series)
     cdef Series _find(self, bytes key, object declared)
 
-    @cython.locals(series=Series, name=str, labels=SeriesLabels, project=str)
+    @cython.locals(
+        series=Series, text=str, name=str, labels=SeriesLabels, project=str, share=str
+    )
     cdef Series _make(self, bytes key, object declared)
     cdef str _shared_name(self, str name)
     cdef _count_new(self, Py_ssize_t key_bytes)

@@ -29,7 +29,7 @@ from relay.pipeline.metrics.series.series_table import SeriesTable
 from relay.pipeline.metrics.translate.target_info import KEY_LABELS, Resource, TargetKey
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath, Tenancy
 from relay.runtime.errors import OverloadedError
-from relay.selector.inventory.info_series import InfoReader
+from relay.selector.inventory.info_series import InfoReader, InfoSeriesClaim
 from relay.selector.inventory.store import Inventory
 
 NEW_SERIES_MAX = 50_000
@@ -56,10 +56,13 @@ class SeriesLookup:
         "_inventory",
         "_is_ahead",
         "_labels_say_all",
+        "_latest_is_info",
+        "_latest_name",
+        "_latest_text",
         "_metadata_sink",
         "_names",
-        "_new",
-        "_new_bytes",
+        "_new_bytes_left",
+        "_new_left",
         "_pause",
         "_reader",
         "_resolver",
@@ -99,6 +102,9 @@ class SeriesLookup:
         self._metadata_sink = metadata_sink
         self._series_bytes_max = series_bytes_max
         self._names: dict[str, str] = {}
+        self._latest_text = self._latest_name = ""
+        self._latest_is_info = False
+        """The name of the latest new series, as it was read and as it is shared."""
         self._labels_say_all = not tenancy.enabled
         """True if all labels are the sender's, and none names a project or account."""
         self._reset()
@@ -116,8 +122,8 @@ class SeriesLookup:
         """Targets that are described: kept alive until their series are."""
         self._faulty: Series | None = None
         """The series that was asked for last, if it has a fault."""
-        self._new = 0
-        self._new_bytes = 0
+        self._new_left = NEW_SERIES_MAX
+        self._new_bytes_left = NEW_SERIES_BYTES_MAX
         self._said: set[tuple[ProjectTypes, str, Declaration]] = set()
 
     @property
@@ -229,6 +235,8 @@ class SeriesLookup:
             return series
         if not self._is_ahead:
             self.read_ahead()
+        share = ""
+        claim: InfoSeriesClaim | None = None
         try:
             if self._labels_say_all:
                 labels, project = self.labels.read(key), ""
@@ -238,18 +246,25 @@ class SeriesLookup:
             series.fault = fault.reason
             series.resolved_version = series.match_set.project_epoch.version
         else:
-            name = series.name = self._shared_name(labels.name)
+            text = labels.metric_name()
+            if text is not self._latest_text:
+                # Consecutive series often have the same metric.
+                self._latest_text = text
+                name = self._latest_name = self._shared_name(text)
+                self._latest_is_info = name.startswith(self._info_prefixes)
+            series.name = self._latest_name
             if self._targets:
                 self._describe_target(labels, project)
-            if name.startswith(self._info_prefixes) and self._tenancy.teaches(project):
-                series.info_claim = self._info_reader.claim(labels, project)
+            if self._latest_is_info and self._tenancy.teaches(project):
+                claim = series.info_claim = self._info_reader.claim(labels, project)
             self._resolver.resolve(series, labels, project, declared)
+            share = series.types.share
             if self._resolver.pop_changed():
                 self.table.invalidate()
         # Only now: bytes that are not valid labels are no series, however often they come.
         self._count_new(len(key))
-        self.table.add(series, "" if series.fault else series.types.share)
-        if series.info_claim is not None:
+        self.table.add(series, share)
+        if claim is not None:
             self._apply_info_series(series, begins=True)
         return series
 
@@ -270,11 +285,11 @@ class SeriesLookup:
         """
         if not self._bounded:
             return
-        self._new += 1
-        self._new_bytes += key_bytes
-        if self._new > NEW_SERIES_MAX:
+        self._new_left -= 1
+        self._new_bytes_left -= key_bytes
+        if self._new_left < 0:
             raise OverloadedError(f"over {NEW_SERIES_MAX} new series in one request")
-        if self._new_bytes > NEW_SERIES_BYTES_MAX:
+        if self._new_bytes_left < 0:
             raise OverloadedError(f"over {NEW_SERIES_BYTES_MAX} bytes of new series in one request")
 
     def _describe_target(self, labels: SeriesLabels, project: str) -> None:

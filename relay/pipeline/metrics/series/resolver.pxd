@@ -25,12 +25,14 @@ cdef class Resolver:
     cdef object _latest
     cdef str _latest_project
     cdef bint _latest_teaches
+    cdef tuple _latest_target
 
     @cython.locals(young=dict)
     cdef object _typing(self, Series series)
 
     @cython.locals(
-        name=str, resource=Resource, match_set=MatchSet, matched=tuple, tally=SeriesTally
+        name=str, resource=Resource, match_set=MatchSet, matched=tuple, tally=SeriesTally,
+        values=tuple, key=tuple
     )
     cpdef resolve(self, Series series, SeriesLabels labels, str project, declared=*)
 

@@ -118,6 +118,7 @@ class Resolver:
         self._latest = learned.types.platform
         self._latest_project = self._latest.project
         self._latest_teaches = self._latest.teaches
+        self._latest_target: tuple[tuple[str | None, ...], TargetKey] = ((), ())
         self.resources = learned.resources
         self._deltas = deltas
         self._changed = False
@@ -140,7 +141,11 @@ class Resolver:
             self._latest_teaches = self._latest.teaches
         types = series.types = self._latest
         resource: Resource | None = None
-        type_name, unit, job, instance, quantile = labels.values_of(_ASKED_FOR)
+        values = labels.values_of(_ASKED_FOR)
+        type_name, unit, job, instance, quantile = values
+        if values is not self._latest_target[0]:  # as those of the series before mostly are
+            self._latest_target = (values, (job, instance))
+        key = self._latest_target[1]
         if self._latest_teaches:
             # A target is kept as long as it is used: find it before learning about it.
             if name == TARGET_INFO:
@@ -169,7 +174,7 @@ class Resolver:
                 match_set, matched = match_set.refusal(name, self.drops.count), ()
         series.match_set = match_set
         if matched or resource is not None:
-            self._attach(series, labels, project, matched, (job, instance), False)
+            self._attach(series, labels, project, matched, key, False)
         else:
             # No sink takes it: a new series has no routes as it is.
             series.resolved_version = match_set.project_epoch.version
@@ -352,9 +357,8 @@ class Resolver:
             series.match_set = match_set.variant(match_set.raw, match_set.typed)
             series.handlers = (self._discard(typing, reason, match_set.typed),)
         elif match_set.is_plain and typing.family is None:
-            placed = self._translator.place(labels, typing.identity, resource)
-            group = placed[0]
-            series.routes = ((match_set.batches(group), group, placed[1]),)
+            group, prefix = self._translator.place(labels, typing.identity, resource)
+            series.routes = ((match_set.batches(group), group, prefix),)
             series.resolved_version = match_set.project_epoch.version
             series.dependency_version = resource.version & VERSION_MASK
             return

@@ -24,5 +24,5 @@ cdef class TargetInfoStore:
     cdef tuple _latest
     cdef public bint changed
 
-    @cython.locals(resource=Resource)
+    @cython.locals(resource=Resource, is_latest=cython.bint)
     cpdef tuple facts(self, tuple target, str project)

@@ -89,7 +89,9 @@ class TargetInfoStore:
 
         Consecutive series of one target share the tuple.
         """
-        if target == self._latest_target and project == self._latest_project:
+        is_latest = target is self._latest_target or target == self._latest_target
+        if is_latest and project == self._latest_project:
+            self._latest_target = target  # the caller's is compared by identity next time
             return self._latest
         if target == _NO_TARGET:
             resource = self._none
