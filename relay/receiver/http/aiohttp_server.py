@@ -126,11 +126,12 @@ class _OneWrite(web.StreamResponse):
         return True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the whole answer."""
+        """Send the whole answer, and wait while the sender reads none of its answers."""
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("cannot answer: the sender has closed the connection")
         transport.write(self._answer.encode())
+        await request.writer.drain()
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:

@@ -1,0 +1,80 @@
+"""Senders that read none of their answers get no more of them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from relay.config.settings.settings import ListenAddress
+from relay.receiver.http.listener import Listener
+from relay.receiver.http.whole_answer import WholeAnswer
+
+REQUEST = b"POST / HTTP/1.1\r\nHost: relay\r\nContent-Length: 0\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: relay\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+COUNT = 300
+BUFFER_BYTES = 8_192
+
+
+class Service:
+    """Answers on connections whose buffers are small; notes how much waits in them."""
+
+    answer = WholeAnswer(204, {"X": "x" * 8_000})
+
+    def __init__(self) -> None:
+        self.transports: list[asyncio.Transport] = []
+        self.served = self.most = 0
+
+    async def __call__(self, request: web.BaseRequest) -> WholeAnswer:
+        transport = request.transport
+        assert transport is not None
+        if transport not in self.transports:
+            self.transports.append(transport)
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+        self.served += 1
+        self.most = max(self.most, transport.get_write_buffer_size())
+        return self.answer
+
+    async def rests(self) -> None:
+        """Wait until nothing more is served."""
+        before = -1
+        while self.served != before:
+            before = self.served
+            await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def unread(
+    service: Service, *, usual: bool
+) -> AsyncIterator[tuple[Listener, asyncio.StreamReader]]:
+    """A listener, and a connection with more requests than its sender reads answers."""
+    is_usual = (lambda _method, _path: True) if usual else None
+    listener = Listener(service, ListenAddress("127.0.0.1", 0), setting="x", is_usual=is_usual)
+    await listener.start()
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+    client.connect(("127.0.0.1", listener.address.port))
+    reader, writer = await asyncio.open_connection(sock=client, limit=1)
+    writer.write((REQUEST if usual else CHUNKED) * COUNT)
+    await service.rests()
+    try:
+        yield listener, reader
+    finally:
+        writer.close()
+        await listener.stop()
+
+
+@pytest.mark.parametrize("usual", [True, False])
+async def test_answers_wait_until_earlier_ones_are_read(usual: bool) -> None:
+    service = Service()
+    async with unread(service, usual=usual) as (_, reader):
+        assert service.served < COUNT
+        assert service.most < 200_000
+        async with asyncio.timeout(10):
+            await reader.readexactly(COUNT * len(service.answer.encode()))
+        assert service.served == COUNT
