@@ -15,7 +15,7 @@ from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpProcessingError
 
-from relay.receiver.http.connection_limit import Connections, ServedConnection
+from relay.receiver.http.connection_limit import Connections, ServedConnection, cut
 from relay.receiver.http.whole_answer import WholeAnswer
 
 LINGER_S = 5.0
@@ -150,7 +150,7 @@ def _watch(server: web.Server, connections: Connections[ServedConnection]) -> No
         if victim is handler:
             transport.abort()
         elif victim is not None:
-            victim.force_close()
+            cut(victim)
 
     def connection_lost(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         connections.closed(handler)

@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from collections import Counter
 from collections.abc import Hashable
@@ -63,12 +64,26 @@ _Connection = TypeVar("_Connection", bound=Hashable)
 class ServedConnection(Protocol):
     """A connection of an HTTP server."""
 
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The transport of its answers; None once it is closed."""
+        ...
+
     def force_close(self) -> None:
-        """Close at once."""
+        """Read nothing more, and close once the sender has all that was written."""
 
     def __hash__(self) -> int:
         """By identity."""
         ...
+
+
+def cut(connection: ServedConnection) -> None:
+    """Close a connection at once, even where its sender reads none of its answers."""
+    transport = connection.transport
+    if transport is not None and transport.get_write_buffer_size():
+        # Else it, and its descriptor, would stay for as long as the sender likes.
+        transport.abort()
+    connection.force_close()
 
 
 class ConnectionStatistics(NamedTuple):

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from multidict import MultiDict, MultiDictProxy
 
-from relay.receiver.http.connection_limit import Connections, ServedConnection
+from relay.receiver.http.connection_limit import Connections, ServedConnection, cut
 from relay.receiver.http.usual_head import UsualHead, parse_head
 from relay.receiver.http.whole_answer import WholeAnswer
 
@@ -220,7 +220,7 @@ class UsualConnection(asyncio.Protocol):
         if victim is self:
             self._transport.abort()
         elif victim is not None:
-            victim.force_close()
+            cut(victim)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; a request that is being served is finished all the same."""
@@ -246,8 +246,13 @@ class UsualConnection(asyncio.Protocol):
 
     # For its owner.
 
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The transport of its answers; None once it is closed, or given up."""
+        return self._transport
+
     def force_close(self) -> None:
-        """Close at once, and end the request that is being served."""
+        """End the request that is being served, and close once all that was written is read."""
         if self.task is not None:
             self.task.cancel()
         if self._transport is not None:
@@ -403,7 +408,7 @@ class UsualConnection(asyncio.Protocol):
         owner = self._owner
         left_s = self._idle_since + owner.idle_s - owner.loop.time()
         if self.task is None and left_s <= 0:
-            self.force_close()
+            cut(self)
         else:
             self._idle_timer = owner.loop.call_later(max(left_s, 1.0), self._look_idle)
 

@@ -1,4 +1,4 @@
-"""Senders that read none of their answers get no more of them."""
+"""Senders that read none of their answers cost neither memory nor descriptors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from relay.config.settings.settings import ListenAddress
+from relay.receiver.http import listener as listeners
 from relay.receiver.http.listener import Listener
 from relay.receiver.http.whole_answer import WholeAnswer
 
@@ -78,3 +79,35 @@ async def test_answers_wait_until_earlier_ones_are_read(usual: bool) -> None:
         async with asyncio.timeout(10):
             await reader.readexactly(COUNT * len(service.answer.encode()))
         assert service.served == COUNT
+
+
+@pytest.mark.parametrize("usual", [True, False])
+async def test_a_connection_that_makes_room_is_closed_with_unread_answers(
+    usual: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "connections_max", lambda _role: 3)
+    service = Service()
+    async with unread(service, usual=usual) as (listener, _):
+        (transport,) = service.transports
+        assert transport.get_write_buffer_size()
+        others = [
+            await asyncio.open_connection("127.0.0.1", listener.address.port) for _ in range(2)
+        ]
+        await asyncio.sleep(0.1)
+        assert listener.statistics().connections.evicted == 1
+        assert not transport.get_write_buffer_size()
+        assert transport.get_extra_info("socket").fileno() < 0
+        for _, writer in others:
+            writer.close()
+
+
+async def test_an_idle_connection_is_closed_with_unread_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listeners, "IDLE_TIMEOUT_S", 1.5)
+    service = Service()
+    async with unread(service, usual=True) as (listener, _):
+        async with asyncio.timeout(10):
+            while listener.statistics().connections.open:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.05)
+        assert service.transports[0].get_extra_info("socket").fileno() < 0
