@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
+from google.protobuf.message import DecodeError as OfficialDecodeError
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse as Response,
 )
@@ -64,6 +69,50 @@ def test_garbage_is_refused(body: bytes) -> None:
 def test_a_negative_count_is_refused() -> None:
     with pytest.raises(DecodeError, match="-1"):
         parse_response(response(-1))
+
+
+BYTES_OF_ANSWERS = st.sampled_from(
+    [b"\x0a", b"\x08", b"\x12", b"\x00", b"\x01", b"\x02", b"\x04", b"\x80", b"\xff" * 9, b"a"]
+)
+ANSWERS = st.one_of(
+    st.builds(
+        response,
+        st.one_of(st.integers(0, 300), st.integers(-(1 << 63), (1 << 63) - 1)),
+        st.text(max_size=150),
+    ),
+    st.lists(BYTES_OF_ANSWERS, max_size=8).map(b"".join),
+    st.lists(BYTES_OF_ANSWERS, max_size=6).map(b"".join).map(lambda it: field_bytes(b"\x0a", it)),
+)
+
+
+@given(ANSWERS)
+def test_an_answer_is_read_as_the_official_class_reads_it(body: bytes) -> None:
+    try:
+        official = Response.FromString(body).partial_success
+    except OfficialDecodeError:
+        official = None
+    if official is None or official.rejected_data_points < 0:
+        with pytest.raises(DecodeError):
+            parse_response(body)
+        return
+    found = parse_response(body)
+    if not official.rejected_data_points and not official.error_message:
+        assert found is None
+        return
+    assert found is not None
+    assert found.rejected == official.rejected_data_points
+    assert bool(found.message) == bool(official.error_message.split())
+
+
+def test_a_usual_answer_needs_no_official_class() -> None:
+    """The import would hold the event loop, which reads answers, for a tenth of a second."""
+    code = (
+        "import sys\n"
+        "from relay.codec.otlp.response import PartialSuccess, parse_response\n"
+        f"assert parse_response({response(3, 'too old')!r}) == PartialSuccess(3, 'too old')\n"
+        "assert 'google.protobuf' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @pytest.mark.parametrize(
