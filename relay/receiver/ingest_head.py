@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from multidict import CIMultiDictProxy
 
+from relay.codec import official_classes
 from relay.codec.compression import SenderEncoding, decompress, decompress_as_said
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.codec.signal_names import SignalName
@@ -62,8 +63,13 @@ def head_of(
 def usual_facts(
     path: str, headers: CIMultiDictProxy[str], authenticator: Authenticator
 ) -> UsualFacts | None:
-    """Return what the head of a POST says; None where it is refused, or its body is JSON."""
+    """Return what the head of a POST says; None where it is refused, or its body is JSON.
+
+    Also of OTLP until the classes that its bodies may need are loaded.
+    """
     target = otlp_target(path)
+    if target is not None and not official_classes.are_loaded():
+        return None
     try:
         tenant = tenant_of(path) if target is None else target.tenant
         head = head_of(headers, tenant, target)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDictProxy
 
+from relay.codec import official_classes
 from relay.codec.compression import (
     SenderEncoding,
     compress,
@@ -36,6 +37,7 @@ from relay.codec.compression import (
 from relay.codec.signal_names import SignalName
 from relay.config.settings.settings import Ingest, ListenAddress
 from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult
+from relay.pipeline.signals import OTLP_PROTOCOLS
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters, RefusalLog
 from relay.receiver.http.listener import SERVER_HEADER, Listener
@@ -115,6 +117,7 @@ class IngestServer:
         self._senders: dict[str, int] = {}
         """Requests in progress, by address; only those above 0."""
         self._json_slots = asyncio.Semaphore(JSON_AT_ONCE)
+        self._loading = asyncio.Lock()
         self._clock = clock
         self._authenticator = Authenticator(settings.authentication)
         self._counters = IngestCounters()
@@ -360,6 +363,10 @@ class IngestServer:
     async def _take(self, raw: bytes, admitted: IngestHead) -> IngestResult:
         """Decompress a body and hand it on; raises RelayError."""
         assert self._handler is not None
+        if raw and admitted.protocol in OTLP_PROTOCOLS and not official_classes.are_loaded():
+            async with self._loading:
+                if not official_classes.are_loaded():
+                    await run_in_thread(official_classes.load)
         if admitted.json_signal is not None:
             body = await self._as_protobuf(raw, admitted.encoding, admitted.json_signal)
             encoding: SenderEncoding = "zstd"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from relay.codec import official_classes
 from relay.config.settings.settings import Ingest, SenderAuthentication
 from relay.pipeline.contract import IngestRequest, IngestResult
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
@@ -98,6 +100,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 async def test_a_request_at_once_is_as_one_that_waits(name: str) -> None:
     case = CASES[name]
+    official_classes.load()  # else a request of OTLP would wait for it
     found = []
     for taker in (Waiting(case.outcome), AtOnce(case.outcome)):
         async with running(case.settings, taker=taker) as listener:
@@ -131,3 +134,28 @@ async def test_a_body_for_a_thread_and_a_request_for_slices_wait() -> None:
         assert isinstance(listener.taker, AtOnce)
         assert listener.taker.waited == 1
         assert len(listener.taker.calls) == 1
+
+
+async def test_the_first_body_of_otlp_waits_for_an_import_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = []
+
+    def load() -> None:
+        threads.append(threading.current_thread())
+        monkeypatch.setattr(official_classes, "_is_loaded", True)
+
+    monkeypatch.setattr(official_classes, "_is_loaded", False)
+    monkeypatch.setattr(official_classes, "load", load)
+    async with running(taker=AtOnce()) as listener:
+        taker = listener.taker
+        assert isinstance(taker, AtOnce)
+        assert (await listener.send(headers=PROMETHEUS)).status == 204
+        assert taker.waited == 0
+        assert (await listener.send(b"", path="/v1/logs", headers=PROTOBUF)).status == 200
+        assert (taker.waited, threads) == (1, [])
+        for path in ("/v1/metrics", "/v1/logs"):
+            assert (await listener.send(b"x", path=path, headers=PROTOBUF)).status == 200
+        assert taker.waited == 2
+    (thread,) = threads
+    assert thread is not threading.current_thread()
