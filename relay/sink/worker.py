@@ -467,6 +467,8 @@ class SinkWorker:
             return True
         request = ready.request
         try:
+            if generation != self._tasks.generation:
+                return True  # since it was read: the next task sends it
             verdict = await self._attempt(ready)
             if isinstance(verdict, Delivered):
                 self._throughput.delivered(self._clock.wall() - request.created_at)
