@@ -116,6 +116,23 @@ async def test_a_request_at_once_is_as_one_that_waits(name: str) -> None:
     assert taker.waited == (2 if case.waits and taker.calls else 0)
 
 
+@pytest.mark.parametrize(
+    ("reason", "bodies_bytes_max"), [("stopping", 1 << 20), ("concurrency", 1 << 20), ("bodies", 4)]
+)
+async def test_nothing_is_served_at_once_where_there_is_no_room(
+    reason: str, bodies_bytes_max: int
+) -> None:
+    async with running(taker=AtOnce(), bodies_bytes_max=bodies_bytes_max) as listener:
+        server = listener.server
+        server._stopping = reason == "stopping"
+        others = Ingest().concurrent_requests_max if reason == "concurrency" else 0
+        server._counters.in_flight += others
+        reply = await listener.send(headers=PROMETHEUS)
+        server._counters.in_flight -= others
+        assert reply.status == 503
+        assert not listener.taker.calls
+
+
 async def test_a_body_for_a_thread_and_a_request_for_slices_wait() -> None:
     class Sliced(AtOnce):
         def accept_at_once(self, request: IngestRequest) -> Any:
