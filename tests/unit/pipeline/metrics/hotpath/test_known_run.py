@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from relay.runtime.errors import DecodeError
 from tests.kit.engine_rig import EVERYTHING, NUMBERS, Rig, RigSink
@@ -49,3 +50,19 @@ def test_a_sink_of_two_sources_gets_each_point_of_a_run_twice() -> None:
         rig.feed(whole(at))
     rig.flush()
     assert len(sink.any_points()) == 2 * 4 * len(POOL)
+
+
+def test_a_stale_marker_within_a_run_says_so() -> None:
+    rig = Rig()
+    sink = rig.export(RigSink("s", limit=1_000, options=NUMBERS))
+    for at in range(3):
+        rig.feed(whole(at))
+    samples = [raw.sample(raw.STALE if n == 20 else 1, T + 3) for n in range(len(POOL))]
+    rig.feed(b"".join(raw.message(1, raw.labels(POOL[n]) + one) for n, one in enumerate(samples)))
+    rig.flush()
+    (sealed,) = sink.sealed
+    request = ExportMetricsServiceRequest.FromString(sealed.point_buffer.encode())
+    metrics = request.resource_metrics[0].scope_metrics[0].metrics
+    flags = [point.flags for metric in metrics for point in metric.gauge.data_points]
+    assert len(flags) == 4 * len(POOL)
+    assert sum(flags) == 1
