@@ -65,10 +65,11 @@ def usual_facts(
 ) -> UsualFacts | None:
     """Return what the head of a POST says; None where it is refused, or its body is JSON.
 
-    Also of OTLP until the classes that its bodies may need are loaded.
+    Also of OTLP metrics until the classes that their bodies may need are loaded.
     """
     target = otlp_target(path)
-    if target is not None and not official_classes.are_loaded():
+    is_metrics = target is not None and target.signal == "metrics"
+    if is_metrics and not official_classes.are_loaded():
         return None
     try:
         tenant = tenant_of(path) if target is None else target.tenant

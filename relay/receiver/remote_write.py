@@ -37,7 +37,7 @@ from relay.codec.compression import (
 from relay.codec.signal_names import SignalName
 from relay.config.settings.settings import Ingest, ListenAddress
 from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult
-from relay.pipeline.signals import OTLP_PROTOCOLS
+from relay.pipeline.metrics.otlp.decoder import OTLP_METRICS
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters, RefusalLog
 from relay.receiver.http.listener import SERVER_HEADER, Listener
@@ -363,7 +363,7 @@ class IngestServer:
     async def _take(self, raw: bytes, admitted: IngestHead) -> IngestResult:
         """Decompress a body and hand it on; raises RelayError."""
         assert self._handler is not None
-        if raw and admitted.protocol in OTLP_PROTOCOLS and not official_classes.are_loaded():
+        if raw and admitted.protocol == OTLP_METRICS and not official_classes.are_loaded():
             async with self._loading:
                 if not official_classes.are_loaded():
                     await run_in_thread(official_classes.load)

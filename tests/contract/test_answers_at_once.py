@@ -100,7 +100,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 async def test_a_request_at_once_is_as_one_that_waits(name: str) -> None:
     case = CASES[name]
-    official_classes.load()  # else a request of OTLP would wait for it
+    official_classes.load()  # else a request of OTLP metrics would wait for it
     found = []
     for taker in (Waiting(case.outcome), AtOnce(case.outcome)):
         async with running(case.settings, taker=taker) as listener:
@@ -153,7 +153,7 @@ async def test_a_body_for_a_thread_and_a_request_for_slices_wait() -> None:
         assert len(listener.taker.calls) == 1
 
 
-async def test_the_first_body_of_otlp_waits_for_an_import_in_a_thread(
+async def test_the_first_body_of_otlp_metrics_waits_for_an_import_in_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     threads = []
@@ -169,10 +169,12 @@ async def test_the_first_body_of_otlp_waits_for_an_import_in_a_thread(
         assert isinstance(taker, AtOnce)
         assert (await listener.send(headers=PROMETHEUS)).status == 204
         assert taker.waited == 0
-        assert (await listener.send(b"", path="/v1/logs", headers=PROTOBUF)).status == 200
+        assert (await listener.send(b"x", path="/v1/logs", headers=PROTOBUF)).status == 200
+        assert (taker.waited, threads) == (0, [])
+        assert (await listener.send(b"", path="/v1/metrics", headers=PROTOBUF)).status == 200
         assert (taker.waited, threads) == (1, [])
-        for path in ("/v1/metrics", "/v1/logs"):
-            assert (await listener.send(b"x", path=path, headers=PROTOBUF)).status == 200
+        for _ in range(2):
+            assert (await listener.send(b"x", path="/v1/metrics", headers=PROTOBUF)).status == 200
         assert taker.waited == 2
     (thread,) = threads
     assert thread is not threading.current_thread()

@@ -48,7 +48,7 @@ cdef class Resolver:
         self, Series series, SeriesLabels labels, str project, tuple matched, tuple key, bint waits
     )
 
-    @cython.locals(match_set=MatchSet, placed=tuple, group=MetricGroup)
+    @cython.locals(match_set=MatchSet, group=MetricGroup, prefix=bytes)
     cpdef place(self, Series series, SeriesLabels labels, str project, Resource resource)
 
 
