@@ -18,7 +18,7 @@ from tests.kit.kubernetes.fake_api import FakeApi
 from tests.kit.processes import eventually
 from tests.own_time import own_time
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 PLANES = 200
 EXPORTERS = ApiResource("telemetry.datumapis.com", "v1alpha1", "exporters", "Exporter")
@@ -63,7 +63,7 @@ async def test_two_hundred_control_planes() -> None:
         await eventually(
             "everything is known",
             lambda: all(one.freshness == "synced" for one in reflectors),
-            timeout_s=60,
+            timeout_s=150,
         )
         began = own_time()
         for target in TARGETS:
@@ -72,9 +72,9 @@ async def test_two_hundred_control_planes() -> None:
         await eventually(
             "every change is known, those of spare watches in their turn",
             lambda: all(len(one.store.objects) == 2 for one in reflectors),
-            timeout_s=90,
+            timeout_s=200,
         )
-        assert own_time() - began < 20
+        assert own_time() - began < 60
         assert max(api.connections_by_prefix.values()) <= 3
         assert len(api.connections_by_prefix) == PLANES
         assert sum(one.statistics().failures for one in reflectors) == 0
