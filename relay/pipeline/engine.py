@@ -468,8 +468,9 @@ class MetricsPipeline:
         self.exemplar_buffer.dropped += transaction.exemplars_lost
         transaction.commit(self.offsets, self.schedule, tick)
         self.grown += transaction.batch_growth_bytes
-        if self.first_sight.outdated:
-            self.table.outdate(self.first_sight.take_outdated())
+        self.table.outdate(self.first_sight.take_outdated())
+        if self.resolver.pop_changed():
+            self.table.invalidate()
 
     def _expire(self, tick: float, emitter: Emitter) -> None:
         """Send waiting points that are due; metadata first, as samples may go on to histograms."""
@@ -487,8 +488,7 @@ class MetricsPipeline:
         self.types.sweep(tick)
         self.resources.sweep(tick)
         self._streams.known.sweep(tick)
-        changed = self.types.changed and self.types.take_changed()
-        if self.resolver.sweep_raw(tick, self.table.active) or changed:
+        if any((self.types.take_changed(), self.resolver.sweep_raw(tick, self.table.active))):
             self.table.invalidate()
 
     def _invalidate_stale_routes(self) -> None:

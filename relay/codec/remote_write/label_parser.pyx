@@ -61,6 +61,8 @@ cdef class Layout:
         cdef PyObject *before = self.asked[slot]
         if before == <PyObject *>names:
             return self.places[slot]
+        self.asked[slot] = NULL
+        Py_XDECREF(before)
         for at in range(len(names)):
             self.places[slot][at] = -1
             try:
@@ -77,7 +79,6 @@ cdef class Layout:
                 place += 1
         Py_INCREF(names)
         self.asked[slot] = <PyObject *>names
-        Py_XDECREF(before)
         return self.places[slot]
 
 

@@ -22,7 +22,7 @@ root: ``foo``, ``foo_total``, ``foo_bucket``, ... Rules:
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -51,6 +51,10 @@ FAMILY_STEPS: Final = 4
 """Steps of the end of a family."""
 MEMBERS_STEP: Final = 4
 """Series that get their routes in a step."""
+MEMBERS_PAUSE: Final = 256
+"""Series that get their routes between two pauses."""
+REQUEST_STEPS: Final = 4_000
+"""Most steps that a request takes; its own samples wait where that is too few."""
 SLICE_FULL: Final = 2
 """Samples that leave for each one that comes, if the table is full."""
 BYTES_MAX: Final = 64 * 1024 * 1024
@@ -61,8 +65,9 @@ SERIES_BYTES: Final = 600
 MakeHandlers = Callable[[FirstSamples], tuple[SampleProcessor, ...]]
 """Returns the handlers of all outputs of a series, and prepares its routes."""
 
-GiveRoutes = Callable[[FirstSamples], bool]
-"""Gives a series the routes that are prepared; False if there are none, or others by now."""
+TestSeries = Callable[[FirstSamples], bool]
+"""Tells whether the handlers of a series are current; or gives it the routes that are prepared, and
+is False if there are none, or others by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,8 @@ class MetadataWait:
         types: TypeStore,
         waiting: WaitingList,
         make_handlers: MakeHandlers,
-        give_routes: GiveRoutes,
+        is_current: TestSeries,
+        give_routes: TestSeries,
         *,
         wait_s: float,
         families_max: int,
@@ -106,6 +112,8 @@ class MetadataWait:
         types.told = self.learned
         self._waiting = waiting
         self._make_handlers = make_handlers
+        self.is_current: Final = is_current
+        """True for a series whose handlers are those that it would get now."""
         self._give_routes = give_routes
         self._wait_s = wait_s
         self.enabled: Final = wait_s > 0
@@ -115,7 +123,7 @@ class MetadataWait:
         """Waiting families, in the order of their deadlines."""
         self._leaving: OrderedDict[Key, WaitingFamily] = OrderedDict()
         """Families whose samples leave, the longest leaving first."""
-        self._ended: list[WaitingFamily] = []
+        self._ended: deque[WaitingFamily] = deque()
         """Families that no longer wait, and whose series have no routes yet."""
         self._behind = 0
         """Samples that have come for families that leave, since some left with a request."""
@@ -215,12 +223,13 @@ class MetadataWait:
 
     def release_told(self, emitter: Emitter) -> None:
         """Release the families whose names metadata has described completely."""
-        most = 2 * self._behind
+        most = min(2 * self._behind, REQUEST_STEPS)
         self._behind = 0
         if self._told:
             told, self._told = self._told, {}
             for family in told:
-                if family.key in self._families and not self._waits_for_more(family):
+                is_waiting = self._families.get(family.key) is family
+                if is_waiting and not self._waits_for_more(family):
                     self._let_go(family)
                     most = max(most, SLICE)
         if most:
@@ -263,6 +272,8 @@ class MetadataWait:
 
     def take_outdated(self) -> list[Any]:
         """Return the series to be resolved anew since the last call."""
+        if not self.outdated:
+            return []
         outdated, self.outdated = self.outdated, []
         return outdated
 
@@ -321,7 +332,7 @@ class MetadataWait:
         used = 0
         while (self._leaving or self._ended) and (most is None or used < most):
             if self._ended:
-                used += self._equip(None if most is None else most - used)
+                used += self._equip(emitter, None if most is None else most - used)
                 continue
             family = next(iter(self._leaving.values()))
             count = min(SLICE, len(family.samples))
@@ -336,21 +347,28 @@ class MetadataWait:
                 used += FAMILY_STEPS
         return used
 
-    def _equip(self, most: int | None) -> int:
-        """Let series of families that ended have their routes; return the steps, at least one."""
-        family = self._ended[-1]
+    def _equip(self, emitter: Emitter, most: int | None) -> int:
+        """Let series of the first family that ended have their routes; return steps, at least one.
+
+        Members count as long as they are kept.
+        """
+        family = self._ended[0]
         members = family.members
         keep = 0 if most is None else max(0, len(members) - MEMBERS_STEP * most)
         steps = 1 + (len(members) - keep) // MEMBERS_STEP
         while len(members) > keep:
+            if not len(members) % MEMBERS_PAUSE:
+                emitter.transaction.pace.pause()
             first = members.pop()
+            family.bytes -= SERIES_BYTES
+            self._bytes -= SERIES_BYTES
             series = first.series
             if series is not None and not self._give_routes(first):
                 self.outdated.append(series)
                 first.rest()
             first.series = None
         if not members:
-            self._ended.pop()
+            self._ended.popleft()
         return steps
 
     def _send_some(self, family: WaitingFamily, count: int, emitter: Emitter) -> None:
@@ -384,7 +402,7 @@ class MetadataWait:
             del self._by_root[family.key[1]]
         family.fact.version += 1
         self._ended.append(family)
-        self._bytes -= family.bytes
+        self._told.pop(family, None)
         if family.last < 0:
             return  # asked for by a request that was refused: not seen yet
         gate = emitter.gate
@@ -404,7 +422,16 @@ class MetadataWait:
             self._settled.add(self._settled.part(project, claimed=is_claimed), root, True)
 
     def _make_room(self, emitter: Emitter) -> None:
-        """Release the oldest family of the project with the most waiting samples, step by step."""
+        """Release the oldest family of the project with the most waiting samples, step by step.
+
+        And series of families that have ended, and families that are due and have no samples.
+        """
+        if self._ended:
+            self._equip(emitter, 1)
+        oldest = next(iter(self._families.values()), None)
+        if oldest is not None and not oldest.samples and oldest.due <= self.tick:
+            self._let_go(oldest)
+            self._end(oldest, emitter)
         # By samples alone: else they would come faster than they leave while a family ends.
         wanted = max(0, self._count - SLICE_FULL)
         while self._count > wanted:

@@ -91,6 +91,10 @@ class WaitingPlace(Protocol):
         """Return the present handlers of a series whose samples waited."""
         ...
 
+    def is_current(self, series: FirstSamples) -> bool:
+        """Return True if nothing changed that the handlers of a series were made from."""
+        ...
+
 
 class FirstSamples:
     """Sample processor of one series whose family waits.
@@ -104,6 +108,7 @@ class FirstSamples:
         "declared",
         "family",
         "labels",
+        "made",
         "name",
         "prepared",
         "series",
@@ -124,8 +129,10 @@ class FirstSamples:
         self.name = series.name
         self.series: NamedSeries | None = series
         """None once the wait is over."""
-        self.prepared: NamedSeries | None = None
-        """Has the routes that the series gets when the wait is over; None: it is resolved anew."""
+        self.made: NamedSeries | None = None
+        """Has the routes that its handlers are of, and all that these depend on."""
+        self.prepared = False
+        """True if the series gets these routes when the wait is over; else it is resolved anew."""
         self.labels = labels
         self.declared = declared
         """Latest declaration of the series."""
@@ -144,8 +151,11 @@ class FirstSamples:
     def send(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
     ) -> None:
-        """Pass a sample to the present handlers of its series."""
-        if self._handlers is None:
+        """Pass a sample to the present handlers of its series.
+
+        They are made anew where sinks, types or members of a histogram changed between two samples.
+        """
+        if self._handlers is None or not self._home.is_current(self):
             self._handlers = self._home.handlers_of(self)
         for handler in self._handlers:
             handler.take(stamp, value, extra, emitter)
@@ -155,7 +165,8 @@ class FirstSamples:
 
         The series may never come again; if it does, it is resolved anew.
         """
-        self._handlers = self.prepared = None
+        self._handlers = self.made = None
+        self.prepared = False
         self.labels.forget_texts()
 
     def __repr__(self) -> str:

@@ -40,7 +40,12 @@ from relay.pipeline.metrics.metadata.metric_types import NOTHING_SAID, TYPE_NUMB
 from relay.pipeline.metrics.metadata.project_types import Declaration
 from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.metrics.raw.routes import RawRoutes, has_metadata
-from relay.pipeline.metrics.series.routes_after_wait import first_samples, give_routes, prepare
+from relay.pipeline.metrics.series.routes_after_wait import (
+    first_samples,
+    give_routes,
+    is_current,
+    prepare,
+)
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.temporality.delta import DeltaStore
 from relay.pipeline.metrics.temporality.wanted import as_wanted
@@ -106,6 +111,7 @@ class Resolver:
             learned.types,
             waiting,
             partial(prepare, self),
+            partial(is_current, self),
             partial(give_routes, self),
             wait_s=first_sight_s,
             families_max=families_max,

@@ -41,11 +41,13 @@ def prepare(resolver: RouteMaker, first: FirstSamples) -> tuple[SampleProcessor,
     A series that was forgotten, or whose routes are out of date, has only the handlers.
     """
     series, labels, project = first.series, first.labels, first.family.key[0]
-    made = Series(labels.key)
+    made = first.made = Series(labels.key)
     made.name = first.name
     made.declared = first.declared
-    if isinstance(series, Series) and first_samples(series) is first and resolver.is_fresh(series):
-        first.prepared = made
+    first.prepared = (
+        isinstance(series, Series) and first_samples(series) is first and resolver.is_fresh(series)
+    )
+    if isinstance(series, Series) and first.prepared:
         made.types = series.types
         made.match_set = series.match_set.base
         made.routes = series.routes  # of targets that take series as they came
@@ -71,10 +73,15 @@ def prepare(resolver: RouteMaker, first: FirstSamples) -> tuple[SampleProcessor,
     return (RouteHandler(tuple(routes), tuple(counters)), *made.handlers)
 
 
+def is_current(resolver: RouteMaker, first: FirstSamples) -> bool:
+    """Return True if nothing changed that the handlers of a series were made from."""
+    return isinstance(first.made, Series) and resolver.is_fresh(first.made)
+
+
 def give_routes(resolver: RouteMaker, first: FirstSamples) -> bool:
     """Give a series the routes that are prepared; return False if there are none for it."""
-    series, made = first.series, first.prepared
-    if not isinstance(series, Series) or not isinstance(made, Series):
+    series, made = first.series, first.made
+    if not first.prepared or not isinstance(series, Series) or not isinstance(made, Series):
         return False
     if first_samples(series) is not first:
         return False
