@@ -74,8 +74,8 @@ def ledger_rows(out: str) -> dict[str, list[int]]:
 
 
 @pytest.mark.slow
-async def test_two_seconds_of_it_balance() -> None:
-    async with demo_process("--seconds", "2") as process:
+async def test_four_seconds_of_it_balance() -> None:
+    async with demo_process("--seconds", "4") as process:
         out, err = await rest_of(process)
     assert (process.returncode, err) == (0, "")
     assert "Balanced." in out

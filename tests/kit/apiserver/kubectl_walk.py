@@ -121,7 +121,8 @@ _DIFFERING = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}"), "UID"),
     (re.compile(r'((resourceVersion"?: "|Resource Version: +))\d+'), r"\1N"),
     # In a column of its own: "timeout: 30s" is compared.
-    (re.compile(r" {3,}(\d+[dhms]){1,2}(?= {3}| *$)", re.MULTILINE), "   AGE"),
+    (re.compile(r" {3,}(\d+[dhms]){1,2} {3,}(?=\S)"), "   AGE   "),
+    (re.compile(r" {3,}(\d+[dhms]){1,2}(?= *$)", re.MULTILINE), "   AGE"),
     (re.compile(r"Edit cancelled[^\n]*"), "edit cancelled"),
 )
 
