@@ -13,10 +13,11 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Free
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
 
+from relay.codec.resizing cimport resized
 from relay.codec.wire_types cimport BYTES, FIXED32, FIXED64, VARINT
 
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, no_pause
@@ -203,24 +204,17 @@ cdef class Envelope(RequestEnvelope):
 
     cdef int grow(self) except -1:
         cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_RECORDS
-        cdef void *records = PyMem_Realloc(self.records, <size_t>capacity * sizeof(Slice))
-        if records == NULL:
-            raise MemoryError
-        self.records = <Slice *>records
+        self.records = <Slice *>resized(self.records, capacity, sizeof(Slice))
         self.capacity = capacity
         return 0
 
     cdef int add_part(self, Parts *parts, Head head, Py_ssize_t first, Py_ssize_t stop) except -1:
         """Add a resource or scope."""
         cdef Py_ssize_t capacity
-        cdef void *items
         cdef Part *part
         if parts.count == parts.capacity:
             capacity = parts.capacity * 2 if parts.capacity else FIRST_PARTS
-            items = PyMem_Realloc(parts.items, <size_t>capacity * sizeof(Part))
-            if items == NULL:
-                raise MemoryError
-            parts.items = <Part *>items
+            parts.items = <Part *>resized(parts.items, capacity, sizeof(Part))
             parts.capacity = capacity
         part = &parts.items[parts.count]
         part.start, part.size, part.joined = head.start, head.size, -1

@@ -12,11 +12,12 @@
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Free
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcmp, memcpy
 
 from relay.codec.otlp.point_request cimport encode_points
+from relay.codec.resizing cimport resized
 from relay.codec.prefetch cimport prefetch
 
 cdef enum:
@@ -43,10 +44,7 @@ cdef class PointBuffer:
         cdef Py_ssize_t capacity = self.capacity * 2
         if not capacity:
             capacity = max(self.expected_points, <Py_ssize_t>FIRST_POINTS)
-        cdef void *points = PyMem_Realloc(self.points, <size_t>capacity * sizeof(Point))
-        if points == NULL:
-            raise MemoryError
-        self.points = <Point *>points
+        self.points = <Point *>resized(self.points, capacity, sizeof(Point))
         self.capacity = capacity
         return 0
 
@@ -55,10 +53,7 @@ cdef class PointBuffer:
         cdef Py_ssize_t capacity = self.runs_capacity * 2
         if not capacity:
             capacity = max(self.expected_runs, <Py_ssize_t>FIRST_RUNS)
-        cdef void *runs = PyMem_Realloc(self.runs, <size_t>capacity * sizeof(Run))
-        if runs == NULL:
-            raise MemoryError
-        self.runs = <Run *>runs
+        self.runs = <Run *>resized(self.runs, capacity, sizeof(Run))
         self.runs_capacity = capacity
         return 0
 

@@ -12,7 +12,7 @@
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyTypeObject
 from libc.stdint cimport INT32_MAX, int32_t, uint64_t
 from libc.string cimport memcpy
@@ -21,6 +21,7 @@ from relay.codec.copying cimport put_bytes
 from relay.codec.otlp.groups cimport MetricGroup, Numbered, ResourceGroup, ScopeGroup
 from relay.codec.otlp.point_buffer cimport Point, Run
 from relay.codec.prefetch cimport LINE, prefetch
+from relay.codec.resizing cimport resized
 from relay.codec.varints cimport put_head, varint_size
 
 
@@ -99,13 +100,9 @@ cdef class Level:
     cdef Node *add(self, Numbered group, bytes head) except NULL:
         """Add a node for a new group and return it; earlier ones may move."""
         cdef Py_ssize_t capacity
-        cdef void *nodes
         if self.count == self.capacity:
             capacity = self.capacity * 2 if self.capacity else FIRST_NODES
-            nodes = PyMem_Realloc(self.nodes, <size_t>capacity * sizeof(Node))
-            if nodes == NULL:
-                raise MemoryError
-            self.nodes = <Node *>nodes
+            self.nodes = <Node *>resized(self.nodes, capacity, sizeof(Node))
             self.capacity = capacity
         cdef Node *node = &self.nodes[self.count]
         group.number = self.count

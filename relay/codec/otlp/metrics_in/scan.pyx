@@ -12,12 +12,13 @@
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Free
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from relay.codec.otlp.envelope cimport Field, Head, Reader, RequestEnvelope
 from relay.codec.wire_types cimport BYTES, FIXED64, VARINT
+from relay.codec.resizing cimport resized
 
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, no_pause
 
@@ -46,10 +47,7 @@ cdef class MetricsEnvelope(RequestEnvelope):
 
     cdef int grow(self) except -1:
         cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_POINTS
-        cdef void *points = PyMem_Realloc(self.points, <size_t>capacity * sizeof(DataPoint))
-        if points == NULL:
-            raise MemoryError
-        self.points = <DataPoint *>points
+        self.points = <DataPoint *>resized(self.points, capacity, sizeof(DataPoint))
         self.capacity = capacity
         return 0
 

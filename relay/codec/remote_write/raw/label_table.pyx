@@ -9,9 +9,11 @@
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
+
+from relay.codec.resizing cimport resized
 
 from relay.runtime.errors import DecodeError
 
@@ -45,7 +47,7 @@ cdef class LabelTable:
         self.secret = <uint64_t>hash("relay.codec.remote_write.raw") | 1
         # The encoder looks at field 0 of series without labels, too.
         self.capacity = grown_to(0)
-        self.fields = <Field *>grow(NULL, self.capacity, sizeof(Field))
+        self.fields = <Field *>resized(NULL, self.capacity, sizeof(Field))
         memset(self.fields, 0, <size_t>self.capacity * sizeof(Field))
         self.enlarge_index()
 
@@ -138,7 +140,7 @@ cdef class LabelTable:
             number = len(self.kind_numbers)
             if number == self.kinds_capacity:
                 self.kinds_capacity = grown_to(self.kinds_capacity)
-                self.kinds = <Kind *>grow(self.kinds, self.kinds_capacity, sizeof(Kind))
+                self.kinds = <Kind *>resized(self.kinds, self.kinds_capacity, sizeof(Kind))
             self.kinds[<uint32_t>number].mark = 0
             self.kind_numbers[head] = number
         return number
@@ -150,7 +152,7 @@ cdef class LabelTable:
         cdef size_t at
         assert number < DECLARATION
         if self.count == self.capacity:
-            self.fields = <Field *>grow(self.fields, grown_to(self.capacity), sizeof(Field))
+            self.fields = <Field *>resized(self.fields, grown_to(self.capacity), sizeof(Field))
             self.capacity = grown_to(self.capacity)
         if <size_t>self.count * 4 >= self.index_mask * 3:
             self.enlarge_index()
@@ -256,13 +258,6 @@ cdef class LabelTable:
 
 cdef Py_ssize_t grown_to(Py_ssize_t capacity) noexcept:
     return capacity + capacity // 2 if capacity else FIRST_FIELDS
-
-
-cdef void *grow(void *array, Py_ssize_t capacity, size_t size) except NULL:
-    cdef void *moved = PyMem_Realloc(array, <size_t>capacity * size)
-    if moved == NULL:
-        raise MemoryError
-    return moved
 
 
 cdef Py_ssize_t value_at(const unsigned char *field, Py_ssize_t size) noexcept:

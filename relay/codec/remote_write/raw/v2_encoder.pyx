@@ -10,7 +10,7 @@
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Free
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -20,6 +20,7 @@ from relay.codec.remote_write.raw.buffer cimport RawEntry
 from relay.codec.remote_write.raw.label_table cimport LabelTable, Prefix, count_labels
 from relay.codec.remote_write.raw.ordered cimport OrderedBatch
 from relay.codec.varints cimport put_head, put_varint, varint_size
+from relay.codec.resizing cimport resized
 
 from relay.codec.body import Body
 from relay.codec.protobuf import field_bytes
@@ -64,13 +65,6 @@ cdef struct Label:
 cdef struct Text:
     unsigned char *data
     Py_ssize_t size
-
-
-cdef void *resized(void *array, Py_ssize_t count, size_t size) except NULL:
-    cdef void *moved = PyMem_Realloc(array, <size_t>count * size)
-    if moved == NULL:
-        raise MemoryError
-    return moved
 
 
 cdef class SymbolTable:

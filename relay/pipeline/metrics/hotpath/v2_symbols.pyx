@@ -17,6 +17,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
+from relay.codec.resizing cimport resized
 from relay.codec.varints cimport put_head, varint_size
 
 from relay.pipeline.metrics.hotpath.v2_slow_path import KEY_BYTES_MAX
@@ -92,13 +93,9 @@ cdef class SymbolTable:
     cdef int add(self, const unsigned char *data, Py_ssize_t size) except -1:
         """Append a string."""
         cdef Py_ssize_t capacity
-        cdef void *symbols
         if self.count == self.capacity:
             capacity = self.capacity * 2 if self.capacity else FIRST_SYMBOLS
-            symbols = PyMem_Realloc(self.symbols, <size_t>capacity * sizeof(Symbol))
-            if symbols == NULL:
-                raise MemoryError
-            self.symbols = <Symbol *>symbols
+            self.symbols = <Symbol *>resized(self.symbols, capacity, sizeof(Symbol))
             self.capacity = capacity
         cdef Symbol *symbol = &self.symbols[self.count]
         symbol.data = data
