@@ -12,6 +12,10 @@ API_VERSION = "telemetry.datumapis.com/v1alpha1"
 Block = Mapping[str, Any]
 """A mapping of the manifest, by the names of the schema."""
 
+PATIENT: Block = {"timeout": "1m"}
+"""Of ``otlp_http``: no attempt is given up and made again, which may deliver a batch twice, only
+because a busy machine held up the endpoint, which often is in the test's own process."""
+
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # some tests write thousands
 
 

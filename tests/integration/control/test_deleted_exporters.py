@@ -14,7 +14,6 @@ from relay.control.cluster.finalizers import FINALIZER
 from tests.kit.apiserver.running import EXPORTERS
 from tests.kit.apiserver.served_relay import ServedRelay, served_relay
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
-from tests.kit.oracle.any_points import read_points
 from tests.kit.processes import eventually
 from tests.kit.remote_write.raw import snappy
 from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
@@ -66,7 +65,7 @@ def nothing_is_left(relay: ServedRelay, folder: Path) -> bool:
 
 def points_of(request: Received) -> int:
     """Return how many points a request has."""
-    return len(list(read_points(request.message.SerializeToString())))
+    return len(request.any_points())
 
 
 async def written_status(relay: ServedRelay, name: str) -> dict[str, Any]:
@@ -354,11 +353,7 @@ async def test_a_histogram_belongs_to_the_object_that_is_there_when_it_is_whole(
         assert await relay.post(part(lines, T0_MS + 20_000)) == 204
         await eventually("both", lambda: sum(map(points_of, new.taken)) == 2, timeout_s=10)
         await ended(relay)
-        points = [
-            point
-            for request in new.taken
-            for point in read_points(request.message.SerializeToString())
-        ]
+        points = new.any_points()
         assert {(point.data[0], *point.data[2:]) for point in points} == {(3, (1.0,), (2, 1))}
         times = {point.time_ns // 1_000_000 - T0_MS for point in points}
         assert times == {10_000, 20_000}

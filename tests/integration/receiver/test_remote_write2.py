@@ -14,7 +14,7 @@ from relay.config.exporter.types import ExporterPath
 from relay.config.settings.settings import ListenAddress, Settings, Shutdown
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer
-from tests.kit.oracle.any_points import AnyPoint, read_points
+from tests.kit.oracle.any_points import AnyPoint
 from tests.kit.remote_write.prompb import WriteRequest
 from tests.kit.remote_write.raw import HEADERS, snappy
 from tests.kit.remote_write.symbolic import T0_MS, Request2, native
@@ -55,12 +55,8 @@ class Sender:
 
     async def points(self, count: int) -> list[AnyPoint]:
         """Wait for this many points and return all that came."""
-        await self.server.wait_until(lambda: len(self._points()) >= count)
-        return self._points()
-
-    def _points(self) -> list[AnyPoint]:
-        taken = self.server.taken
-        return [point for each in taken for point in read_points(each.message.SerializeToString())]
+        await self.server.wait_until(lambda: len(self.server.any_points()) >= count)
+        return self.server.any_points()
 
 
 @asynccontextmanager

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench import newest
-from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.exporter_yaml import PATIENT, exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.http.recording_proxy import RecordingProxy
-from tests.kit.oracle.any_points import AnyPoint, read_points
+from tests.kit.oracle.any_points import AnyPoint
 from tests.kit.processes import binary, eventually, free_port, get_json, relay, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
@@ -53,7 +53,10 @@ class _Setup:
         server = await stack.enter_async_context(self.server)
         manifests = self.directory / "exporters.yaml"
         batch = {"timeout": "200ms", "maxSize": 500}
-        manifests.write_text(exporter_yaml("everything", server.url, metrics="{}", batch=batch))
+        manifest = exporter_yaml(
+            "everything", server.url, metrics="{}", batch=batch, otlp_http=PATIENT
+        )
+        manifests.write_text(manifest)
         _, url, self.admin = await stack.enter_async_context(
             relay(self.directory, "--exporters", str(manifests))
         )
@@ -69,11 +72,7 @@ class _Setup:
 
     def points(self) -> list[AnyPoint]:
         """Everything that arrived."""
-        return [
-            point
-            for request in self.server.taken
-            for point in read_points(request.message.SerializeToString())
-        ]
+        return self.server.any_points()
 
     async def check(self) -> None:
         """See the module's description."""

@@ -17,10 +17,10 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.exporter_yaml import PATIENT, exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.http.recording_proxy import RecordingProxy
-from tests.kit.oracle.any_points import AnyPoint, bits, read_points
+from tests.kit.oracle.any_points import AnyPoint, bits
 from tests.kit.processes import binary, eventually, free_port, get_json, relay, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
@@ -149,7 +149,9 @@ async def test_every_classic_histogram_arrives_as_one(
             directory.mkdir()
             manifest = directory / "exporter.yaml"
             batch = {"timeout": "200ms", "maxSize": 500}
-            manifest.write_text(exporter_yaml("everything", receiver.url, batch=batch))
+            manifest.write_text(
+                exporter_yaml("everything", receiver.url, batch=batch, otlp_http=PATIENT)
+            )
             _, url, admin = await stack.enter_async_context(
                 relay(directory, "--exporters", str(manifest))
             )
@@ -174,12 +176,7 @@ async def test_every_classic_histogram_arrives_as_one(
         )
 
         def points() -> list[AnyPoint]:
-            return [
-                point
-                for receiver in receivers
-                for got in receiver.taken
-                for point in read_points(got.message.SerializeToString())
-            ]
+            return [point for receiver in receivers for point in receiver.any_points()]
 
         def times() -> list[int]:
             return sorted({time for _, _, time in _arrived(points())})

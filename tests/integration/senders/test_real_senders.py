@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.exporter_yaml import exporter_yaml
+from tests.kit.exporter_yaml import PATIENT, exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.http.recording_proxy import RecordingProxy
 from tests.kit.oracle.number_points import Point, assert_same, flatten
@@ -43,12 +43,16 @@ FILESYSTEMS = '{job=“node/exporter”, __name__=~”node_(cpu|network)_.*”, 
 def exporters(everything: str, filesystems: str) -> str:
     """Two Exporters, to an endpoint each."""
     return exporter_yaml(
-        "everything", everything, batch={"timeout": "200ms", "maxSize": 500}
+        "everything",
+        everything,
+        batch={"timeout": "200ms", "maxSize": 500},
+        otlp_http=PATIENT,
     ) + exporter_yaml(
         "filesystems",
         filesystems,
         metrics=FILESYSTEMS,
         batch={"timeout": "200ms", "maxSize": 100},
+        otlp_http=PATIENT,
     )
 
 

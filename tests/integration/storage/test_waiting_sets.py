@@ -13,7 +13,7 @@ from relay.app import Relay
 from relay.config.settings.settings import TranslationSettings
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.ingest_server import eventually
-from tests.kit.oracle.any_points import AnyPoint, read_points
+from tests.kit.oracle.any_points import AnyPoint
 from tests.kit.remote_write.raw import snappy
 from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
 from tests.kit.stored_relay import Sender, crash_image, made, manifest, running
@@ -33,11 +33,7 @@ def packed_lines(lines: Sequence[str], *, at_ms: int = T0_MS) -> bytes:
 
 def points_at(server: OtlpServer) -> list[AnyPoint]:
     """Every point that arrived, in order."""
-    return [
-        point
-        for request in server.taken
-        for point in read_points(request.message.SerializeToString())
-    ]
+    return server.any_points()
 
 
 def check_whole(server: OtlpServer, count: int) -> None:

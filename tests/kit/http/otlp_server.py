@@ -10,6 +10,7 @@ import gzip
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import zstandard
@@ -20,6 +21,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from tests.kit.http.loopback_server import LoopbackServer
+from tests.kit.oracle.any_points import AnyPoint, read_points
 from tests.kit.otlp.batches import values_of
 from tests.kit.otlp.official import LOGS, TRACES
 
@@ -28,7 +30,11 @@ DECODED_BYTES_MAX = 256 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Received:
-    """One request as it arrived; ``body`` as sent, ``message`` decoded by the official classes."""
+    """One request as it arrived; ``body`` as sent, ``message`` decoded by the official classes.
+
+    What is read out of it is kept: tests that poll ask for all of it again and again, in the loop
+    that answers the relay.
+    """
 
     path: str
     headers: Mapping[str, str]
@@ -44,15 +50,31 @@ class Received:
 
     def numbers(self) -> list[float]:
         """The numbers of log records or spans, as :mod:`tests.kit.otlp.batches` makes them."""
+        return self._numbers
+
+    def values(self) -> list[float]:
+        """The values of all number points, in the order of the message."""
+        return self._values
+
+    def any_points(self) -> list[AnyPoint]:
+        """Every point of any kind, in the order of the message; it must be as OTLP allows."""
+        return self._any_points
+
+    @cached_property
+    def _numbers(self) -> list[float]:
         kind = LOGS if self.signal == "logs" else TRACES
         body = decompress(self.body, self.headers.get("Content-Encoding", ""))
         return values_of(kind, body)
 
-    def values(self) -> list[float]:
-        """The values of all number points, in the order of the message."""
+    @cached_property
+    def _values(self) -> list[float]:
         if self.signal in ("logs", "traces"):
             return []
         return [point.as_double for point in self.points()]
+
+    @cached_property
+    def _any_points(self) -> list[AnyPoint]:
+        return read_points(self.message.SerializeToString())
 
     def points(self) -> Iterator[Any]:
         """Every data point of every kind."""
@@ -108,6 +130,10 @@ class OtlpServer(LoopbackServer):
     def values(self) -> list[float]:
         """The values of every point that was answered 2xx, in order of arrival."""
         return [value for each in self.taken for value in each.values()]
+
+    def any_points(self) -> list[AnyPoint]:
+        """Every point of any kind that was answered 2xx, in order of arrival."""
+        return [point for each in self.taken for point in each.any_points()]
 
     def numbers(self, signal: str) -> list[float]:
         """The numbers of every log record or span that was answered 2xx, in order of arrival."""
