@@ -44,7 +44,7 @@ from relay.control.time_slicing import Turns
 from relay.control.tools import ExporterTools, ToolAccess
 from relay.receiver.http.connection_limit import raise_descriptor_limit
 from relay.receiver.remote_write import IngestServer
-from relay.runtime import gc_pacing, log_setup, malloc
+from relay.runtime import gc_pacing, huge_pages, log_setup, malloc
 from relay.runtime.errors import ConfigError
 from relay.selector.inventory.store import ManifestIndex
 from relay.sink.build import SinkDependencies, SinkEnvironment, build_worker
@@ -167,6 +167,7 @@ class Relay:
             # A full collection takes a second beside 10,000 exporters: nobody waits for it yet.
             gc_pacing.configure_gc()
             malloc.configure_malloc()
+            huge_pages.use_huge_pages()
             self._start_sinks(self._reconciler)
             admission = self._admit(self._reconciler)
             await self._start_statuses(self._reconciler, self._reloader)

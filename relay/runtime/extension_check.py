@@ -70,6 +70,7 @@ MODULES: Final = (
     "relay.codec.remote_write.raw.v1_snappy",
     "relay.codec.remote_write.raw.v2_encoder",
     "relay.control.preview.scan",
+    "relay.runtime.huge_pages",
 )
 """Every extension module, compiled from its ``.pyx``, or from its ``.py`` with a ``.pxd`` beside
 it."""

@@ -1,0 +1,115 @@
+"""Arenas come from huge pages and go back; what is in them stays what it was.
+
+Each case runs in a process of its own: an allocator is the process's, and cannot be taken off.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has huge pages for these")
+THP = Path("/sys/kernel/mm/transparent_hugepage")
+
+HEAD = """
+import random, re, sys
+from relay.runtime import huge_pages
+def many(count=400_000):
+    return [(number, f"{number:050}") for number in range(count)]
+def check(held):
+    assert all(text == f"{number:050}" for number, text in held)
+"""
+
+
+def run(program: str) -> str:
+    command = [sys.executable, "-c", HEAD + program]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@LINUX
+def test_arenas_come_from_chunks_and_go_back() -> None:
+    run("""
+assert huge_pages.use_huge_pages(ordinary=2)
+held = many()
+count, free = huge_pages.chunks()
+assert count > 20 and free <= 1, (count, free)
+check(held)
+del held
+left, _ = huge_pages.chunks()
+assert left < count / 4, (left, count)
+held = many()
+check(held)
+again, free = huge_pages.chunks()
+assert count - 2 <= again <= count + 2 and free <= 2, (again, count, free)
+""")
+
+
+@LINUX
+@pytest.mark.skipif(not THP.exists(), reason="this kernel has no transparent huge pages")
+def test_chunks_are_marked_for_the_kernel() -> None:
+    run("""
+assert huge_pages.use_huge_pages(ordinary=0)
+held = many()
+place, flags = id(held[-1]), ""
+inside = False
+for line in open("/proc/self/smaps"):
+    bounds = re.match("([0-9a-f]+)-([0-9a-f]+) ", line)
+    if bounds:
+        inside = int(bounds[1], 16) <= place < int(bounds[2], 16)
+    elif inside and line.startswith("VmFlags"):
+        flags = line
+assert " hg" in flags, flags
+""")
+
+
+@LINUX
+def test_what_lives_long_between_what_does_not_stays_whole() -> None:
+    run("""
+chance = random.Random(7)
+assert huge_pages.use_huge_pages(ordinary=0)
+held = {}
+for turn in range(60):
+    for number in range(6_000):
+        key = chance.randrange(50_000)
+        size = chance.choice((16, 40, 100, 300, 480))
+        held[key] = bytes([key % 251]) * size
+    for key in chance.sample(sorted(held), len(held) // (2 if turn % 9 else 1)):
+        content = held.pop(key)
+        assert content == bytes([key % 251]) * len(content)
+count, free = huge_pages.chunks()
+assert free <= 2 * count
+""")
+
+
+@LINUX
+def test_arenas_from_before_go_back_where_they_came_from() -> None:
+    run("""
+before = many()
+assert huge_pages.use_huge_pages(ordinary=0)
+after = many()
+check(before)
+count, _ = huge_pages.chunks()
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1])
+full = resident()
+del before
+assert huge_pages.chunks()[0] == count
+assert resident() < full - 30_000, (full, resident())
+check(after)
+""")
+
+
+@LINUX
+def test_the_first_stay_ordinary_and_a_second_call_changes_nothing() -> None:
+    run("""
+assert huge_pages.use_huge_pages(ordinary=1_000)
+assert huge_pages.use_huge_pages(ordinary=0)
+held = many()
+assert huge_pages.chunks() == (0, 0)
+check(held)
+""")
