@@ -7,7 +7,7 @@ buffers, request bodies and compressed bodies are page-faulted in anew each time
   start has freed is given back then: no batch has its size.
 * At most :data:`KEPT_BYTES` of unused memory is kept at the end of the heap.
 * Once the process rests, all that is unused is given back (:class:`HeapTrimmer`), wherever it is in
-  the heap: glibc itself gives back what is at its end alone.
+  the heap: glibc itself gives back what is at its end alone. So are free arenas, some at each look.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import ctypes
 import time
 from collections.abc import Callable
 from typing import Final
+
+from relay.runtime.huge_pages import trim_arenas
 
 _M_TRIM_THRESHOLD: Final = -1  # constants of malloc.h
 _M_MMAP_THRESHOLD: Final = -3
@@ -66,7 +68,8 @@ def trim_heap() -> bool:
 class HeapTrimmer:
     """Gives unused memory back once the process rests after it was busy.
 
-    ``tick`` is a monotonic clock and ``cpu_s`` the CPU time of the process, s.
+    ``tick`` is a monotonic clock and ``cpu_s`` the CPU time of the process, s. ``trim`` is called
+    once, ``trim_some`` at each look until it returns false.
     """
 
     def __init__(
@@ -75,10 +78,13 @@ class HeapTrimmer:
         tick: Callable[[], float] = time.monotonic,
         cpu_s: Callable[[], float] = time.process_time,
         trim: Callable[[], object] = trim_heap,
+        trim_some: Callable[[], bool] = trim_arenas,
     ) -> None:
         self._tick = tick
         self._cpu_s = cpu_s
         self._trim = trim
+        self._trim_some = trim_some
+        self._has_more = False
         self._looked_at = tick()
         self._cpu_before_s = cpu_s()
         self._resting = 0
@@ -97,7 +103,9 @@ class HeapTrimmer:
         self._resting = self._resting + 1 if share < RESTING_SHARE else 0
         if self._was_busy and self._resting == RESTING_LOOKS:
             self._was_busy = False
+            self._has_more = True
             self._trim()
+        self._has_more = self._has_more and self._resting > 0 and self._trim_some()
 
     def __repr__(self) -> str:
         return f"<HeapTrimmer{', was busy' * self._was_busy}>"

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has huge pages for these")
-THP = Path("/sys/kernel/mm/transparent_hugepage")
+from relay.runtime import huge_pages
+
+LINUX = pytest.mark.skipif(
+    not huge_pages.has_huge_pages(), reason="this kernel has no huge pages of 2 MiB for these"
+)
 
 HEAD = """
 import random, re, sys
@@ -50,7 +53,6 @@ assert count - 2 <= again <= count + 2 and free <= 2, (again, count, free)
 
 
 @LINUX
-@pytest.mark.skipif(not THP.exists(), reason="this kernel has no transparent huge pages")
 def test_chunks_are_marked_for_the_kernel() -> None:
     run("""
 assert huge_pages.use_huge_pages(ordinary=0)
@@ -81,8 +83,9 @@ for turn in range(60):
     for key in chance.sample(sorted(held), len(held) // (2 if turn % 9 else 1)):
         content = held.pop(key)
         assert content == bytes([key % 251]) * len(content)
-count, free = huge_pages.chunks()
-assert free <= 2 * count
+assert held
+for key, content in held.items():
+    assert content == bytes([key % 251]) * len(content)
 """)
 
 
@@ -113,3 +116,70 @@ held = many()
 assert huge_pages.chunks() == (0, 0)
 check(held)
 """)
+
+
+@LINUX
+def test_stacks_of_calls_are_no_arenas() -> None:
+    run("""
+import threading
+def deep(left):
+    return left and deep(left - 1)
+assert huge_pages.use_huge_pages(ordinary=6)
+sys.setrecursionlimit(5_000)
+for _ in range(20):
+    one = threading.Thread(target=deep, args=(3_000,))
+    one.start()
+    one.join()
+held = [bytes(100) for _ in range(30_000)]  # 4 MiB: four arenas at least
+assert huge_pages.chunks() == (0, 0)
+held += [bytes(100) for _ in range(70_000)]
+assert huge_pages.chunks()[0] > 0
+""")
+
+
+@LINUX
+def test_free_halves_are_given_back_when_asked() -> None:
+    run("""
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1])
+assert huge_pages.use_huge_pages(ordinary=0)
+def part():
+    return [bytes(400) for _ in range(6_900)]  # three arenas, nearly
+parts = [part() for _ in range(40)]
+for number in range(0, 40, 2):
+    parts[number] = None
+count, free = huge_pages.chunks()
+assert free > 8, (count, free)
+before = resident()
+assert huge_pages.trim_arenas(most=2)
+while huge_pages.trim_arenas(most=5):
+    pass
+assert not huge_pages.trim_arenas(most=0)
+given = before - resident()
+assert given > 0.8 * 1024 * free, (given, free)
+assert huge_pages.chunks() == (count, free)
+for number in range(0, 40, 2):
+    parts[number] = part()
+assert all(one == bytes(400) for held in parts for one in held)
+assert huge_pages.chunks()[1] < free
+""")
+
+
+@pytest.mark.parametrize(
+    ("enabled", "size", "expected"),
+    [
+        ("always [madvise] never", "2097152", True),
+        ("[always] madvise never", "2097152", True),
+        ("always madvise [never]", "2097152", False),
+        ("always [madvise] never", "536870912", False),
+        ("always [madvise] never", "", False),
+        (None, "2097152", False),
+    ],
+)
+def test_what_the_kernel_says(
+    tmp_path: Path, enabled: str | None, size: str, *, expected: bool
+) -> None:
+    if enabled is not None:
+        (tmp_path / "enabled").write_text(enabled + "\n")
+    (tmp_path / "hpage_pmd_size").write_text(size + "\n")
+    assert huge_pages.has_huge_pages(tmp_path) == expected

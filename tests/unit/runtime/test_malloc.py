@@ -64,3 +64,31 @@ def test_memory_is_given_back_once_after_each_busy_time() -> None:
 
 def test_looks_in_quick_succession_count_as_one() -> None:
     assert trims([0.9, 0.01, 0.01, 0.01], looks_a_second=8) == [False, False, True, False]
+
+
+def test_arenas_are_given_back_bit_by_bit_while_the_process_rests() -> None:
+    left, clock, called = [3], [0.0, 0.0], [0]
+
+    def trim_some() -> bool:
+        left[0] -= 1
+        return left[0] > 0
+
+    def calls(shares: list[float]) -> list[int]:
+        found = []
+        for share in shares:
+            clock[0] += 1.0
+            clock[1] += share
+            before = left[0]
+            trimmer.look()
+            found.append(before - left[0])
+        return found
+
+    trimmer = malloc.HeapTrimmer(
+        tick=lambda: clock[0],
+        cpu_s=lambda: clock[1],
+        trim=lambda: called.append(1),
+        trim_some=trim_some,
+    )
+    assert calls([0.9, 0.01, 0.01, 0.01, 0.01, 0.01]) == [0, 0, 1, 1, 1, 0]
+    left[0] = 3
+    assert calls([0.9, 0.01, 0.01, 0.3, 0.01, 0.01]) == [0, 0, 1, 0, 0, 1], "not while it is busy"
