@@ -90,8 +90,11 @@ async def test_everything_taken_away_under_a_running_relay(
         OtlpServer() as again,
         running(made(tmp_path, manifest("bad", again.url), data=image)),
     ):
-        await again.wait_until(lambda: len(again.values) >= 40)
-        assert Counter(again.values) == Counter(range(10, 50))
+        await again.wait_until(lambda: len(set(again.values)) >= 40)
+        assert set(again.values) == set(range(10, 50))
+        # The last request is in the journal and in a queue until a checkpoint says so.
+        repeated = {value for value, count in Counter(again.values).items() if count > 1}
+        assert repeated <= set(range(40, 50))
 
 
 async def test_an_unlinked_journal_is_noticed_and_begun_anew(
