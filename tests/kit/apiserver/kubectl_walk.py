@@ -122,7 +122,7 @@ _DIFFERING = (
     (re.compile(r'((resourceVersion"?: "|Resource Version: +))\d+'), r"\1N"),
     # In a column of its own: "timeout: 30s" is compared.
     (re.compile(r" {3,}(\d+[dhms]){1,2} {3,}(?=\S)"), "   AGE   "),
-    (re.compile(r" {3,}(\d+[dhms]){1,2}(?= *$)", re.MULTILINE), "   AGE"),
+    (re.compile(r" {3,}(\d+[dhms]){1,2} *$", re.MULTILINE), "   AGE"),
     (re.compile(r"Edit cancelled[^\n]*"), "edit cancelled"),
 )
 
