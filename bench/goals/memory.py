@@ -46,6 +46,7 @@ def resident_bytes(
         found = _SERIES.search(get(launch.metrics)[1].decode())
         if found is None:
             raise BenchError("the relay does not tell its number of series")
+        _await_quiet(peer)  # the page of /metrics is as large as a tenth of all
         return *peer.rss_bytes(), int(float(found[1]))
 
 
