@@ -5,7 +5,8 @@ pages of 4 KiB nearly every one is a miss of the TLB, which costs twice in a vir
 what the interpreter needs for the next request is no longer there either. pymalloc takes its memory
 in arenas of 1 MiB; here two of them are one huge page.
 
-* The first :data:`ORDINARY_ARENAS` stay as they are, so that a small process keeps its size.
+* :data:`ORDINARY_ARENAS` stay as they are, so that a small process keeps its size; where one is
+  freed there is room for another.
 * A chunk is unmapped when both of its arenas are free; where one is free, :func:`trim_arenas` gives
   it back. Until then it stays resident: splitting a huge page takes a millisecond.
 * Called with the interpreter's lock held. An interpreter beside the main one, with a lock of its
@@ -90,7 +91,7 @@ cdef size_t ARENA_BYTES = 1024 * 1024
 
 SYSTEM = Path("/sys/kernel/mm/transparent_hugepage")
 
-ORDINARY_ARENAS = 8
+ORDINARY_ARENAS = 16
 """Arenas that are taken as before; 1 MiB each, besides those of the start."""
 
 TRIMMED_AT_ONCE = 8
@@ -117,7 +118,7 @@ cdef void* _alloc(void* ctx, size_t size) noexcept:
     cdef size_t number, half
     if size != ARENA_BYTES:
         return _before.alloc(_before.ctx, size)
-    if _ordinary_left:
+    if _ordinary_left and not _free_halves:
         _ordinary_left -= 1
         return _before.alloc(_before.ctx, size)
     if _free_halves or _add_chunk():
@@ -161,7 +162,7 @@ cdef bint _add_chunk() noexcept:
 
 cdef void _free(void* ctx, void* address, size_t size) noexcept:
     """Take back memory of :func:`_alloc`, or of the allocator before."""
-    global _count, _free_halves
+    global _count, _free_halves, _ordinary_left
     cdef char* base = <char*>(<uintptr_t>address & ~<uintptr_t>(CHUNK_BYTES - 1))
     cdef Chunk* chunk
     cdef size_t number
@@ -170,6 +171,7 @@ cdef void _free(void* ctx, void* address, size_t size) noexcept:
         if chunk.base == base:
             break
     else:
+        _ordinary_left += size == ARENA_BYTES
         _before.free(_before.ctx, address, size)
         return
     chunk.taken[<char*>address != base] = False

@@ -119,6 +119,17 @@ check(held)
 
 
 @LINUX
+def test_a_process_that_grows_and_shrinks_a_little_stays_ordinary() -> None:
+    run("""
+assert huge_pages.use_huge_pages(ordinary=12)
+for _ in range(20):
+    held = [bytes(100) for _ in range(60_000)]  # 8 MiB
+    del held
+assert huge_pages.chunks() == (0, 0)
+""")
+
+
+@LINUX
 def test_stacks_of_calls_are_no_arenas() -> None:
     run("""
 import threading
@@ -145,11 +156,11 @@ def resident():
 assert huge_pages.use_huge_pages(ordinary=0)
 def part():
     return [bytes(400) for _ in range(6_900)]  # three arenas, nearly
-parts = [part() for _ in range(40)]
-for number in range(0, 40, 2):
+parts = [part() for _ in range(60)]  # an odd number of arenas apart
+for number in range(0, 60, 3):
     parts[number] = None
 count, free = huge_pages.chunks()
-assert free > 8, (count, free)
+assert free > 5, (count, free)
 before = resident()
 assert huge_pages.trim_arenas(most=2)
 while huge_pages.trim_arenas(most=5):
@@ -158,7 +169,7 @@ assert not huge_pages.trim_arenas(most=0)
 given = before - resident()
 assert given > 0.8 * 1024 * free, (given, free)
 assert huge_pages.chunks() == (count, free)
-for number in range(0, 40, 2):
+for number in range(0, 60, 3):
     parts[number] = part()
 assert all(one == bytes(400) for held in parts for one in held)
 assert huge_pages.chunks()[1] < free
