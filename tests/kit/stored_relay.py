@@ -24,6 +24,7 @@ from relay.config.settings.settings import (
 )
 from relay.storage.log.filesystem import Disk
 from tests.kit.exporter_yaml import Block, exporter_yaml
+from tests.kit.ingest_server import eventually
 from tests.kit.otlp.batches import request_of
 from tests.kit.otlp.official import KINDS
 from tests.kit.processes import get_json
@@ -97,6 +98,12 @@ async def running(relay: Relay) -> AsyncIterator[Sender]:
             yield Sender(relay, session)
     finally:
         await relay.stop()
+
+
+async def checkpoint_saved(relay: Relay) -> None:
+    """Wait until the checkpoint on disk says how things are now."""
+    await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
+    await eventually(lambda: not relay._storage.journal._saving)
 
 
 def crash_image(data: Path, into: Path) -> Path:

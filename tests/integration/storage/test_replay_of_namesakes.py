@@ -15,7 +15,7 @@ from relay.storage.journal.checkpoint import (
 )
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.ingest_server import eventually
-from tests.kit.stored_relay import crash_image, made, manifest, running
+from tests.kit.stored_relay import checkpoint_saved, crash_image, made, manifest, running
 
 
 def busy(_: Received) -> Reply:
@@ -36,8 +36,7 @@ async def test_after_a_crash(tmp_path: Path, again: str, caplog: pytest.LogCaptu
         async with running(relay) as sender:
             for _ in range(3):
                 assert await sender.send() == 204
-            await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
-            await eventually(lambda: not relay._storage.journal._saving)
+            await checkpoint_saved(relay)
             image = crash_image(tmp_path / "data", tmp_path / "image")
         caplog.clear()
         relay = made(tmp_path, of_uid(again, other.url), data=image)

@@ -18,7 +18,15 @@ from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.ingest_server import eventually
 from tests.kit.processes import get_metrics
 from tests.kit.storage.faulty_disk import FaultyDisk
-from tests.kit.stored_relay import body_of, crash_image, made, manifest, metadata_body, running
+from tests.kit.stored_relay import (
+    body_of,
+    checkpoint_saved,
+    crash_image,
+    made,
+    manifest,
+    metadata_body,
+    running,
+)
 
 
 def busy(_: Received) -> Reply:
@@ -54,8 +62,7 @@ async def test_each_sink_gets_only_what_it_had_not_finished(tmp_path: Path) -> N
             await good.wait_until(lambda: len(good.values) == 200)
             await eventually(lambda: sender.ledger("good")["queued"] == 0)
             relay = sender.relay
-            await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
-            await eventually(lambda: not relay._storage.journal._saving)
+            await checkpoint_saved(relay)
             image = crash_image(tmp_path / "data", tmp_path / "image")
         bad.answer = lambda _: Reply()
         bad.taken.clear()
@@ -303,8 +310,7 @@ async def test_who_is_absent_from_a_replay_is_named(
         async with running(relay) as sender:
             for _ in range(3):
                 assert await sender.send() == 204
-            await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
-            await eventually(lambda: not relay._storage.journal._saving)
+            await checkpoint_saved(relay)
             image = crash_image(tmp_path / "data", tmp_path / "image")
         async with running(made(tmp_path, both[1], data=image)):
             pass
@@ -321,8 +327,7 @@ async def test_who_had_all_at_the_checkpoint_and_is_absent_is_named_too(
         relay = made(tmp_path, *both)
         async with running(relay) as sender:
             assert await sender.send() == 204
-            await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
-            await eventually(lambda: not relay._storage.journal._saving)
+            await checkpoint_saved(relay)
             following = relay._engine.offsets.following
             await eventually(
                 lambda: all(

@@ -16,7 +16,14 @@ from tests.kit.ingest_server import eventually
 from tests.kit.oracle.any_points import AnyPoint
 from tests.kit.remote_write.raw import snappy
 from tests.kit.remote_write.sample_writes import T0_MS, histogram, write
-from tests.kit.stored_relay import Sender, crash_image, made, manifest, running
+from tests.kit.stored_relay import (
+    Sender,
+    checkpoint_saved,
+    crash_image,
+    made,
+    manifest,
+    running,
+)
 
 H = histogram("h", "", (("1", 2), ("+Inf", 3)), 4.5, 3)
 WHOLE = (3, (1.0,), (2, 1))
@@ -54,7 +61,7 @@ async def test_between_members_of_a_set(tmp_path: Path, ending: str) -> None:
         async with running(made(tmp_path, manifest("all", server.url))) as sender:
             assert await sender.post(packed_lines(H[:1])) == 204
             assert await sender.post(packed_lines(H[1:3])) == 204
-            await _saved(sender)
+            await checkpoint_saved(sender.relay)
             data = crash_image(tmp_path / "data", tmp_path / "image")
         if ending == "stop":
             data = tmp_path / "data"
@@ -103,7 +110,7 @@ async def test_a_family_that_waits_does_not_make_sinks_get_all_again(tmp_path: P
                 assert await sender.send() == 204
             await arrived(server, 200)
             await eventually(lambda: sender.ledger("all")["queued"] == 0)
-            await _saved(sender)
+            await checkpoint_saved(sender.relay)
             image = crash_image(tmp_path / "data", tmp_path / "image")
         async with running(made(tmp_path, manifest("all", server.url), data=image)) as sender:
             await eventually(lambda: not sender.relay._replay.active)
@@ -134,7 +141,7 @@ async def test_what_left_after_its_first_sight_comes_once(
             assert await sender.post(snappy(write("n0 2", at_ms=T0_MS + 1))) == 204
             await arrived(server, 21)
             await eventually(lambda: sender.ledger("all")["queued"] == 0)
-            await _saved(sender)
+            await checkpoint_saved(sender.relay)
             data = crash_image(tmp_path / "data", tmp_path / "image")
         if ending == "stop":
             data = tmp_path / "data"
@@ -155,13 +162,6 @@ async def test_without_a_disk_a_stop_sends_what_there_is(tmp_path: Path) -> None
         async with running(relay) as sender:
             assert await sender.post(packed_lines(H)) == 204
         check_whole(server, 1)
-
-
-async def _saved(sender: Sender) -> None:
-    """Wait until the checkpoint says how things are now."""
-    relay = sender.relay
-    await eventually(lambda: relay._checkpointer.saved == relay._checkpointer.checkpoint())
-    await eventually(lambda: not relay._storage.journal._saving)
 
 
 def _hasten(sender: Sender) -> None:
