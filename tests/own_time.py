@@ -1,10 +1,17 @@
-"""Time of what may take no longer than a bound, on a machine that others use as well."""
+"""Time of what may take no longer than a bound, on a machine that others use as well.
+
+A bound of CPU time is one of :data:`REFERENCE_S`: where the same work takes longer, because the
+machine is slower or others use its caches and the other half of a core, it is that much longer.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import math
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +19,14 @@ from relay.pipeline.pacing import Pace
 
 _SCHEDULE = Path("/proc/thread-self/schedstat")
 _HAS_SCHEDULE = _SCHEDULE.exists()
+
+HELD_S_MAX = 0.05
+"""How long nothing may hold an event loop, s of CPU time."""
+
+REFERENCE_S = 0.02
+"""CPU time of the reference work on a machine that has it for itself and is slow already."""
+
+_ATTEMPTS = 3
 
 
 def own_time() -> float:
@@ -25,6 +40,15 @@ def own_time() -> float:
         return now
     _, waited_ns, _ = _SCHEDULE.read_text().split()
     return now - int(waited_ns) / 1e9
+
+
+def patience(timeout_s: float) -> asyncio.Timeout:
+    """Return a limit for a wait: longer the more threads want a processor.
+
+    A wait ends as soon as what it is for has come, so this costs nothing where all is well.
+    """
+    wanted = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return asyncio.timeout(timeout_s * max(1.0, wanted))
 
 
 @contextmanager
@@ -50,3 +74,40 @@ class PauseWatch(Pace):
         now_s = time.thread_time()
         self.longest_s = max(self.longest_s, now_s - self._last_s)
         self._last_s = time.thread_time()
+
+
+def slowness() -> float:
+    """Return how many times longer than :data:`REFERENCE_S` the same work takes now; at least 1."""
+    began_s = time.thread_time()
+    _reference_work()
+    return max(1.0, (time.thread_time() - began_s) / REFERENCE_S)
+
+
+def _reference_work() -> None:
+    """Interpret, allocate, look up and copy memory, as what is measured does."""
+    sums: dict[bytes, int] = {}
+    for number in range(40_000):
+        key = b"%d" % (number & 1023)
+        sums[key] = sums.get(key, 0) + number
+    for _ in range(8):
+        bytes(bytearray(1 << 20))
+
+
+def held_s(prepare: Callable[[], Callable[[Pace], object]]) -> float:
+    """Return the longest stretch between two pauses of some work, in s of CPU time.
+
+    The least of some attempts, each prepared anew and divided by :func:`slowness`: what holds the
+    loop does so always.
+    """
+    least_s = math.inf
+    for _ in range(_ATTEMPTS):
+        work = prepare()
+        gc.collect()
+        with without_collections():
+            watch = PauseWatch()
+            work(watch)
+            watch.pause()
+        least_s = min(least_s, watch.longest_s / slowness())
+        if least_s <= HELD_S_MAX:
+            break
+    return least_s

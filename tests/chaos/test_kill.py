@@ -42,7 +42,6 @@ async def test_two_hundred_kills_under_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 async def test_kills_with_every_fsync_policy(tmp_path: Path) -> None:
     for fsync in ("always", "never"):
         directory = tmp_path / fsync

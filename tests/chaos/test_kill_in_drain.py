@@ -26,7 +26,7 @@ from tests.kit.processes import Process, eventually, free_port, get_json, get_me
 from tests.kit.remote_write.raw import HEADERS
 from tests.kit.stored_relay import body_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow]
 
 ROUNDS = 3
 CHECKPOINTED_S = 2.5

@@ -26,7 +26,6 @@ async def survive_deaths(directory: Path, *, seed: int, deaths: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 async def test_a_few_deaths_between_members_of_sets(tmp_path: Path) -> None:
     await survive_deaths(tmp_path, seed=SEED, deaths=8)
 

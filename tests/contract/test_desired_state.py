@@ -32,6 +32,7 @@ from relay.runtime.errors import ConfigError, Fault, SecretError
 from relay.selector.inventory.store import ManifestIndex
 from relay.sink.spill.owner import Owner
 from tests.kit.kubernetes.fake_api import FakeApi, kubeconfig_of
+from tests.own_time import patience
 
 TIMEOUT_S = 20.0
 EXPORTER_PATH, SECRET_PATH = EXPORTERS.path(), "/api/v1/secrets"
@@ -321,7 +322,7 @@ async def test_changes_are_given_as_they_come(driver: Driver) -> None:
         (lambda: driver.remove("a"), lambda state: ids(state) == {"default/b"}),
         (lambda: driver.put_secret("second"), lambda state: token(state) == "second"),
     ]
-    async with asyncio.timeout(TIMEOUT_S), aclosing(driver.source.changes()) as states:
+    async with patience(TIMEOUT_S), aclosing(driver.source.changes()) as states:
         for edit, seen in edits:
             edit()
             async for state in states:
@@ -335,7 +336,7 @@ async def test_an_unchanged_object_stays_the_same(driver: Driver) -> None:
     driver.put("a")
     before = await driver.source.load()
     driver.put("b")
-    async with asyncio.timeout(TIMEOUT_S):
+    async with patience(TIMEOUT_S):
         state = await first_of(driver.source, lambda state: len(ids(state)) == 2)
     after = next(one for one in state.loaded.exporters if one.id == "default/a")
     assert after is before.loaded.exporters[0]
@@ -344,7 +345,7 @@ async def test_an_unchanged_object_stays_the_same(driver: Driver) -> None:
 async def test_a_new_iterator_goes_on_where_the_last_one_ended(driver: Driver) -> None:
     driver.put("a")
     await driver.source.load()
-    async with asyncio.timeout(TIMEOUT_S):
+    async with patience(TIMEOUT_S):
         driver.put("b")
         await first_of(driver.source, lambda state: len(ids(state)) == 2)
         driver.put("c")  # while no iterator is open
@@ -355,7 +356,7 @@ async def test_loading_while_an_iterator_waits(driver: Driver) -> None:
     driver.put("a")
     await driver.source.load()
     waiting = asyncio.create_task(first_of(driver.source, lambda state: "default/c" in ids(state)))
-    async with asyncio.timeout(TIMEOUT_S):
+    async with patience(TIMEOUT_S):
         await asyncio.sleep(0.1)
         driver.put("b")
         loaded = await driver.source.load()
@@ -417,7 +418,7 @@ def reloader_of(
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
+    async with patience(TIMEOUT_S):
         while not holds():  # noqa: ASYNC110 - the reconciler has no event for it
             await asyncio.sleep(0.01)
 

@@ -42,7 +42,7 @@ from tests.kit.http.hostile_server import (
     read_nothing,
     take_unread,
 )
-from tests.own_time import own_time
+from tests.own_time import own_time, patience
 
 
 @pytest.mark.parametrize("pieces", [lambda data: [data], one_by_one], ids=["whole", "bytes"])
@@ -378,7 +378,7 @@ async def test_a_cancelled_request_ends_its_connection(client: HttpClient) -> No
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(5):
+        async with patience(5):
             await ended.wait()
         await succeeds(client, post(server.url))
 
@@ -396,7 +396,7 @@ async def test_closing_ends_what_is_under_way(make_client: MakeClient) -> None:
         task = asyncio.create_task(client.post(post(server.url, timeout_s=30.0)))
         await arrived.wait()
         await client.close()
-        async with asyncio.timeout(5):
+        async with patience(5):
             answer = await task
     assert isinstance(answer, HttpFailure)
     assert answer.kind == "disconnected"

@@ -19,6 +19,7 @@ from relay.storage.journal.record import Record
 from tests.contract.memory_journal import Medium, MemoryJournal
 from tests.kit.ingest_server import eventually
 from tests.kit.storage.faulty_disk import FaultyDisk
+from tests.own_time import patience
 
 DEADLINE_S = 20.0
 
@@ -112,7 +113,7 @@ async def started(host: Host, *, bytes_max: int = 1 << 20) -> Journal:
 async def read_all(journal: Journal, *, start: int = 0) -> list[Record]:
     found: list[Record] = []
     cursor, at_end = JournalCursor(), False
-    async with asyncio.timeout(DEADLINE_S):
+    async with patience(DEADLINE_S):
         while not at_end:
             chunk = await journal.read(cursor, start=start)
             found += chunk.records
@@ -269,7 +270,7 @@ async def test_trimming_never_takes_what_is_not_below(host: Host) -> None:
 async def test_a_full_journal_refuses_until_it_is_trimmed(host: Host) -> None:
     journal = await started(host, bytes_max=2000)
     count = 0
-    async with asyncio.timeout(DEADLINE_S):
+    async with patience(DEADLINE_S):
         while await journal.append(record(count, 100)):
             count += 1
     assert "full" in journal.trouble

@@ -15,6 +15,7 @@ from relay.config.settings.settings import Ingest, ListenAddress
 from relay.pipeline.contract import IngestRequest, IngestResult
 from relay.receiver.remote_write import IngestServer
 from tests.kit.remote_write.raw import snappy
+from tests.own_time import patience
 
 LOOPBACK = ListenAddress("127.0.0.1", 0)
 NOW = 1_700_000_000.25
@@ -127,6 +128,6 @@ async def running(
 
 async def eventually(condition: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
     """Wait until a condition holds, by asking again and again; fails after ``timeout_s``."""
-    async with asyncio.timeout(timeout_s):
+    async with patience(timeout_s):
         while not condition():  # noqa: ASYNC110 - code under test has no event to wait for
             await asyncio.sleep(0.001)

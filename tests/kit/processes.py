@@ -20,8 +20,9 @@ from typing import Any
 import aiohttp
 
 from tests.kit.paths import ROOT
+from tests.own_time import patience
 
-STARTUP_TIMEOUT_S = 30.0
+STARTUP_TIMEOUT_S = 60.0
 POLL_S = 0.05
 
 
@@ -54,7 +55,7 @@ async def eventually(
 ) -> None:
     """Poll until the condition holds; fail with its description after the deadline."""
     try:
-        async with asyncio.timeout(timeout_s):
+        async with patience(timeout_s):
             while True:
                 held = condition()
                 if not isinstance(held, bool):
@@ -99,7 +100,7 @@ class Process:
     async def wait(self, *, timeout_s: float = 20) -> int:
         """Wait for its end; kill it where that does not come."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with patience(timeout_s):
                 return await self._process.wait()
         except TimeoutError:
             self._process.kill()

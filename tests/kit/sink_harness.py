@@ -24,6 +24,7 @@ from relay.storage.log.filesystem import Disk
 from tests.kit.batches import sealed_batch
 from tests.kit.holds import Holds
 from tests.kit.processes import free_port
+from tests.own_time import patience
 
 BACKOFF_S = 0.01
 OWNER = Owner("ns/name", "out")
@@ -127,7 +128,7 @@ class SinkHarness:
 
 async def until_all(done: Callable[[SinkStatistics], bool], *workers: SinkWorker) -> None:
     """Poll, with a deadline, until the statistics of all workers satisfy a condition."""
-    async with asyncio.timeout(5.0):
+    async with patience(5.0):
         # Statistics have no event to wait for.
         while not all(done(one.statistics()) for one in workers):  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.002)

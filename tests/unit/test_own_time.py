@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from relay.pipeline.pacing import Pace
 from tests import own_time as own_time_module
-from tests.own_time import own_time
+from tests.own_time import REFERENCE_S, held_s, own_time, patience, slowness
 
 TAKEN_S = 0.05
 
@@ -43,3 +47,57 @@ def test_it_stands_still_while_others_have_the_processor() -> None:
         finally:
             os.sched_setaffinity(0, before)
             other.kill()
+
+
+def test_held_is_the_longest_stretch_of_the_best_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    stretches = iter([[0.09], [0.01, 0.06, 0.02], [0.2]])
+
+    def prepare() -> Callable[[Pace], None]:
+        mine = next(stretches)
+
+        def work(pace: Pace) -> None:
+            for stretch_s in mine:
+                clock.now_s += stretch_s
+                pace.pause()
+
+        return work
+
+    assert held_s(prepare) == pytest.approx(0.06)
+    assert not list(stretches), "an attempt within the bound would have been the last"
+
+
+def test_a_bound_grows_with_what_the_same_work_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    assert slowness() == 1.0, "a fast machine has the bounds as they are"
+    clock.reference_s = 3 * REFERENCE_S
+    assert slowness() == pytest.approx(3.0)
+
+    def prepare() -> Callable[[Pace], None]:
+        return lambda _: clock.advance(0.12)
+
+    assert held_s(prepare) == pytest.approx(0.04)
+
+
+class Clock:
+    """A thread's CPU time that goes on when told, and while the reference work is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 0.0
+        self.reference_s = 0.0
+        fake = SimpleNamespace(thread_time=lambda: self.now_s, monotonic=time.monotonic)
+        monkeypatch.setattr(own_time_module, "time", fake)
+        work = "_reference_work"
+        monkeypatch.setattr(own_time_module, work, lambda: self.advance(self.reference_s))
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+async def test_patience_grows_with_what_wants_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for load, times in ((0.5, 1.0), (8.0, 4.0)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        began = asyncio.get_running_loop().time()
+        async with patience(100.0) as limit:
+            assert limit.when() == pytest.approx(began + 100.0 * times, abs=1.0)

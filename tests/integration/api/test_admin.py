@@ -20,6 +20,7 @@ from relay.runtime.errors import ConfigError, Fault
 from relay.telemetry.loop_lag import WINDOW, LoopLag
 from relay.telemetry.registry import SinkFigures, Snapshot, Telemetry
 from tests.kit.ingest_server import LOOPBACK
+from tests.own_time import patience
 
 
 @dataclass
@@ -266,7 +267,7 @@ async def test_lag_is_measured_until_cancelled() -> None:
             measured.set()
 
     task = asyncio.create_task(Observed(interval_s=0.001).run())
-    async with asyncio.timeout(5):
+    async with patience(5):
         await measured.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -18,7 +18,7 @@ from tests.kit.apiserver.whole_relay import (
 )
 from tests.kit.kubernetes.kubectl import VERSIONS, Kubectl
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
 API = "telemetry.datumapis.com/v1alpha1"
 

@@ -13,7 +13,7 @@ from tests.kit.apiserver.running import ApiProcess
 from tests.kit.apiserver.whole_relay import configure
 from tests.kit.processes import eventually, free_port, relay
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow]
 
 ROUNDS = 20
 ROUNDS_OF_A_RELAY = 5

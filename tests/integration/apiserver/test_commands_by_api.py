@@ -11,8 +11,9 @@ import pytest
 from tests.kit.apiserver.running import EDITOR, VIEWER
 from tests.kit.apiserver.whole_relay import NEIGHBOUR, SECRET, exporter_text, projects_relay
 from tests.kit.kubernetes.kubectl import VERSIONS, Said
+from tests.own_time import patience
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
 
 async def command(*words: str) -> Said:
@@ -23,7 +24,7 @@ async def command(*words: str) -> Said:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(90):
+    async with patience(90):
         out, errors = await process.communicate()
     assert process.returncode is not None
     return Said(process.returncode, out.decode(), errors.decode())

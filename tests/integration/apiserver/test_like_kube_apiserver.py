@@ -22,7 +22,7 @@ from tests.kit.apiserver.write_sequences import (
 from tests.kit.kubernetes.real_api import TOKEN
 from tests.kit.kubernetes.servers import defined_api
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
 SEQUENCES = 15
 STEPS = 14

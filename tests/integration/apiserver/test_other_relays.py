@@ -18,7 +18,7 @@ from tests.kit.kubernetes.relays import ClusterRelay, Load
 from tests.kit.kubernetes.servers import OWN_READ, OwnServer, object_server
 from tests.kit.processes import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
 BOTH = "2 of 2"
 STEADY = '{range .status.conditions[*]}{.type}={.status}@{.lastTransitionTime} {end}{"\\n"}'

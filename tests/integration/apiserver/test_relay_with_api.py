@@ -15,7 +15,7 @@ from tests.kit.kubernetes.kubectl import VERSIONS, Kubectl
 from tests.kit.kubernetes.relays import Load
 from tests.kit.processes import eventually, get_json, get_metrics, relay
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

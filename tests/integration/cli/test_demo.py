@@ -22,6 +22,7 @@ from relay.cli.demo.behaviour import Behaviour, Reply, take_all
 from relay.cli.demo.command import add_demo_arguments, run_demo
 from relay.control.reconcile.reconciler import SinkKey
 from tests.kit.processes import ROOT, eventually
+from tests.own_time import patience
 
 ERROR_WATCH = ("initech/production/workloads", "error-watch")
 VENDOR = ("initech/production/workloads", "metrics-vendor")
@@ -44,7 +45,7 @@ async def demo_process(*arguments: str) -> AsyncIterator[Process]:
 
 async def rest_of(process: Process) -> tuple[str, str]:
     """Everything that it still writes, to both streams, until it ends."""
-    async with asyncio.timeout(END_TIMEOUT_S):
+    async with patience(END_TIMEOUT_S):
         out, err = await process.communicate()
     return out.decode(), err.decode()
 
@@ -52,7 +53,7 @@ async def rest_of(process: Process) -> tuple[str, str]:
 async def read_until(process: Process, pattern: str) -> re.Match[str]:
     """The first line that holds the pattern."""
     assert process.stdout is not None
-    async with asyncio.timeout(END_TIMEOUT_S):
+    async with patience(END_TIMEOUT_S):
         while line := (await process.stdout.readline()).decode():
             if found := re.search(pattern, line):
                 return found

@@ -21,8 +21,9 @@ from bench import newest
 from tests.kit.documents import ROOT, commands
 from tests.kit.kubernetes.kubectl import VERSIONS
 from tests.kit.processes import binary
+from tests.own_time import patience
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow]
 
 CHECKOUT = ("Makefile", "pyproject.toml", "requirements", "relay")
 TOLD = "Give hooli an Exporter"
@@ -68,7 +69,7 @@ async def running(
     assert process.stdout is not None
     lines: list[str] = []
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with patience(TIMEOUT_S):
             while not lines or not lines[-1].startswith("-- 00:"):
                 line = (await process.stdout.readline()).decode()
                 assert line, "".join(lines)
@@ -77,7 +78,7 @@ async def running(
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGINT)
-            async with asyncio.timeout(TIMEOUT_S):
+            async with patience(TIMEOUT_S):
                 rest, _ = await process.communicate()
             lines += rest.decode().splitlines(keepends=True)
 
@@ -88,7 +89,7 @@ async def shell(place: Path, path: str, script: str) -> str:
     process = await asyncio.create_subprocess_exec(
         "sh", "-ec", script, cwd=place, env=environment, stdout=PIPE, stderr=STDOUT
     )
-    async with asyncio.timeout(TIMEOUT_S):
+    async with patience(TIMEOUT_S):
         said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
     return said.decode()
@@ -157,7 +158,7 @@ async def delivers(place: Path, path: str, script: str) -> None:
     """Ask for the status, as the last command does, until it says that data is delivered."""
     settings = [line for line in script.splitlines() if re.match(r"  [A-Z]+=", line)]
     ask = "\n".join(script.splitlines()[-2:])
-    async with asyncio.timeout(TIMEOUT_S):
+    async with patience(TIMEOUT_S):
         while True:
             said = await shell(place, path, "\n".join([*settings, ask]))
             conditions = yaml.safe_load(said).get("status", {}).get("conditions", [])
@@ -175,7 +176,7 @@ async def shows(place: Path, path: str, script: str, text: str) -> None:
     """Run a script until it writes a text."""
     said = ""
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with patience(TIMEOUT_S):
             while text not in said:
                 said = await shell(place, path, f"export KUBECONFIG=hooli.kubeconfig\n{script}")
     except TimeoutError:

@@ -15,6 +15,7 @@ from tests.integration.cli.test_test_command import relay_with
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.http.otlp_server import OtlpServer, Reply
 from tests.kit.remote_write.write_client import WriteClient
+from tests.own_time import patience
 
 
 async def test_it_prints_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +53,7 @@ async def test_it_refreshes_on_a_terminal(tmp_path: Path) -> None:
         )
         os.close(writer)
         out = b""
-        async with asyncio.timeout(20):
+        async with patience(20):
             while out.count(b"\x1b[J") < 2:
                 out += await asyncio.to_thread(os.read, reader, 4096)
         process.send_signal(2)

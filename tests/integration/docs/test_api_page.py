@@ -19,6 +19,7 @@ from tests.kit.documents import ROOT, all_blocks, commands, matches
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.relays import Load
 from tests.kit.processes import binary, free_port, relay
+from tests.own_time import patience
 
 PAGE = ROOT / "docs/api.md"
 FILES = {
@@ -83,7 +84,7 @@ class Reader:
             stdout=PIPE,
             stderr=STDOUT,
         )
-        async with asyncio.timeout(TIMEOUT_S):
+        async with patience(TIMEOUT_S):
             said, _ = await process.communicate()
         assert process.returncode == 0, f"{text}: {said.decode()}"
         return said.decode()
@@ -100,7 +101,6 @@ class Reader:
 @pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.newest
-@pytest.mark.timeout(180)
 async def test_the_page_can_be_followed(tmp_path: Path) -> None:
     assert binary("curl", "curl")
     start = [one.text for one in COMMANDS].index(RUN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import aiohttp
 from tests.kit.documents import ROOT, workspace
 from tests.kit.processes import relay
 from tests.kit.remote_write.write_client import WriteClient
+from tests.own_time import patience
 
 LABELS = {"service_name": "networking.datumapis.com"}
 
@@ -24,7 +24,7 @@ async def test_points_of_the_open_batch_are_queued(tmp_path: Path) -> None:
     async with relay(tmp_path, "--exporters", exporter, "--secrets", secrets) as (_, write, admin):
         async with WriteClient(write) as sender:
             assert await sender.send("network_bytes_sent_total", series=3, labels=LABELS) == 204
-        async with asyncio.timeout(10):
+        async with patience(10):
             sink = await sink_of(admin)
             while not sink["ledger"]["queued"]:
                 sink = await sink_of(admin)

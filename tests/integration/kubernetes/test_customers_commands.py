@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.real,
     pytest.mark.newest,
-    pytest.mark.timeout(180),
     pytest.mark.parametrize("api", SERVERS, indirect=True),
 ]
 

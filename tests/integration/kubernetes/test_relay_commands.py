@@ -19,7 +19,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.real,
     pytest.mark.newest,
-    pytest.mark.timeout(180),
     pytest.mark.parametrize("api", [KUBERNETES], indirect=True),
 ]
 

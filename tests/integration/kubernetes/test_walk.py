@@ -11,7 +11,7 @@ from tests.kit.kubernetes.kubectl import VERSIONS
 from tests.kit.kubernetes.servers import SERVERS
 from tests.kit.kubernetes.walk import DOCUMENT, STEPS, findings, walk
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -30,6 +30,7 @@ from tests.kit.ingest_server import (
     running,
 )
 from tests.kit.remote_write.raw import snappy, zstd
+from tests.own_time import patience
 
 
 async def _chunks(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -43,14 +44,14 @@ def _head(length: int, *, path: str = "/api/v1/write") -> bytes:
 
 async def _status(reader: asyncio.StreamReader) -> int:
     """The status of the next answer of a bare connection."""
-    async with asyncio.timeout(5):
+    async with patience(5):
         head = await reader.readuntil(b"\r\n\r\n")
     return int(head.split()[1])
 
 
 async def _until_refused(address: ListenAddress) -> None:
     """Wait until nobody listens there any more."""
-    async with asyncio.timeout(5):
+    async with patience(5):
         while True:
             try:
                 _, writer = await asyncio.open_connection(address.host, address.port)
@@ -81,7 +82,7 @@ async def test_success_has_no_body_and_keeps_the_connection() -> None:
     async with running() as relay, relay.connect() as (reader, writer):
         for _ in range(3):
             writer.write(_head(len(snappy(MESSAGE))) + snappy(MESSAGE))
-            async with asyncio.timeout(5):
+            async with patience(5):
                 head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 204 ")
             assert b"content-type" not in head.lower()
@@ -101,7 +102,7 @@ async def test_success_says_what_becomes_of_the_connection(
 ) -> None:
     body = snappy(MESSAGE)
     head = f"POST /api/v1/write HTTP/{version}\r\nHost: relay\r\nContent-Length: {len(body)}\r\n"
-    async with running() as relay, asyncio.timeout(5):
+    async with running() as relay, patience(5):
         reader, writer = await asyncio.open_connection(
             relay.server.address.host, relay.server.address.port
         )
@@ -121,7 +122,7 @@ async def test_success_says_what_becomes_of_the_connection(
 async def test_a_sender_that_asks_first_is_told_to_go_on() -> None:
     body = snappy(MESSAGE)
     asking = b"\r\nExpect: 100-continue\r\n\r\n"
-    async with running() as relay, asyncio.timeout(5):
+    async with running() as relay, patience(5):
         reader, writer = await asyncio.open_connection(
             relay.server.address.host, relay.server.address.port
         )
@@ -397,7 +398,7 @@ async def test_stopping_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture)
     async with running() as relay, relay.connect() as (reader, writer):
         writer.write(_head(1000) + b"\x00")
         await eventually(lambda: relay.server.statistics().in_flight == 1)
-        async with asyncio.timeout(5):
+        async with patience(5):
             await relay.server.stop(timeout_s=0.01)
             assert await reader.read() == b""
         assert relay.server.statistics().in_flight == 0

@@ -18,7 +18,7 @@ from tests.kit.http.hostile_server import HostileServer, never_answer
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.sink_harness import OWNER, sink_config, stored_sink, unreachable
 from tests.kit.storage.faulty_disk import FaultyDisk
-from tests.own_time import own_time
+from tests.own_time import own_time, patience
 
 TOKEN = Authentication("bearerToken", SecretRef("s", "token"))
 
@@ -142,7 +142,7 @@ async def test_a_disk_in_trouble_costs_nothing_while_memory_lasts(
         assert harness.store.statistics().errors
         harness.offer(6)
         disk.write_error = 0
-        async with asyncio.timeout(5.0):
+        async with patience(5.0):
             while harness.holds.total:
                 harness.worker.save(at_once=True)
                 await asyncio.sleep(0.005)

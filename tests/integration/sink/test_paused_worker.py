@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 from tests.kit.http.otlp_server import OtlpServer, Reply
 from tests.kit.sink_harness import running_sink, sink_config, stored_sink
+from tests.own_time import patience
 
 
 async def test_a_pause_keeps_the_queue_and_the_open_batches() -> None:
@@ -33,7 +33,7 @@ async def test_a_shutdown_stores_the_queue_of_a_paused_sink_at_once(tmp_path: Pa
         config = replace(sink_config(server.url), paused=True)
         async with stored_sink(tmp_path, config, leave=True) as harness:
             harness.offer(1, 2)
-            async with asyncio.timeout(5.0):
+            async with patience(5.0):
                 await harness.worker.drain(60.0)
             statistics = harness.worker.statistics()
             assert statistics.queue.stored_payloads == 1
@@ -52,7 +52,7 @@ async def test_a_shutdown_without_a_disk_gives_up_the_queue_and_says_so() -> Non
         config = replace(sink_config(server.url), paused=True)
         async with running_sink(config) as harness:
             harness.offer(1, 2)
-            async with asyncio.timeout(5.0):
+            async with patience(5.0):
                 await harness.worker.drain(60.0)
             assert harness.worker.statistics().ledger.dropped == {"shutdown": 2}
             assert harness.holds.total == 0

@@ -40,6 +40,7 @@ from tests.kit.http.hostile_server import (
 )
 from tests.kit.http.otlp_server import OtlpServer, Received, Reply, partial_success
 from tests.kit.sink_harness import BACKOFF_S, SinkHarness, running_sink, sink_config
+from tests.own_time import patience
 
 TOKEN = Authentication("bearerToken", SecretRef("s", "token"))
 
@@ -274,7 +275,7 @@ async def test_lanes_send_side_by_side() -> None:
     both = asyncio.Barrier(2)
 
     async def answer(_: Received) -> Reply:
-        async with asyncio.timeout(5.0):
+        async with patience(5.0):
             await both.wait()
         return Reply()
 

@@ -145,7 +145,6 @@ async def _export(url: str) -> Samples:
     return {series: sorted(set(samples)) for series, samples in found.items()}
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("receiver", [prometheus, victoria_metrics], ids=lambda one: one.__name__)
 async def test_the_same_arrives_directly_and_through_the_relay(
     tmp_path: Path, receiver: Callable[[Path], Any]

@@ -14,6 +14,7 @@ from tests.kit.http.otlp_server import OtlpServer, Reply
 from tests.kit.otlp.official import LOGS, any_value, attribute
 from tests.kit.remote_write.raw import HEADERS, T0_MS, join, snappy, text_series
 from tests.kit.stored_relay import OTLP, Sender, crash_image, made, running
+from tests.own_time import patience
 
 COUNT = 20_000
 """Series of a request, which take far longer than a slice."""
@@ -47,7 +48,7 @@ async def send(sender: Sender, signal: str) -> None:
 
 async def in_the_middle(relay: Relay) -> None:
     """Return between two slices of a request that is replayed."""
-    async with asyncio.timeout(10):
+    async with patience(10):
         while not relay._turns.busy:  # noqa: ASYNC110 - it is told to nobody
             await asyncio.sleep(0)
     replay = relay._replay

@@ -12,7 +12,7 @@ from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.ui.browser import browser, person
 from tests.kit.ui.platform import GROUP, PROJECT_LABEL, exporter_of, platform
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.real]
 
 SCRIPTS = (
     "<script>alert(1)</script>",

@@ -24,6 +24,7 @@ from relay.ui.live import (
 )
 from tests.kit.apiserver.running import EDITOR, EXPORTERS, VIEWER, exporter, tokens
 from tests.kit.ui.visitor import local_pages, ready, set_status
+from tests.own_time import patience
 
 
 def test_a_row_is_kept_for_its_tick() -> None:
@@ -81,7 +82,7 @@ async def test_a_stream_ends_with_its_token(tmp_path: Path) -> None:
         async with visitor.stream("/ui/live?view=exporters") as events:
             users = pages.authentication
             users._users = {key: one for key, one in users._users.items() if one.role != "viewer"}
-            async with asyncio.timeout(5):
+            async with patience(5):
                 assert [event async for event in events if event["id"] != "results"] == []
 
 
@@ -191,7 +192,7 @@ async def test_a_page_that_does_not_read_is_cut(monkeypatch: pytest.MonkeyPatch)
         finally:
             ended.set()
 
-    async with served(streams, large) as (reader, _), asyncio.timeout(10):
+    async with served(streams, large) as (reader, _), patience(10):
         await ended.wait()
         assert streams._users.total() == streams._projects.total() == 0
         # Of a connection that is only closed, what waits is kept until it is read.
@@ -209,7 +210,10 @@ async def test_no_second_answer_comes_within_a_stream(caplog: pytest.LogCaptureF
         raise ApiProblemError(403, {"message": "not any more"})
 
     for parts, logged in ((refused, 0), (failing, 1)):
-        async with served(LiveStreams(lambda: 0.0), parts) as (reader, _), asyncio.timeout(10):
+        async with (
+            served(LiveStreams(lambda: 0.0), parts) as (reader, _),
+            patience(10),
+        ):
             text = (await reader.readuntil(b"\r\n0\r\n\r\n")).decode()
             assert text.count("HTTP/1.1") == 1
             assert "one" in text
@@ -229,7 +233,10 @@ async def test_a_line_that_is_as_it_once_was_is_sent() -> None:
         for step in steps:
             yield step
 
-    async with served(LiveStreams(lambda: 0.0), parts) as (reader, _), asyncio.timeout(10):
+    async with (
+        served(LiveStreams(lambda: 0.0), parts) as (reader, _),
+        patience(10),
+    ):
         text = (await reader.readuntil(b"\r\n0\r\n\r\n")).decode()
     sent = re.findall(r'"html":"(\w+)"', text)
     assert sent == ["old", "all", "old"]

@@ -11,7 +11,7 @@ from tests.kit.processes import eventually
 from tests.kit.ui.browser import browser, person
 from tests.kit.ui.visitor import local_pages, ready, set_status
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.real]
 
 HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", { value: hidden, configurable: true });

@@ -29,7 +29,7 @@ from tests.kit.apiserver.running import ADMIN, exporter
 from tests.kit.sink.running_sinks import ToldWorker, report_of
 from tests.kit.ui.visitor import Visitor, local_pages, ready
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 LIST = "/ui/exporters"
 NOW = time.time()

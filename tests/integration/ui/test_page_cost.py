@@ -15,7 +15,7 @@ from tests.kit.ui.open_pages import OpenPages, open_pages
 from tests.kit.ui.platform import GROUP, USERS, Platform, platform
 from tests.kit.ui.quick_relay import QUICK_TICK_S
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow]
 
 LIST = "/ui/projects/acme/exporters"
 EXPORTERS = 50

@@ -12,7 +12,7 @@ from tests.kit.processes import eventually, free_port, relay
 from tests.kit.ui.browser import BrowserUser, browser, person
 from tests.kit.ui.platform import GLOBEX, Platform, platform
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.real]
 
 LIST = "/ui/projects/acme/exporters"
 

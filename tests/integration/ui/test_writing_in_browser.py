@@ -11,7 +11,7 @@ from tests.kit.processes import eventually, free_port
 from tests.kit.ui.browser import BrowserUser, browser, person
 from tests.kit.ui.platform import GROUP, platform
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.real]
 
 LIST = "/ui/projects/acme/exporters"
 METRICS = "Which metrics"

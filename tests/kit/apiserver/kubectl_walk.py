@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.kit.apiserver.kubectl_steps import STEPS
+from tests.own_time import patience
 
 EXPORTER = """\
 apiVersion: telemetry.datumapis.com/v1alpha1
@@ -105,7 +106,7 @@ async def _run(kubectl: str, kubeconfig: Path, folder: Path, step: Sequence[str]
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(30):
+        async with patience(30):
             output, _ = await process.communicate()
     except TimeoutError:
         process.kill()

@@ -17,6 +17,7 @@ from tests.kit.http.loopback_server import LoopbackServer
 from tests.kit.http.otlp_server import decode_export, partial_success
 from tests.kit.oracle.number_points import flatten
 from tests.kit.oracle.written_points import VERSION_2, read_written
+from tests.own_time import patience
 
 Mode = Literal["ok", "down", "busy", "stall", "reset", "cut", "unauthorized", "small", "partial"]
 """``down`` refuses connections, ``busy`` answers 503, ``stall`` never answers, ``reset`` aborts
@@ -98,7 +99,7 @@ class ChaosEndpoint(LoopbackServer):
         body = await request.read()
         if mode == "stall":
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
+                async with patience(5):
                     await self._changed.wait()
             return _abort(request)
         if mode == "busy":

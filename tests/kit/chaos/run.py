@@ -26,6 +26,7 @@ from tests.kit.chaos.oracle import Oracle
 from tests.kit.exporter_yaml import exporter_yaml
 from tests.kit.processes import ROOT, free_port
 from tests.kit.remote_write.raw import HEADERS
+from tests.own_time import patience
 
 SETTINGS = """
 storage:
@@ -218,7 +219,7 @@ class Run:
             self._process = await asyncio.create_subprocess_exec(
                 *command, stdout=output, stderr=output, cwd=ROOT
             )
-        async with asyncio.timeout(READY_TIMEOUT_S):
+        async with patience(READY_TIMEOUT_S):
             while not await self._answers(session):
                 assert self._process.returncode is None, self._log.read_text()[-3000:]
                 await asyncio.sleep(0.02)

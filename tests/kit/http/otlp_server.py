@@ -24,6 +24,7 @@ from tests.kit.http.loopback_server import LoopbackServer
 from tests.kit.oracle.any_points import AnyPoint, read_points
 from tests.kit.otlp.batches import values_of
 from tests.kit.otlp.official import LOGS, TRACES
+from tests.own_time import patience
 
 DECODED_BYTES_MAX = 256 * 1024 * 1024
 
@@ -142,7 +143,7 @@ class OtlpServer(LoopbackServer):
 
     async def wait_until(self, done: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
         """Wait until a condition holds, looked at after each answer."""
-        async with asyncio.timeout(timeout_s), self._changed:
+        async with patience(timeout_s), self._changed:
             await self._changed.wait_for(done)
 
     async def handle(self, request: web.Request) -> web.Response:

@@ -18,6 +18,7 @@ from aiohttp import web
 from tests.kit.http.loopback_server import LoopbackServer
 from tests.kit.http.otlp_server import Reply
 from tests.kit.remote_write.prompb import RequestV2, WriteRequest
+from tests.own_time import patience
 
 Receiver = Literal["prometheus", "mimir", "victoriametrics"]
 """``prometheus`` takes both versions: it rolls a faulty request of 1.0 back, and stores the rest of
@@ -143,7 +144,7 @@ class RemoteWriteServer(LoopbackServer):
 
     async def wait_until(self, done: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
         """Wait until a condition holds, looked at after each answer."""
-        async with asyncio.timeout(timeout_s), self._changed:
+        async with patience(timeout_s), self._changed:
             await self._changed.wait_for(done)
 
     async def handle(self, request: web.Request) -> web.Response:

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench import newest
 from tests.kit.processes import eventually
+from tests.own_time import patience
 
 VERSIONS = ("kubectl-1.32", "kubectl-1.37")
 TIMEOUT_S = 60.0
@@ -59,7 +60,7 @@ class Kubectl:
             env=self._environment | environment,
         )
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with patience(TIMEOUT_S):
                 out, errors = await process.communicate(text.encode())
         finally:
             if process.returncode is None:

@@ -28,6 +28,7 @@ from relay.sink.worker import SinkWorker
 from tests.kit.batches import sealed_batch
 from tests.kit.holds import Holds
 from tests.kit.sink.kinds import WRITE_2, Case, values_of_remote_write_2
+from tests.own_time import patience
 
 OWNER = Owner("ns/name", "out")
 
@@ -122,7 +123,7 @@ class Bench:
 
     async def until(self, done: Callable[[SinkStatistics], bool]) -> SinkStatistics:
         """Poll, with a deadline, until the statistics satisfy a condition."""
-        async with asyncio.timeout(5.0):
+        async with patience(5.0):
             # Statistics have no event to wait for.
             while not done(self.worker.statistics()):  # noqa: ASYNC110 - see above
                 await asyncio.sleep(0.002)

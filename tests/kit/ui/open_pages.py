@@ -9,6 +9,8 @@ from typing import Final
 
 import aiohttp
 
+from tests.own_time import patience
+
 TIMEOUT: Final = aiohttp.ClientTimeout(None)
 
 
@@ -36,7 +38,7 @@ class OpenPages:
         live = text.partition('data-live="')[2].partition('"')[0].replace("&amp;", "&")
         opened = asyncio.Event()
         self._tasks.append(asyncio.create_task(self._follow(session, live, opened)))
-        async with asyncio.timeout(30):
+        async with patience(30):
             await opened.wait()
 
     async def _follow(

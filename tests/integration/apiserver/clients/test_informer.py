@@ -14,7 +14,7 @@ from bench import newest
 from tests.kit.apiserver.running import ADMIN, EXPORTERS, ApiProcess, exporter
 from tests.kit.processes import eventually, started
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
 CHANGES = 500
 OBJECTS = 600

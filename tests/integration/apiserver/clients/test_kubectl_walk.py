@@ -15,7 +15,7 @@ from tests.kit.apiserver.running import ApiProcess
 from tests.kit.kubernetes.kubectl import VERSIONS
 from tests.kit.kubernetes.servers import defined_api
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
 _MASKED: Final = "values of Secrets read as ****"
 _SERVED: Final = "serves a few kinds"

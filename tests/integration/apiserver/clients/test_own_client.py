@@ -21,7 +21,7 @@ from relay.control.kubernetes.reflector import Reflector, ReflectorLimits
 from tests.kit.apiserver.running import RELAY, ApiProcess, exporter, secret
 from tests.kit.processes import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow]
 
 EXPORTERS = ApiResource("telemetry.datumapis.com", "v1alpha1", "exporters", "Exporter")
 SECRETS = ApiResource("", "v1", "secrets", "Secret")

@@ -14,7 +14,7 @@ from tests.kit.apiserver.running import ADMIN, EXPORTERS, ApiProcess, exporter
 from tests.kit.kubernetes.real_api import TOKEN
 from tests.kit.kubernetes.servers import defined_api
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
 NEW = "resourceVersion=9999999999999999"
 WATCH = "?watch=1&timeoutSeconds=2"

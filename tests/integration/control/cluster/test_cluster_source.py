@@ -23,6 +23,7 @@ from relay.control.reconcile.desired_state import DesiredState
 from relay.runtime.errors import ConfigError
 from tests.kit.kubernetes.fake_api import FakeApi, Fault, failing, kubeconfig_of
 from tests.kit.processes import eventually
+from tests.own_time import patience
 
 LABEL = "example.com/project"
 SPEC = {
@@ -79,7 +80,7 @@ class Rig:
             self._news.set()
 
     async def until(self, done: Callable[[DesiredState], bool], timeout_s: float = 10) -> None:
-        async with asyncio.timeout(timeout_s):
+        async with patience(timeout_s):
             while not done(self.state):
                 self._news.clear()
                 await self._news.wait()

@@ -18,7 +18,7 @@ from tests.kit.kubernetes.fake_api import FakeApi
 from tests.kit.processes import eventually
 from tests.own_time import own_time
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow]
 
 PLANES = 200
 EXPORTERS = ApiResource("telemetry.datumapis.com", "v1alpha1", "exporters", "Exporter")

@@ -26,6 +26,7 @@ from tests.kit.kubernetes.relays import define
 from tests.kit.processes import eventually
 from tests.kit.remote_write.write_client import WriteClient
 from tests.kit.stored_relay import AT_ONCE
+from tests.own_time import patience
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
@@ -195,7 +196,8 @@ async def test_a_secret_that_comes_later_makes_its_exporter_run(tmp_path: Path) 
             await delivers(cluster, client)
             assert cluster.server.taken[-1].headers["Authorization"] == "Bearer first"
             await cluster.apply(SECRET.format(namespace="default", token="second"))
-            await asyncio.wait_for(sends(cluster, client, "Bearer second"), timeout=5)
+            async with patience(5):
+                await sends(cluster, client, "Bearer second")
 
 
 async def test_the_label_of_a_namespace_says_whose_its_objects_are(tmp_path: Path) -> None:
@@ -229,7 +231,8 @@ async def test_namespaces_give_labels_to_selectors(tmp_path: Path) -> None:
         async with client_of(relay) as client:
             assert await client.send("up", labels=labels) == 204
             await cluster.apply_namespace("shop", team="a")
-            await asyncio.wait_for(until_taken(cluster, client, labels), timeout=5)
+            async with patience(5):
+                await until_taken(cluster, client, labels)
 
 
 async def test_objects_stay_while_the_api_is_away_and_over_a_restart(tmp_path: Path) -> None:

@@ -31,7 +31,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.real,
     pytest.mark.newest,
-    pytest.mark.timeout(300),
 ]
 
 EXPORTERS = next(one for one in EXPORTING if one.kind == "Exporter")

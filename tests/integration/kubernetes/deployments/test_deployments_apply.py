@@ -125,7 +125,6 @@ def known(found: Objects) -> str:
     return yaml.safe_dump_all(kept)
 
 
-@pytest.mark.timeout(300)
 async def test_an_api_server_takes_every_object(cluster: Cluster) -> None:
     rendered = {
         "base": kustomized("kubernetes/base"),

@@ -15,6 +15,7 @@ from relay.codec.remote_write.v1 import WriteProtocol, label_key
 from relay.codec.remote_write.v2 import Metadata2
 from relay.runtime.errors import DecodeError
 from tests.kit.remote_write.careful_encoder import count_points, encode_requests, split_below
+from tests.own_time import slowness
 
 T0_MS = 1_700_000_000_000
 LOOP_S_MAX = 0.025
@@ -83,4 +84,4 @@ def test_the_largest_batch_is_cut_without_holding_the_loop(protocol: WriteProtoc
         took.append(process_time() - began)
         assert halves is not None
         assert halves[0].points == halves[1].points == 5_000
-    assert min(took) < LOOP_S_MAX
+    assert min(took) < LOOP_S_MAX * slowness()

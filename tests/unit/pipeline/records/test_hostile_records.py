@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -10,13 +11,13 @@ import pytest
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.otlp.record_buffer import RecordBuffer
 from relay.codec.protobuf import field_bytes
+from relay.pipeline.pacing import Pace
 from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import RecordSelection
-from tests.own_time import PauseWatch, without_collections
+from tests.own_time import HELD_S_MAX, held_s, slowness
 
-HELD_S_MAX = 0.05
 TOTAL_S_MAX = 2.0
 
 
@@ -62,6 +63,26 @@ def fields_of_records() -> bytes:
     "shape", [attributes_of_heads, values_in_values, attributes_of_records, fields_of_records]
 )
 def test_no_request_holds_the_loop(shape: Callable[[], bytes]) -> None:
+    body = shape()
+    total_s = math.inf
+
+    def prepare() -> Callable[[Pace], object]:
+        pipeline = pipeline_of_dear_sources()
+
+        def work(pace: Pace) -> None:
+            nonlocal total_s
+            began_s = time.thread_time()
+            pipeline.ingest(body, now=1.0, tick=1.0, pace=pace)
+            total_s = min(total_s, time.thread_time() - began_s)
+
+        return work
+
+    assert held_s(prepare) < HELD_S_MAX
+    assert total_s < TOTAL_S_MAX * slowness()
+
+
+def pipeline_of_dear_sources() -> RecordsPipeline:
+    """A pipeline whose sources look at every attribute and every body."""
     pipeline = RecordsPipeline("logs")
     batch = OpenBatch(None, limit=10_000, new_buffer=RecordBuffer)
     outputs = [SinkOutputSpec(SinkCounter("e", "s"), [batch])]
@@ -72,10 +93,4 @@ def test_no_request_holds_the_loop(shape: Callable[[], bytes]) -> None:
     }
     sources = [(name, selection, outputs) for name, selection in selections.items()]
     pipeline.router.set_sources("e", "", sources)
-    body = shape()
-    with without_collections():
-        watch = PauseWatch()
-        pipeline.ingest(body, now=1.0, tick=1.0, pace=watch)
-        watch.pause()
-    assert watch.longest_s < HELD_S_MAX
-    assert time.thread_time() - watch.began_s < TOTAL_S_MAX
+    return pipeline
