@@ -42,13 +42,17 @@ def own_time() -> float:
     return now - int(waited_ns) / 1e9
 
 
+def crowding() -> float:
+    """Return how many threads want each processor, of the last minute's; at least 1."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def patience(timeout_s: float) -> asyncio.Timeout:
     """Return a limit for a wait: longer the more threads want a processor.
 
     A wait ends as soon as what it is for has come, so this costs nothing where all is well.
     """
-    wanted = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return asyncio.timeout(timeout_s * max(1.0, wanted))
+    return asyncio.timeout(timeout_s * crowding())
 
 
 @contextmanager
