@@ -31,6 +31,7 @@ from relay.control.reconcile.reloader import Reloader
 from relay.runtime.errors import ConfigError, Fault, SecretError
 from relay.selector.inventory.store import ManifestIndex
 from relay.sink.spill.owner import Owner
+from tests.kit.ingest_server import eventually
 from tests.kit.kubernetes.fake_api import FakeApi, kubeconfig_of
 from tests.own_time import patience
 
@@ -415,12 +416,6 @@ def reloader_of(
     set_inventory: Callable[[ManifestIndex], Awaitable[None]] = ignore_inventory,
 ) -> Reloader:
     return Reloader(source, reconciler, set_inventory)  # type: ignore[arg-type]
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with patience(TIMEOUT_S):
-        while not holds():  # noqa: ASYNC110 - the reconciler has no event for it
-            await asyncio.sleep(0.01)
 
 
 async def test_the_reloader_applies_what_a_source_gives(driver: Driver) -> None:

@@ -126,7 +126,7 @@ async def running(
         await server.stop(timeout_s=0)
 
 
-async def eventually(condition: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
+async def eventually(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
     """Wait until a condition holds, by asking again and again; fails after ``timeout_s``."""
     async with patience(timeout_s):
         while not condition():  # noqa: ASYNC110 - code under test has no event to wait for
