@@ -4,5 +4,8 @@ from __future__ import annotations
 
 import re
 
-RIDDLE = re.compile(r"\b(?:whoever|whomever|who is gone|who are gone|so-manieth)\b", re.IGNORECASE)
+RIDDLE = re.compile(
+    r"(?<![a-z])(?:whoever|whomever|who[ _]is[ _]gone|who[ _]are[ _]gone|so-manieth)(?![a-z])",
+    re.IGNORECASE,
+)
 """Things are named, never "who"."""

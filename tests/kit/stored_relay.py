@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import shutil
 import time
@@ -109,14 +110,24 @@ async def checkpoint_saved(relay: Relay) -> None:
 def crash_image(data: Path, into: Path) -> Path:
     """A copy of a data directory as a killed process would leave it at this instant."""
     for _ in range(10):
-        try:
+        before = _files(data)
+        # A draft that takes its file's place meanwhile makes a copy of no instant, or none.
+        with contextlib.suppress(shutil.Error):
             shutil.copytree(data, into)
-        except shutil.Error:
-            # A draft took its file's place during the copy, which is of no instant then.
-            shutil.rmtree(into)
-        else:
-            return into
+            if _files(data) == before:
+                return into
+        shutil.rmtree(into)
     raise AssertionError(f"{data} changed during each of ten copies")
+
+
+def _files(data: Path) -> dict[Path, tuple[int, int, int]]:
+    """Return what changes with every write to a file, of all files of a directory."""
+    found = {}
+    for path in data.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            found[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
 
 
 def body_of(values: range, *, name: str = "numbered", timestamp_ms: int = 0) -> bytes:

@@ -40,7 +40,7 @@ def read(body: bytes) -> list[tuple[str, list[tuple[str, list[int]]]]]:
     ]
 
 
-def test_equal_heads_are_one_scope_whoever_has_them() -> None:
+def test_equal_heads_are_one_scope_in_any_record() -> None:
     again = group("b", "second")
     buffer = filled(
         (group("a", "first"), 1),

@@ -105,7 +105,7 @@ def test_lanes_share_the_metrics() -> None:
     ]
 
 
-def test_answers_keep_nobody_who_is_gone() -> None:
+def test_answers_keep_no_sink_that_is_gone() -> None:
     """Router remembers its answers, which hold what they send to."""
     router = Router(tenancy=Tenancy("project"))
     reader = LabelParser(labels_max=10, bytes_max=9_999)
