@@ -85,7 +85,7 @@ def longest_gap(body: bytes, protocol: WriteProtocol) -> float:
         pace = PauseWatch()
         with contextlib.suppress(WireError, OverloadedError):
             engine.ingest(body, now=NOW_MS / 1000, tick=0.0, protocol=protocol, pace=pace)
-    pace.pause()
+        pace.pause()
     return pace.longest_s
 
 

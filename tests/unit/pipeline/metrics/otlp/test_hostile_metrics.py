@@ -31,10 +31,11 @@ def test_no_request_holds_the_loop(name: str) -> None:
         RigSink("deltas", limit=1000, options=OutputOptions(temporality="delta")),
         RigSink("prometheus", limit=1000, options=RAW2),
     )
+    body = SHAPES[name](1)
     watch = PauseWatch()
     try:
         rig.engine.ingest(
-            SHAPES[name](1),
+            body,
             now=time.time(),
             tick=0.0,
             origin=ANYWHERE,
