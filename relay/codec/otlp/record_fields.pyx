@@ -95,7 +95,7 @@ cdef inline const unsigned char *data_of(Envelope envelope) noexcept:
 cdef inline const unsigned char *mark_behind(
     const unsigned char *at, const unsigned char *stop
 ) noexcept:
-    """Return where the next pause is due: counting in bytes costs the fields of a record nothing."""
+    """Return where the next pause is due: counted in bytes, it costs the fields nothing."""
     return stop if stop - at <= FIELDS_BYTES else at + FIELDS_BYTES
 
 
