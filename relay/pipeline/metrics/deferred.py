@@ -24,7 +24,7 @@ def process_deferred(emitter: Emitter) -> None:
     for route, point in native:
         route.push(point, emitter)
         pause()
-    if len(deferred) > DEFERRED_STEP or len(native) > ENTRIES:
+    if len(deferred) > 4 * DEFERRED_STEP or len(native) > ENTRIES:
         transaction.free_processed()
 
 

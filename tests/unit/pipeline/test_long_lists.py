@@ -85,7 +85,7 @@ def test_what_is_freed_was_an_effect() -> None:
     rig = Rig()
     rig.export(RigSink("s", limit=10))
     body = many(
-        DEFERRED_STEP + 1,
+        4 * DEFERRED_STEP + 1,
         lambda n: field(1, labels(__name__="h_bucket", id=str(n), le="1") + sample(1.0)),
     )
     transaction = rig.engine.ingest(body, now=NOW_MS / 1000, tick=0.0)
