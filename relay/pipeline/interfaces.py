@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 from relay.codec.remote_write.v1 import Metadata, Pause
@@ -16,7 +16,7 @@ class ReadAhead(Protocol):
     ``bounded`` and holds more entries than a request may, and what ``pause`` raises.
     """
 
-    def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> Sequence[Metadata]:
+    def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> list[Metadata]:
         """Return the metadata that travels apart from series; none where it travels with them."""
         ...
 

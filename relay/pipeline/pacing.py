@@ -12,7 +12,8 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 
 class Pace:
@@ -31,9 +32,16 @@ class Pace:
 UNPACED: Final = Pace()
 """For short work, and for callers without an event loop."""
 
+ENTRIES: Final = 256
+"""Entries of a microsecond or less between two pauses."""
+
 DEFERRED_STEP: Final = 4_096
 """Deferred samples between two pauses, 4 ms: fewer would cut the runs in which the components of a
 histogram are processed together."""
 
-ENTRIES: Final = 256
-"""Entries of a microsecond or less between two pauses."""
+
+def empty(kept: list[Any], pause: Callable[[], None]) -> None:
+    """Empty a list with pauses: to free 100,000 entries at once takes 10 ms."""
+    while kept:
+        del kept[-ENTRIES:]
+        pause()

@@ -48,9 +48,9 @@ class Lines:
             transaction.sample_counts.append((series.match_set, 1))
             append_sample(series, stamp, struct.pack("<d", value), None, transaction)
 
-    def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> Sequence[Metadata]:
+    def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> list[Metadata]:
         """There is none."""
-        return ()
+        return []
 
     def target_info_keys(
         self, body: bytes, *, bytes_max: int, bounded: bool, pause: Pause

@@ -62,7 +62,7 @@ def scope_attributes(head: bytes, pause: Callable[[], None] = no_pause) -> Attri
 
 def _attributes_of(head: bytes, field: int, what: str, pause: Callable[[], None]) -> AttributeTexts:
     """Return the attributes of a head, which no receiver takes where they are too deep."""
-    pairs = attributes_in(head, field, _HEAD)
+    pairs = attributes_in(head, field, _HEAD, pause)
     if pairs and len(head) > _DEEP_BYTES:
         for _, value in pairs:
             if len(value) > _DEEP_BYTES and has_more_values(value, _ANY_NUMBER):

@@ -30,6 +30,7 @@ cdef enum:
     KVLIST_VALUE = 6
     VALUES = 1  # of ArrayValue and KeyValueList
     STEP_BYTES = 1 << 20  # records between two pauses: 1 to 3 ms where all is fields
+    FIELDS_BYTES = 1 << 15  # of one record between two pauses: 8,000 attributes take 1 ms
     PAIRS_MAX = 10_000  # attributes of a record that can be read
     DEPTH_MAX = 100  # messages in each other, as in protobuf's own parsers
 
@@ -91,24 +92,36 @@ cdef inline const unsigned char *data_of(Envelope envelope) noexcept:
     return <const unsigned char *>PyBytes_AS_STRING(envelope.body)
 
 
-cdef int severity_of(const unsigned char *at, const unsigned char *stop) noexcept:
+cdef inline const unsigned char *mark_behind(
+    const unsigned char *at, const unsigned char *stop
+) noexcept:
+    """Return where the next pause is due: counted in bytes, it costs the fields nothing."""
+    return stop if stop - at <= FIELDS_BYTES else at + FIELDS_BYTES
+
+
+cdef int severity_of(const unsigned char *at, const unsigned char *stop, pause) except? -1:
     """Return a log record's severity number; 0 where it has none."""
     cdef Field field
     cdef int severity = 0
-    while at < stop:
-        # Nearly all other fields: short ones with a length, and times.
-        if at[0] & 0x87 == BYTES and stop - at > 1 and at[1] < 128 and at[1] <= stop - at - 2:
-            at += 2 + at[1]
-            continue
-        if at[0] & 0x87 == FIXED64 and stop - at > 8:
-            at += 9
-            continue
-        at = read_field(at, stop, &field)
-        if at == NULL:
-            return 0
-        if field.number == SEVERITY_NUMBER and field.wire_type == VARINT:
-            severity = <int>field.value  # an enum has 32 bits
-    return severity
+    cdef const unsigned char *mark = mark_behind(at, stop)
+    while True:
+        while at < mark:
+            # Nearly all other fields: short ones with a length, and times.
+            if at[0] & 0x87 == BYTES and stop - at > 1 and at[1] < 128 and at[1] <= stop - at - 2:
+                at += 2 + at[1]
+                continue
+            if at[0] & 0x87 == FIXED64 and stop - at > 8:
+                at += 9
+                continue
+            at = read_field(at, stop, &field)
+            if at == NULL:
+                return 0
+            if field.number == SEVERITY_NUMBER and field.wire_type == VARINT:
+                severity = <int>field.value  # an enum has 32 bits
+        if at >= stop:
+            return severity
+        pause()
+        mark = mark_behind(at, stop)
 
 
 cdef struct Sampling:
@@ -174,8 +187,8 @@ cdef void read_state(const unsigned char *at, const unsigned char *stop, Samplin
 
 
 cdef bint is_sampled(
-    const unsigned char *at, const unsigned char *stop, uint64_t threshold
-) noexcept:
+    const unsigned char *at, const unsigned char *stop, uint64_t threshold, pause
+) except -1:
     """Return whether a span's randomness is at least ``threshold``, or was held to a higher one."""
     cdef Field field
     cdef const unsigned char *trace_id = NULL
@@ -184,14 +197,20 @@ cdef bint is_sampled(
     cdef Sampling found
     cdef uint64_t randomness = 0
     cdef int number
-    while at < stop:
-        at = read_field(at, stop, &field)
-        if at == NULL:
-            return False
-        if field.number == TRACE_ID and field.wire_type == BYTES:
-            trace_id = field.payload if field.end - field.payload == TRACE_ID_BYTES else NULL
-        elif field.number == TRACE_STATE and field.wire_type == BYTES:
-            state, state_end = field.payload, field.end
+    cdef const unsigned char *mark = mark_behind(at, stop)
+    while True:
+        while at < mark:
+            at = read_field(at, stop, &field)
+            if at == NULL:
+                return False
+            if field.number == TRACE_ID and field.wire_type == BYTES:
+                trace_id = field.payload if field.end - field.payload == TRACE_ID_BYTES else NULL
+            elif field.number == TRACE_STATE and field.wire_type == BYTES:
+                state, state_end = field.payload, field.end
+        if at >= stop:
+            break
+        pause()
+        mark = mark_behind(at, stop)
     if trace_id == NULL:
         return False
     found.has_randomness = found.has_threshold = False
@@ -207,8 +226,8 @@ cdef bint is_sampled(
 
 
 ctypedef bint (*Passes)(
-    const unsigned char *at, const unsigned char *stop, uint64_t bound
-) noexcept
+    const unsigned char *at, const unsigned char *stop, uint64_t bound, object pause
+) except -1
 
 
 cdef list passing(Envelope envelope, list ranges, Passes passes, uint64_t bound, pause):
@@ -226,7 +245,7 @@ cdef list passing(Envelope envelope, list ranges, Passes passes, uint64_t bound,
             if size > STEP_BYTES:
                 size = 0
                 pause()
-            if passes(data + record.payload, data + record.end, bound):
+            if passes(data + record.payload, data + record.end, bound, pause):
                 if first < 0:
                     first = at
             elif first >= 0:
@@ -238,9 +257,9 @@ cdef list passing(Envelope envelope, list ranges, Passes passes, uint64_t bound,
 
 
 cdef bint is_severe(
-    const unsigned char *at, const unsigned char *stop, uint64_t severity_min
-) noexcept:
-    return severity_of(at, stop) >= <int>severity_min
+    const unsigned char *at, const unsigned char *stop, uint64_t severity_min, pause
+) except -1:
+    return severity_of(at, stop, pause) >= <int>severity_min
 
 
 def with_severity(
@@ -251,7 +270,7 @@ def with_severity(
 
 
 cpdef Py_ssize_t without_severity(
-    Envelope envelope, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t most
+    Envelope envelope, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t most, pause
 ) except -1:
     """Return how many of the first ``most`` log records of a row have no severity number."""
     assert 0 <= first <= stop <= envelope.count
@@ -260,7 +279,7 @@ cpdef Py_ssize_t without_severity(
     cdef Py_ssize_t at, found = 0
     for at in range(first, min(stop, first + most)):
         record = &envelope.records[at]
-        found += severity_of(data + record.payload, data + record.end) <= 0
+        found += severity_of(data + record.payload, data + record.end, pause) <= 0
     return found
 
 
@@ -276,41 +295,51 @@ def sampled(Envelope envelope not None, list ranges not None, uint64_t threshold
 
 
 cdef list pairs_of(
-    const unsigned char *at, const unsigned char *stop, uint64_t field, Py_ssize_t most
+    const unsigned char *at, const unsigned char *stop, uint64_t field, Py_ssize_t most, pause
 ):
     """Return key and value of each KeyValue in a message's ``field``, but of empty ones.
 
     None if it cannot be read, or has more than ``most``.
     """
     cdef const unsigned char *pair
+    cdef const unsigned char *mark = mark_behind(at, stop)
     cdef Field one, part
     cdef list found = []
     cdef bytes key, value
-    while at < stop:
-        at = read_field(at, stop, &one)
-        if at == NULL:
-            return None
-        if one.number != field or one.wire_type != BYTES or one.payload == one.end:
-            continue
-        if len(found) == most:
-            return None
-        key = value = b""
-        pair = one.payload
-        while pair < one.end:
-            pair = read_field(pair, one.end, &part)
-            if pair == NULL:
+    while True:
+        while at < mark:
+            at = read_field(at, stop, &one)
+            if at == NULL:
                 return None
-            if part.wire_type != BYTES:
+            if one.number != field or one.wire_type != BYTES or one.payload == one.end:
                 continue
-            if part.number == KEY:
-                key = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
-            elif part.number == VALUE:
-                value = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
-        found.append((key, value))
-    return found
+            if len(found) == most:
+                return None
+            key = value = b""
+            pair = one.payload
+            while pair < one.end:
+                if pair >= mark:
+                    pause()
+                    mark = mark_behind(pair, stop)
+                pair = read_field(pair, one.end, &part)
+                if pair == NULL:
+                    return None
+                if part.wire_type != BYTES:
+                    continue
+                if part.number == KEY:
+                    key = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
+                elif part.number == VALUE:
+                    value = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
+            found.append((key, value))
+        if at >= stop:
+            return found
+        pause()
+        mark = mark_behind(at, stop)
 
 
-def attributes_of(Envelope envelope not None, Py_ssize_t number, uint64_t field):
+def attributes_of(
+    Envelope envelope not None, Py_ssize_t number, uint64_t field, pause=no_pause
+):
     """Return key and value (an AnyValue's message) of each KeyValue in a record's ``field``.
 
     None where the record cannot be read, or has over 10,000.
@@ -318,23 +347,23 @@ def attributes_of(Envelope envelope not None, Py_ssize_t number, uint64_t field)
     assert 0 <= number < envelope.count
     cdef const unsigned char *data = data_of(envelope)
     cdef Slice *record = &envelope.records[number]
-    return pairs_of(data + record.payload, data + record.end, field, PAIRS_MAX)
+    return pairs_of(data + record.payload, data + record.end, field, PAIRS_MAX, pause)
 
 
-def attributes_in(bytes message not None, uint64_t field, uint64_t outer=0):
+def attributes_in(bytes message not None, uint64_t field, uint64_t outer=0, pause=no_pause):
     """Return the same of a message, or of the messages in its field ``outer``, however many."""
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(message)
     cdef const unsigned char *stop = at + PyBytes_GET_SIZE(message)
     cdef Field one
     cdef list found = [], own
     if not outer:
-        return pairs_of(at, stop, field, <Py_ssize_t>1 << 62)
+        return pairs_of(at, stop, field, <Py_ssize_t>1 << 62, pause)
     while at < stop:
         at = read_field(at, stop, &one)
         if at == NULL:
             return None
         if one.number == outer and one.wire_type == BYTES:
-            own = pairs_of(one.payload, one.end, field, <Py_ssize_t>1 << 62)
+            own = pairs_of(one.payload, one.end, field, <Py_ssize_t>1 << 62, pause)
             if own is None:
                 return None
             found += own
@@ -390,17 +419,22 @@ def has_more_values(bytes value not None, Py_ssize_t most):
     return count_values(at, at + PyBytes_GET_SIZE(value), most, 0) > most
 
 
-def field_of(Envelope envelope not None, Py_ssize_t number, uint64_t field):
+def field_of(Envelope envelope not None, Py_ssize_t number, uint64_t field, pause=no_pause):
     """Return the message in a record's ``field``; None where it has none or cannot be read."""
     assert 0 <= number < envelope.count
     cdef const unsigned char *at = data_of(envelope) + envelope.records[number].payload
     cdef const unsigned char *stop = data_of(envelope) + envelope.records[number].end
+    cdef const unsigned char *mark = mark_behind(at, stop)
     cdef Field one
     cdef bytes found = None
-    while at < stop:
-        at = read_field(at, stop, &one)
-        if at == NULL:
-            return None
-        if one.number == field and one.wire_type == BYTES:
-            found = PyBytes_FromStringAndSize(<char *>one.payload, one.end - one.payload)
-    return found
+    while True:
+        while at < mark:
+            at = read_field(at, stop, &one)
+            if at == NULL:
+                return None
+            if one.number == field and one.wire_type == BYTES:
+                found = PyBytes_FromStringAndSize(<char *>one.payload, one.end - one.payload)
+        if at >= stop:
+            return found
+        pause()
+        mark = mark_behind(at, stop)

@@ -301,7 +301,7 @@ def _read(data: bytes, start: int, stop: int, pause: Callable[[], None]) -> _Raw
             elif number == 16:
                 raw.custom.append(struct.unpack("<d", value)[0])
         elif wire_type == BYTES:
-            _read_bytes_field(raw, number, data, payload, end)
+            _read_bytes_field(raw, number, data, payload, end, pause)
     return raw
 
 
@@ -325,7 +325,9 @@ def _read_varint_field(raw: _Raw, number: int, value: int) -> None:
             raw.start_ms = signed64(value)
 
 
-def _read_bytes_field(raw: _Raw, number: int, data: bytes, start: int, stop: int) -> None:
+def _read_bytes_field(
+    raw: _Raw, number: int, data: bytes, start: int, stop: int, pause: Callable[[], None]
+) -> None:
     """Read spans, and the packed form of repeated numbers."""
     match number:
         case 8:
@@ -338,6 +340,8 @@ def _read_bytes_field(raw: _Raw, number: int, data: bytes, start: int, stop: int
             while pos < stop:
                 value, pos = read_varint(data, pos, stop)
                 deltas.append(zigzag64(value))
+                if not len(deltas) % _STEP:
+                    pause()
                 if len(deltas) > PARTS_MAX:
                     raise TooLargeError(f"over {PARTS_MAX} buckets in one native histogram")
         case 10 | 13:

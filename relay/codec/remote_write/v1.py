@@ -15,7 +15,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -107,6 +108,30 @@ class SeriesParts(NamedTuple):
     """(start, stop) of each Histogram message."""
 
 
+class Spans:
+    """(start, stop) of many messages: freed at once, which takes 40 ms for 500,000 tuples."""
+
+    __slots__ = ("_starts", "_stops")
+
+    def __init__(self) -> None:
+        self._starts = array("q")
+        self._stops = array("q")
+
+    def append(self, start: int, stop: int) -> None:
+        """Append a message."""
+        self._starts.append(start)
+        self._stops.append(stop)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self._starts, self._stops, strict=True)
+
+    def __repr__(self) -> str:
+        return f"<Spans of {len(self)} messages>"
+
+
 class Metadata(NamedTuple):
     """One MetricMetadata message; ``type`` is the enum's number, 0 (unknown) if absent.
 
@@ -127,7 +152,14 @@ def top_level(
 
     Other fields are skipped. Raise DecodeError, and TooLargeError for more than ``entries_max``.
     """
-    entries: list[tuple[int, int, int]] = []
+    return list(iter_top_level(data, entries_max=entries_max, pause=pause))
+
+
+def iter_top_level(
+    data: bytes, *, entries_max: int = ELEMENTS_MAX, pause: Pause = no_pause
+) -> Iterator[tuple[int, int, int]]:
+    """Yield what :func:`top_level` lists, and raise like it when it gets there."""
+    entries = 0
     left = STEP
     for number, wire_type, _, start, stop in iter_fields(data, 0, len(data)):
         left -= 1
@@ -135,16 +167,16 @@ def top_level(
             left = STEP
             pause()
         if wire_type == BYTES and number in (SERIES_FIELD, METADATA_FIELD):
-            if len(entries) >= entries_max:
+            if entries >= entries_max:
                 raise TooLargeError(f"over {entries_max} series and metadata in one request")
-            entries.append((number, start, stop))
-    return entries
+            entries += 1
+            yield number, start, stop
 
 
 def metadata_spans(
     data: bytes, *, entries_max: int = ELEMENTS_MAX, pause: Pause = no_pause
-) -> list[tuple[int, int]]:
-    """List (start, stop) of every metadata message of a WriteRequest.
+) -> Spans:
+    """Return the extents of all metadata messages of a WriteRequest.
 
     Same results and errors as :func:`top_level`, but faster.
     """
@@ -167,7 +199,7 @@ def metadata_spans(
                 pause()
     except IndexError:
         pass  # at the end, or inside a length, which the loop below reports
-    spans = []
+    spans = Spans()
     left = STEP
     for number, wire_type, _, start, stop in iter_fields(data, pos, end):
         left -= 1
@@ -179,7 +211,7 @@ def metadata_spans(
                 raise TooLargeError(f"over {entries_max} series and metadata in one request")
             count += 1
             if number == METADATA_FIELD:
-                spans.append((start, stop))
+                spans.append(start, stop)
     return spans
 
 

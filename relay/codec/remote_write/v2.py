@@ -36,6 +36,7 @@ from relay.codec.remote_write.v1 import (
     STEP,
     Pause,
     SeriesFault,
+    Spans,
     no_pause,
 )
 from relay.runtime.errors import DecodeError, TooLargeError
@@ -187,13 +188,13 @@ class Symbols:
 
 def parse_request(
     data: bytes, *, entries_max: int = ELEMENTS_MAX, pause: Pause = no_pause
-) -> tuple[Symbols, list[Span]]:
+) -> tuple[Symbols, Spans]:
     """Return the symbols and the extents of all series; they may come in any order.
 
     Raise DecodeError, and TooLargeError for more than ``entries_max`` of both together.
     """
     symbols: list[bytes] = []
-    series: list[Span] = []
+    series = Spans()
     left = STEP
     fields = iter_fields(data, 0, len(data), fields_max=2 * entries_max)
     for number, wire_type, _, start, stop in fields:
@@ -204,11 +205,14 @@ def parse_request(
         if wire_type != BYTES or number not in (SYMBOLS_FIELD, SERIES_FIELD):
             continue
         if len(symbols) + len(series) >= entries_max:
+            while symbols:
+                del symbols[-STEP:]
+                pause()
             raise TooLargeError(f"over {entries_max} symbols and series in one request")
         if number == SYMBOLS_FIELD:
             symbols.append(data[start:stop])
         else:
-            series.append((start, stop))
+            series.append(start, stop)
     return Symbols(symbols), series
 
 

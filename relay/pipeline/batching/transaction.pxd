@@ -49,6 +49,7 @@ cdef class BatchTransaction:
     cdef public bint has_metadata
     cdef public list deferred
     cdef public list native
+    cdef public bint is_processed
     cdef public list orphan_exemplars
     cdef public list lost
     cdef public list omitted

@@ -27,7 +27,7 @@ from relay.codec.remote_write.raw.label_table import RawGroup
 from relay.codec.remote_write.raw_series import RawExemplar
 from relay.pipeline.batching.flush_schedule import FlushSchedule
 from relay.pipeline.batching.watermark import OffsetTracker
-from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
+from relay.pipeline.pacing import UNPACED, Pace, empty
 from relay.pipeline.routing.match_set import MatchSet, SinkCounter, SinkOutputSpec
 
 LATEST_NS_MAX: Final = (1 << 64) - 1
@@ -172,6 +172,7 @@ class BatchTransaction:
         "expansion_bytes",
         "has_metadata",
         "histograms",
+        "is_processed",
         "latest_ns",
         "learned",
         "lost",
@@ -233,6 +234,8 @@ class BatchTransaction:
         self.native: list[tuple[Any, Point]] = []
         """Points that came as such, likewise, each with its route: native histograms, and points of
         OTLP for sinks that want them in another form."""
+        self.is_processed = False
+        """True once these were processed and freed."""
         self.orphan_exemplars: list[tuple[Any, tuple[Exemplar, ...]]] = []
         """Exemplars that came without a sample, each with its series."""
         self.lost: list[tuple[RoutedSeries, str, int]] = []
@@ -283,7 +286,8 @@ class BatchTransaction:
     @property
     def has_effect(self) -> bool:
         """True if the request writes to a batch, defers a sample or changes shared state."""
-        return bool(self.snapshots or self.deferred or self.native) or self.learned
+        waits = self.deferred or self.native or self.is_processed
+        return bool(self.snapshots or waits or self.learned)
 
     def drop(
         self, reason: str, count: int, example: str, series: RoutedSeries | None = None
@@ -408,6 +412,12 @@ class BatchTransaction:
         else:
             self._released.append(position)
 
+    def free_processed(self) -> None:
+        """Free what was deferred and is processed, with pauses."""
+        self.is_processed = True
+        for kept in (self.deferred, self.native):
+            empty(kept, self.pace.pause)
+
     def commit(self, offsets: OffsetTracker, schedule: FlushSchedule, tick: float) -> None:
         """Close runs, hold positions and arm deadlines; nothing can be appended later.
 
@@ -481,15 +491,6 @@ class BatchTransaction:
             snapshot.restore()
             self.pace.pause()
         self.snapshots.clear()
-        for kept in (
-            self.sealed,
-            self.sample_counts,
-            self.deferred,
-            self.native,
-            self.orphan_exemplars,
-            self.lost,
-            self.omitted,
-        ):
-            while kept:
-                del kept[-ENTRIES:]
-                self.pace.pause()
+        kept: list[list[Any]] = [self.sealed, self.sample_counts, self.deferred, self.native]
+        for one in (*kept, self.orphan_exemplars, self.lost, self.omitted):
+            empty(one, self.pace.pause)

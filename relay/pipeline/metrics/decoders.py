@@ -7,7 +7,7 @@ journaled it needs a number besides (``PROTOCOLS`` in :mod:`relay.storage.journa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from relay.codec.remote_write import v1, v2
@@ -71,11 +71,11 @@ class RemoteWriteV1:
         if transaction.has_metadata:
             lookup.read_ahead()
 
-    def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> Sequence[Metadata]:
+    def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> list[Metadata]:
         """Return the metadata of the request; its entries are apart from the series."""
         entries_max = ELEMENTS_MAX if bounded else len(body)
         if not has_metadata(body, entries_max):
-            return ()
+            return []
         found = []
         for start, stop in v1.metadata_spans(body, entries_max=entries_max, pause=pause):
             found.append(v1.parse_metadata(body, start, stop))
@@ -105,9 +105,9 @@ class RemoteWriteV2:
         """Decode the message into the batches of its series."""
         decode_v2_into_batches(body, transaction, lookup)
 
-    def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> Sequence[Metadata]:
+    def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> list[Metadata]:
         """Return nothing: metadata of version 2.0 is a field of each series."""
-        return ()
+        return []
 
     def target_info_keys(
         self, body: bytes, *, bytes_max: int, bounded: bool, pause: Pause

@@ -14,16 +14,18 @@ def process_deferred(emitter: Emitter) -> None:
     """Hand the collected samples of the emitter's transaction to their processors, in order."""
     transaction = emitter.transaction
     pause = transaction.pace.pause
-    deferred = transaction.deferred
+    deferred, native = transaction.deferred, transaction.native
     if len(deferred) <= DEFERRED_STEP:
         take_all(deferred, emitter)
     else:
         for at in range(0, len(deferred), DEFERRED_STEP):
             take_all(deferred[at : at + DEFERRED_STEP], emitter)
             pause()
-    for route, point in transaction.native:
+    for route, point in native:
         route.push(point, emitter)
         pause()
+    if len(deferred) > 4 * DEFERRED_STEP or len(native) > ENTRIES:
+        transaction.free_processed()
 
 
 def count_drops(transaction: BatchTransaction, dropped: dict[str, int], drops: DropTable) -> None:

@@ -23,6 +23,7 @@ from relay.pipeline.records.entries cimport (
 
 cdef enum:
     STEP = 32  # scopes of a microsecond or two between two pauses
+    STEP_BYTES = 1 << 20  # copied between two pauses: half a millisecond
     SAMPLED_MAX = 2  # log records of a scope whose severity is looked at for previews
 
 
@@ -44,6 +45,7 @@ def append_envelope(
     cdef Part *part
     cdef Part *inner
     cdef Py_ssize_t first, stop, number, at, targets, steps = 0
+    cdef Py_ssize_t size, copied = 0
     cdef Py_ssize_t unmatched = 0, pending = 0
     for number in range(envelope.resource_parts.count):
         part = &envelope.resource_parts.items[number]
@@ -86,7 +88,9 @@ def append_envelope(
             resource.records += stop - first
             if has_severities:
                 resource.sampled += min(stop - first, <Py_ssize_t>SAMPLED_MAX)
-                resource.without_severity += without_severity(envelope, first, stop, SAMPLED_MAX)
+                resource.without_severity += without_severity(
+                    envelope, first, stop, SAMPLED_MAX, pause
+                )
             if plan.has_tests:
                 unmatched += unknown.test(first, stop, scope)
                 continue
@@ -100,9 +104,12 @@ def append_envelope(
                 pending = 0
             pending += stop - first
             targets = 0
+            size = envelope.records[stop - 1].end - envelope.records[first].start
             for target in plan.targets:
                 targets += 1
-                if not targets % STEP:
+                copied += size
+                if copied > STEP_BYTES or not targets % STEP:
+                    copied = 0
                     pause()
                 append_records(transaction, target, scope.group, envelope, first, stop)
     if pending:

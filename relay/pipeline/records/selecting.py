@@ -103,7 +103,7 @@ def split_by_share(
             if cost > STEP_BYTES:
                 cost = 0
                 pause()
-            trace = field_of(envelope, number, fields.trace) if fields.trace else None
+            trace = field_of(envelope, number, fields.trace, pause) if fields.trace else None
             other = int(crc32(trace or envelope.record(number)) >= share_max)
             if other != side:
                 if number > begin:
@@ -121,13 +121,13 @@ def _meets(
     pause: Callable[[], None],
 ) -> bool:
     if residual.lines:
-        body = field_of(envelope, number, fields.body)
+        body = field_of(envelope, number, fields.body, pause)
         line = text_of(body)[:LINE_BYTES_MAX] if body is not None else ""
         if not residual.meets_line(line):
             return False
     if not residual.asks_attributes:
         return True
-    pairs = attributes_of(envelope, number, fields.attributes)
+    pairs = attributes_of(envelope, number, fields.attributes, pause)
     if pairs is None:
         return False
     return residual.meets_attributes(Attributes(texts_of(pairs, "a record", pause)))

@@ -13,12 +13,20 @@ from relay.codec.otlp.envelope import Envelope
 from relay.codec.otlp.redact import Redaction
 from relay.codec.protobuf import field_bytes
 from relay.pipeline.batching.transaction import BatchTransaction
+from relay.pipeline.pacing import ENTRIES
 from relay.pipeline.records.appending import append_records, append_rewritten
 from relay.pipeline.records.entries import ResourceEntry, ScopeEntry
 from relay.pipeline.records.resource_table import ResourceTable
 from relay.pipeline.records.results import RequestCounts, covered_by
 from relay.pipeline.records.routing import RecordRouter
-from relay.pipeline.records.selecting import Ranges, RecordFields, select, split_by_share
+from relay.pipeline.records.selecting import (
+    RECORD_COST,
+    STEP_BYTES,
+    Ranges,
+    RecordFields,
+    select,
+    split_by_share,
+)
 from relay.pipeline.records.sources import RecordRoute
 from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.series_tally import SHARE_ALL
@@ -26,8 +34,6 @@ from relay.pipeline.routing.tenancy import IngestPath
 from relay.runtime.errors import DecodeError, TooLargeError
 
 RECORD_TAG: Final = b"\x12"  # of ScopeLogs and ScopeSpans
-STEP: Final = 32
-"""Redacted records between two pauses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +126,10 @@ class UnknownHeads:
                 count, unreadable = redacted, count - redacted
             else:
                 for target in take.source.targets:
-                    for begin, end in ranges:
-                        append_records(transaction, target, scope.group, envelope, begin, end)
+                    for at in range(0, len(ranges), ENTRIES):
+                        pause()
+                        for begin, end in ranges[at : at + ENTRIES]:
+                            append_records(transaction, target, scope.group, envelope, begin, end)
             taken.append([*ranges, *refused] if refused else ranges)
             self._counts.sources.append((take.source, count, _sum(refused), unreadable))
         return stop - first - covered_by(taken, whole)
@@ -132,22 +140,27 @@ class UnknownHeads:
         """Append redacted records; return how many could be read."""
         transaction, envelope = self._transaction, self._envelope
         pause, places = transaction.pace.pause, self._reader.fields.places
-        found = 0
+        found = cost = 0
         try:
             group = scope.group_for(redaction, pause)
         except (DecodeError, TooLargeError):
             return found
         for begin, end in ranges:
             for number in range(begin, end):
-                if not number % STEP:
+                message = envelope.record(number)
+                cost += RECORD_COST + len(message)
+                if cost > STEP_BYTES:
+                    cost = 0
                     pause()
                 try:
-                    message = redaction.apply(envelope.record(number), places, pause)
+                    message = redaction.apply(message, places, pause)
                 except (DecodeError, TooLargeError):
                     continue  # what may hide in it is not known: it must not leave
                 record = field_bytes(RECORD_TAG, message)
                 for target in source.targets:
                     append_rewritten(transaction, target, group, record)
+                    if len(record) > STEP_BYTES:
+                        pause()
                 found += 1
         return found
 

@@ -388,7 +388,7 @@ def _listed_metadata(data: bytes, entries_max: int) -> list[tuple[int, int]]:
 
 
 def _found_metadata(data: bytes, entries_max: int) -> list[tuple[int, int]]:
-    return metadata_spans(data, entries_max=entries_max)
+    return list(metadata_spans(data, entries_max=entries_max))
 
 
 @usual

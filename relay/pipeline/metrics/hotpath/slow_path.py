@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from relay.codec.otlp.data_points import STALE, Exemplar
 from relay.codec.remote_write.native_histogram import (
@@ -46,6 +46,9 @@ microseconds, and a body of 32 MiB has room for sixteen million empty ones."""
 SLOW_PATH_PAUSE_EVERY = 16
 """Slow-path entries between two pauses."""
 
+SAMPLES_STEP = 4_096
+"""Samples of one series that are put in order between two pauses: a millisecond."""
+
 EXPANSION_BYTES_MAX = 256 * 1024 * 1024
 """Bytes of points and labels that a request may become beyond its own size.
 
@@ -57,6 +60,8 @@ BUCKETS_MAX = 2_000_000
 """Buckets of all native histograms of a request, gaps included: 1,000 for each of the 2,000 that
 Prometheus sends at once. A gap takes two bytes of body and up to 16,384 buckets of memory."""
 
+
+S = TypeVar("S", bound=tuple[Any, ...])
 
 Span = tuple[int, int]
 """(start, stop) of a message in the body."""
@@ -121,6 +126,20 @@ def append_sample(
         head = prefix if value != STALE else group.stale_prefix(prefix)
         for batch in batches:
             transaction.append_sample(batch, group, head, stamp, value)
+
+
+def in_order(samples: Sequence[S], time_at: int, pause: Callable[[], None]) -> list[S]:
+    """Return samples by time, one for each: the last given. The time is their item ``time_at``.
+
+    Backends refuse a point that is older than, or contradicts, one that they have, and some refuse
+    the whole request with it (reference, vectors 34 and 35).
+    """
+    by_time: dict[int, S] = {}
+    for first in range(0, len(samples), SAMPLES_STEP):
+        if first:
+            pause()
+        by_time |= {one[time_at]: one for one in samples[first : first + SAMPLES_STEP]}
+    return [by_time[time_ms] for time_ms in sorted(by_time)]
 
 
 class FoundExemplars(NamedTuple):

@@ -25,6 +25,7 @@ from relay.pipeline.metrics.hotpath.slow_path import (
     count_expansion,
     count_slow_path_entry,
     extras_of,
+    in_order,
     point_bytes,
     take_exemplars,
     take_histograms,
@@ -131,16 +132,12 @@ def _append_all(series: Series, points: list[DecodedSample], transaction: BatchT
 def _in_order(
     parts: SeriesParts, series: Series, transaction: BatchTransaction
 ) -> list[tuple[bytes, int]]:
-    """Return the samples by time, one for each time: the last one given.
-
-    Backends refuse a point that is older than, or contradicts, one that they have, and some refuse
-    the whole request with it (reference, vectors 34 and 35).
-    """
-    by_time = {timestamp_ms: value for value, timestamp_ms in parts.samples}
-    if len(by_time) < len(parts.samples):
-        repeated = len(parts.samples) - len(by_time)
+    """Return the samples by time, one for each time."""
+    samples = in_order(parts.samples, 1, transaction.pace.pause)
+    if len(samples) < len(parts.samples):
+        repeated = len(parts.samples) - len(samples)
         transaction.drop("duplicate_timestamp", repeated, series.name, series)
-    return [(by_time[timestamp_ms], timestamp_ms) for timestamp_ms in sorted(by_time)]
+    return samples
 
 
 def other_field(body: bytes, pos: int, end: int, transaction: BatchTransaction) -> tuple[int, int]:

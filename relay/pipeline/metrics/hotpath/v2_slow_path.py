@@ -33,6 +33,7 @@ from relay.pipeline.metrics.hotpath.slow_path import (
     count_expansion,
     count_slow_path_entry,
     extras_of,
+    in_order,
     point_bytes,
     take_exemplars,
     take_histograms,
@@ -165,9 +166,9 @@ def _take_samples(
 
 
 def _in_order(parts: SeriesParts2, series: Series, transaction: BatchTransaction) -> list[Sample2]:
-    """Return samples by time, the last given for each time."""
-    by_time = {sample[1]: sample for sample in parts.samples}
-    if len(by_time) < len(parts.samples):
-        repeated = len(parts.samples) - len(by_time)
+    """Return the samples by time, one for each time."""
+    samples = in_order(parts.samples, 1, transaction.pace.pause)
+    if len(samples) < len(parts.samples):
+        repeated = len(parts.samples) - len(samples)
         transaction.drop("duplicate_timestamp", repeated, series.name, series)
-    return [by_time[time_ms] for time_ms in sorted(by_time)]
+    return samples

@@ -31,6 +31,7 @@ cdef enum:
     NAME_TAG = 0x0A
     TEXT_TAG = 0x12
     FIRST_SYMBOLS = 1024
+    FEW_SYMBOLS = 1 << 16
     FIRST_FIELDS = 1 << 16
 
 cdef enum:
@@ -95,6 +96,10 @@ cdef class SymbolTable:
         cdef Py_ssize_t capacity
         if self.count == self.capacity:
             capacity = self.capacity * 2 if self.capacity else FIRST_SYMBOLS
+            if capacity > FEW_SYMBOLS:
+                # As many as there can be: pages that are never written take no memory, and to
+                # move 12 MiB would take 15 ms.
+                capacity = _ELEMENTS_MAX + 1
             self.symbols = <Symbol *>resized(self.symbols, capacity, sizeof(Symbol))
             self.capacity = capacity
         cdef Symbol *symbol = &self.symbols[self.count]

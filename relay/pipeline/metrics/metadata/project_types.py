@@ -6,7 +6,6 @@ which of them it changes.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -33,6 +32,7 @@ from relay.pipeline.metrics.metadata.metric_types import (
     type_name,
     type_of,
 )
+from relay.pipeline.metrics.metadata.ordered_parts import OrderedParts
 
 if TYPE_CHECKING:
     from relay.pipeline.metrics.metadata.type_store import TypeStore
@@ -131,9 +131,8 @@ class ProjectTypes:
         """True if series of this project add metadata; those without a project do not."""
         self.home = home
         self._platform = platform
-        # Ordered, because the first entry is taken out over and over.
-        self._families: OrderedDict[str, _Family] = OrderedDict()
-        self._spare: OrderedDict[str, None] = OrderedDict()
+        self._families: OrderedParts[_Family] = OrderedParts()
+        self._spare: OrderedParts[None] = OrderedParts()
         """Families that no series asked for, the oldest first."""
         self.young: dict[str, Typing] = {}
         """Typings of names looked up since the last turn; ``_old``: before it."""
@@ -299,7 +298,7 @@ class ProjectTypes:
 
     def names(self) -> list[str]:
         """Return the families; a copy."""
-        return list(self._families)
+        return [name for name, _ in self._families.items()]
 
     def claim(self) -> None:
         """Count the entries as this project's own from now on."""
@@ -329,15 +328,15 @@ class ProjectTypes:
             self._drop(family)
             self.home.version += 1
         else:
-            self._spare.setdefault(family)
+            self._spare.add(family, None)
 
     def give_up(self, *, only_spare: bool) -> bool:
         """Evict one family for another; return False if all are in use and ``only_spare``."""
-        spare = next(iter(self._spare), None)
+        spare = self._spare.first()
         if spare is None:
-            if only_spare or not self._families:
-                return False
-            spare = next(iter(self._families))
+            spare = None if only_spare else self._families.first()
+        if spare is None:
+            return False
         self._drop(spare)
         return True
 
@@ -346,16 +345,17 @@ class ProjectTypes:
         if not home.make_room(self):
             home.refused += 1
             return None
-        entry = self._families[family] = _Family(seen=home.tick)
+        entry = _Family(seen=home.tick)
+        self._families.add(family, entry)
         if not self._is_asked(family):
-            self._spare[family] = None
+            self._spare.add(family, None)
         home.shares.add(self.share)
         home.keep(self, has_families=True)
         return entry
 
     def _drop(self, family: str) -> None:
-        del self._families[family]
-        self._spare.pop(family, None)
+        self._families.pop(family)
+        self._spare.pop(family)
         self._contradicted.pop(family, None)
         home = self.home
         home.shares.remove(self.share)
@@ -438,10 +438,10 @@ class ProjectTypes:
 
     def use(self, name: str) -> None:
         """Note that a series looks up a name."""
-        self._spare.pop(name, None)
+        self._spare.pop(name)
         at = name.rfind("_")
         if at > 0 and name[at:] in _SUFFIXES:
-            self._spare.pop(name[:at], None)
+            self._spare.pop(name[:at])
 
     def unuse(self, name: str, user: ProjectTypes) -> None:
         """Note that a project no longer looks up a name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from relay.codec.otlp.any_value import AttributeTexts
@@ -49,9 +49,9 @@ class OtlpMetrics:
             pause()
             self._take_resource(envelope, head, scopes, transaction)
 
-    def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> Sequence[Metadata]:
+    def metadata(self, body: bytes, *, bounded: bool, pause: Pause) -> list[Metadata]:
         """Return nothing: metadata of OTLP is a part of each metric."""
-        return ()
+        return []
 
     def target_info_keys(
         self, body: bytes, *, bytes_max: int, bounded: bool, pause: Pause

@@ -13,8 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from relay.codec.remote_write.label_parser import LabelParser, SeriesLabels
 from relay.codec.remote_write.v1 import Metadata, Pause, SeriesFault, no_pause
 from relay.codec.remote_write.v2 import Metadata2
@@ -27,6 +25,7 @@ from relay.pipeline.metrics.series.resolver import Resolver
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import SeriesTable
 from relay.pipeline.metrics.translate.target_info import KEY_LABELS, Resource, TargetKey
+from relay.pipeline.pacing import empty
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath, Tenancy
 from relay.runtime.errors import OverloadedError
 from relay.selector.inventory.info_series import InfoReader, InfoSeriesClaim
@@ -200,6 +199,7 @@ class SeriesLookup:
         metadata = reader.metadata(self._body, bounded=self._bounded, pause=self._pause)
         if metadata:
             self._learn(metadata)
+            empty(metadata, self._pause)
         for key in reader.target_info_keys(
             self._body,
             bytes_max=self._series_bytes_max,
@@ -331,7 +331,7 @@ class SeriesLookup:
         self._said.add(said)
         return True
 
-    def _learn(self, metadata: Sequence[Metadata]) -> None:
+    def _learn(self, metadata: list[Metadata]) -> None:
         """Hand metadata to the sink; series whose type it changes are resolved once more."""
         changed = False
         try:

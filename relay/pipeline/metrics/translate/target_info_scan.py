@@ -20,9 +20,9 @@ from relay.codec.remote_write.v1 import (
     SERIES_FIELD,
     Pause,
     SeriesFault,
+    iter_top_level,
     label_key,
     parse_series,
-    top_level,
 )
 from relay.codec.remote_write.v2 import parse_request
 from relay.codec.remote_write.v2 import parse_series as parse_series2
@@ -32,9 +32,23 @@ from relay.pipeline.pacing import ENTRIES
 TARGETS_MAX: Final = 1_000
 """Maximum per request; each takes some ten microseconds."""
 
+FIND_BYTES: Final = 1 << 20
+"""Bytes of a body that are searched between two pauses, in less than a millisecond."""
+
 _NAME: Final = b"__name__"
 _INFO: Final = TARGET_INFO.encode()
 _NAME_FIELD: Final = label_key([("__name__", TARGET_INFO)])
+
+
+def _find(body: bytes, sought: bytes, start: int, pause: Pause) -> int:
+    """Return where bytes are first in the body, from ``start`` on; -1 if nowhere."""
+    while True:
+        stop = start + FIND_BYTES
+        found = body.find(sought, start, stop + len(sought) - 1)
+        if found >= 0 or stop >= len(body):
+            return found
+        start = stop
+        pause()
 
 
 def target_info_keys_v1(
@@ -45,33 +59,31 @@ def target_info_keys_v1(
     Raises DecodeError where the body is no request, TooLargeError where it is ``bounded`` and holds
     more entries than a request may, and what ``pause`` raises.
     """
-    at = body.find(_NAME_FIELD)
+    at = _find(body, _NAME_FIELD, 0, pause)
     if at < 0:
         return
-    found = 0
-    for count, (number, start, stop) in enumerate(
-        top_level(body, entries_max=ELEMENTS_MAX if bounded else len(body), pause=pause)
+    found: list[tuple[int, int]] = []
+    # To its end, before the first one: the request may have a fault there.
+    for number, start, stop in iter_top_level(
+        body, entries_max=ELEMENTS_MAX if bounded else len(body), pause=pause
     ):
-        if not count % ENTRIES:
-            pause()
-        if stop <= at or number != SERIES_FIELD:
+        if stop <= at or at < 0 or number != SERIES_FIELD:
             continue
+        found.append((start, stop))
+        at = _find(body, _NAME_FIELD, stop, pause) if len(found) < TARGETS_MAX else -1
+    for start, stop in found:
         samples_max = SAMPLES_MAX if bounded else stop - start
         key = parse_series(body, start, stop, samples_max=samples_max, pause=pause).key
         pause()
         if len(key) <= bytes_max:
             yield key
-        found += 1
-        at = body.find(_NAME_FIELD, stop)
-        if at < 0 or found >= TARGETS_MAX:
-            return
 
 
 def target_info_keys_v2(
     body: bytes, bytes_max: int, bounded: bool, pause: Pause
 ) -> Iterator[bytes]:
     """Yield the keys of a 2.0 request's ``target_info`` series; as :func:`target_info_keys_v1`."""
-    if _INFO not in body:
+    if _find(body, _INFO, 0, pause) < 0:
         return
     entries_max = ELEMENTS_MAX if bounded else len(body)
     symbols, spans = parse_request(body, entries_max=entries_max, pause=pause)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from relay.codec.otlp.batch import OpenBatch
-from relay.codec.otlp.envelope import scan
+from relay.codec.otlp.envelope import Envelope, scan
 from relay.codec.otlp.record_buffer import RecordBuffer
-from relay.codec.otlp.record_fields import attributes_of, sampled, with_severity
+from relay.codec.otlp.record_fields import (
+    attributes_in,
+    attributes_of,
+    field_of,
+    sampled,
+    with_severity,
+    without_severity,
+)
 from relay.codec.protobuf import field_bytes
+from relay.codec.remote_write.v1 import no_pause
 from relay.pipeline.contract import MULTITENANT, Tenant
+from relay.pipeline.pacing import Pace
 from relay.pipeline.records.pipeline import RecordOptions, RecordsPipeline
 from relay.pipeline.records.resource_table import (
     ATTRIBUTE_BYTES,
@@ -282,15 +292,63 @@ def test_a_sampled_span_goes_out_as_it_came_with_its_tracestate() -> None:
     assert TRACES.rows(batch.point_buffer.encode()) == [first, third]
 
 
-def test_large_records_are_looked_at_with_pauses() -> None:
-    pauses: list[int] = []
-    message = b"\x18\x00" * (1 << 19)
-    record = field_bytes(b"\x12", message)
+class _Counting(Pace):
+    """Counts its pauses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses = 0
+
+    def pause(self) -> None:
+        self.pauses += 1
+
+
+def _ended() -> None:
+    raise TimeoutError
+
+
+# Of 1 MiB, four alike: nothing but fields, or one attribute that is nothing but fields.
+FIELDS = b"\x18\x00" * (1 << 19)
+LARGE = {"fields": FIELDS, "attribute": field_bytes(b"\x32", FIELDS)}
+
+
+@pytest.mark.parametrize(
+    ("name", "look", "pauses"),
+    [
+        ("fields", lambda large, pause: with_severity(large, [(0, 4)], 1, pause), 4 * 32),
+        ("fields", lambda large, pause: without_severity(large, 0, 4, 3, pause), 3 * 31),
+        ("fields", lambda large, pause: sampled(large, [(0, 4)], 1, pause), 4 * 32),
+        ("fields", lambda large, pause: field_of(large, 3, 5, pause), 31),
+        ("fields", lambda large, pause: attributes_of(large, 3, 6, pause), 31),
+        ("fields", lambda large, pause: attributes_in(large.record(0), 6, 0, pause), 31),
+        ("attribute", lambda large, pause: attributes_of(large, 3, 6, pause), 32),
+    ],
+)
+def test_large_records_are_looked_at_with_pauses(
+    name: str, look: Callable[[Envelope, Callable[[], None]], object], pauses: int
+) -> None:
+    record = field_bytes(b"\x12", LARGE[name])
     envelope = scan(field_bytes(b"\x0a", field_bytes(b"\x12", record * 4)))
-    assert with_severity(envelope, [(0, 4)], 1, lambda: pauses.append(1)) == []
-    assert len(pauses) == 4
-    assert sampled(envelope, [(0, 4)], 1, lambda: pauses.append(1)) == []
-    assert len(pauses) == 8
+    times: list[int] = []
+    found = look(envelope, lambda: times.append(1))
+    assert len(times) == pauses
+    assert found == look(envelope, no_pause)
+    with pytest.raises(TimeoutError):
+        look(envelope, _ended)
+
+
+def test_records_are_copied_to_many_sinks_with_pauses() -> None:
+    large = field_bytes(b"\x12", field_bytes(b"\x2a", bytes(3 << 20)))
+    body = field_bytes(b"\x0a", field_bytes(b"\x12", large))
+    for selection in (RecordSelection(), RecordSelection(redactions=(("a", "drop"),))):
+        pipeline = RecordsPipeline("logs")
+        batches = [OpenBatch(None, limit=10, new_buffer=RecordBuffer) for _ in range(10)]
+        outputs = [SinkOutputSpec(SinkCounter("e", "s"), [batch]) for batch in batches]
+        pipeline.router.set_sources("e", "", [("s", selection, outputs)])
+        pipeline.ingest(body, now=1.0, tick=1.0)
+        pace = _Counting()
+        pipeline.ingest(body, now=1.0, tick=1.0, pace=pace)
+        assert pace.pauses >= 10
 
 
 def test_a_record_with_too_many_attributes_cannot_be_read() -> None:
