@@ -31,7 +31,7 @@ EVERYTHING: Final = StatusFilter()
 
 
 class ScrapeView(Protocol):
-    """What the figures of a scrape are made of, at one moment; for any thread."""
+    """Source of the figures of a scrape, of one moment. Any thread may call it."""
 
     def snapshot(self) -> Snapshot:
         """Return the figures of a scrape."""
@@ -39,7 +39,7 @@ class ScrapeView(Protocol):
 
 
 class StatusView(ScrapeView, Protocol):
-    """State of the relay at one moment; for any thread."""
+    """State of the relay at one moment. Both methods may be called in any thread."""
 
     def status(self, wanted: StatusFilter) -> object:
         """Return a document that msgspec can encode."""

@@ -227,6 +227,7 @@ async def test_a_scrape_is_written_out_beside_the_event_loop(admin: Admin) -> No
         Slow(),
         not_ready=lambda: (),
         degraded=lambda: (),
+        measure=look,
         look=look,
         explain=lambda _question: (),
     )
