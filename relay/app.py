@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from relay.api.admin import AdminServer
-from relay.api.contract import EVERYTHING, StatusFilter
+from relay.api.contract import EVERYTHING, ScrapeView, StatusFilter
 from relay.api.records_status import record_views
 from relay.api.status import StatusSource
 from relay.config.exporter.types import Exporter, Sink
@@ -37,7 +37,7 @@ from relay.control.projects.usage_facts import UsageFacts
 from relay.control.reconcile.diff import Changes
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.reconcile.reloader import Reloader
-from relay.control.reconcile.sink_entry import SinksSnapshot
+from relay.control.reconcile.sink_entry import NO_SINKS, SinksSnapshot
 from relay.control.shutdown_report import ShutdownLosses
 from relay.control.start_report import log_start
 from relay.control.time_slicing import Turns
@@ -52,7 +52,6 @@ from relay.sink.http.client import Transport
 from relay.sink.http.credentials import SecretLookup
 from relay.sink.interface import SinkHost
 from relay.sink.queue.fair_share import BufferedBytes
-from relay.sink.reporting.ledger import EMPTY_LEDGER
 from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.spill.store import SinkStore
 from relay.sink.steps import Clock
@@ -125,6 +124,7 @@ class Relay:
         self._admin = AdminServer(
             settings.admin_listen,
             Telemetry(),
+            measure=self.measure,
             look=self.look,
             not_ready=self.not_ready,
             degraded=self.degraded,
@@ -297,23 +297,30 @@ class Relay:
     def facts(self) -> StatusSource:
         """Return the source of status documents. Takes long beside thousands of sinks."""
         if self._reconciler is None:
-            return self._facts(SinksSnapshot((), (), EMPTY_LEDGER))
+            return self._facts(NO_SINKS)
         exporters, reports = tuple(self._reconciler.exporters), tuple(self._reconciler.reports())
         survey = SinksSnapshot(exporters, reports, self._reconciler.removed_ledger())
         return self._facts(survey, self._projects.facts() if self._projects else None)
 
     async def look(self) -> StatusSource:
         """Return the same for the admin listener; yields to the event loop between sinks."""
-        if self._statuses is not None:
-            await self._statuses.board.look()
-        survey = (
-            await self._reconciler.snapshot()
-            if self._reconciler
-            else SinksSnapshot((), (), EMPTY_LEDGER)
-        )
+        survey = await self._survey()
         return self._facts(survey, await self._projects.look() if self._projects else None)
 
-    def _facts(self, survey: SinksSnapshot, usage: UsageFacts | None = None) -> StatusSource:
+    async def measure(self) -> ScrapeView:
+        """Return what a scrape is made of: no usage of exporters, no conditions of objects."""
+        survey = await self._survey()
+        usage = self._projects.totals() if self._projects else None
+        return self._facts(survey, usage, is_whole=False)
+
+    async def _survey(self) -> SinksSnapshot:
+        if self._statuses is not None:
+            await self._statuses.board.look()
+        return await self._reconciler.snapshot() if self._reconciler else NO_SINKS
+
+    def _facts(
+        self, survey: SinksSnapshot, usage: UsageFacts | None = None, *, is_whole: bool = True
+    ) -> StatusSource:
         environment = self._sink_environment
         return StatusSource(
             now=self._clock(),
@@ -334,7 +341,7 @@ class Relay:
             unreachable_endpoints=self._circuit_breakers.open,
             kubernetes=self._sources.statistics(),
             lone_exemplars=environment.encode_scheduler.bodies.lone_exemplars if environment else 0,
-            objects=self._statuses.board.conditions() if self._statuses else (),
+            objects=self._statuses.board.conditions() if self._statuses and is_whole else (),
             publishing=self._statuses.statistics() if self._statuses else None,
             usage=usage or UsageFacts(),
             own_api=self.own_api.figures() if self.own_api else None,

@@ -30,12 +30,16 @@ class StatusFilter:
 EVERYTHING: Final = StatusFilter()
 
 
-class StatusView(Protocol):
-    """State of the relay at one moment. Both methods may be called in any thread."""
+class ScrapeView(Protocol):
+    """Source of the figures of a scrape, of one moment. Any thread may call it."""
 
     def snapshot(self) -> Snapshot:
         """Return the figures of a scrape."""
         ...
+
+
+class StatusView(ScrapeView, Protocol):
+    """State of the relay at one moment. Both methods may be called in any thread."""
 
     def status(self, wanted: StatusFilter) -> object:
         """Return a document that msgspec can encode."""

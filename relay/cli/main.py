@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 from relay import __version__
 from relay.cli.usage import UsageError
 from relay.config.settings.settings import Settings, is_of_flag, load_settings
-from relay.runtime import log_setup
+from relay.runtime import log_setup, malloc
 from relay.runtime.errors import ConfigError
 from relay.runtime.event_loop import run_on_uvloop
 from relay.runtime.excerpt import printable
@@ -278,6 +278,7 @@ def _run(arguments: argparse.Namespace) -> NoReturn:
         log_setup.report_fatal(error.faults, layout)
         _leave(EXIT_USAGE if all(map(is_of_flag, error.faults)) else EXIT_FAULTY)
     log_setup.configure(settings.log.format, settings.log.level)
+    malloc.share_heap()
     try:
         given_up = run_on_uvloop(serve(settings))
     except ConfigError:  # each fault was reported

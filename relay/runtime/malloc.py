@@ -5,6 +5,8 @@ buffers, request bodies and compressed bodies are page-faulted in anew each time
 
 * Configured once at start, and only where ``mallopt`` exists (glibc; not musl or macOS). What the
   start has freed is given back then: no batch has its size.
+* All threads share one heap: ``malloc_trim`` shortens no other, and what a thread has made at once,
+  such as the page of ``/metrics``, would stay.
 * At most :data:`KEPT_BYTES` of unused memory is kept at the end of the heap.
 * Once the process rests, all that is unused is given back (:class:`HeapTrimmer`), wherever it is in
   the heap: glibc itself gives back what is at its end alone. So are free arenas, some at each look.
@@ -21,11 +23,12 @@ from relay.runtime.huge_pages import trim_arenas
 
 _M_TRIM_THRESHOLD: Final = -1  # constants of malloc.h
 _M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
 
 LARGE_BYTES: Final = 8 * 1024 * 1024
 """Smallest block mapped directly from the kernel; bytes. A request of 10,000 points takes 4 MiB.
 What is larger is rare, and a hole in the heap that nothing else fills: the page of ``/metrics`` of
-10,000 sinks, made in a thread, whose heap :func:`trim_heap` cannot shorten."""
+10,000 sinks."""
 
 KEPT_BYTES: Final = 64 * 1024 * 1024
 """Unused memory kept at the end of the heap; bytes."""
@@ -38,17 +41,31 @@ RESTING_LOOKS: Final = 2
 """Looks in a row at which the process rests before it gives memory back."""
 
 
+def share_heap() -> bool:
+    """Let all threads use one heap; return whether this C library supports it.
+
+    Call it before the first thread: a heap that is there stays.
+    """
+    return _set((_M_ARENA_MAX, 1))
+
+
 def configure_malloc() -> bool:
     """Keep large buffers from now on; return whether this C library supports it.
 
     Takes some milliseconds.
     """
-    if not trim_heap():
+    return trim_heap() and _set((_M_MMAP_THRESHOLD, LARGE_BYTES), (_M_TRIM_THRESHOLD, KEPT_BYTES))
+
+
+def _set(*options: tuple[int, int]) -> bool:
+    """Set options of malloc; return whether each was taken."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # no such function, or no way to look it up
         return False
-    mallopt = ctypes.CDLL(None).mallopt
     mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
     mallopt.restype = ctypes.c_int
-    return bool(mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES) and mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES))
+    return all(bool(mallopt(option, value)) for option, value in options)
 
 
 def trim_heap() -> bool:

@@ -175,6 +175,10 @@ class Projects:
             )
         return ""
 
+    def totals(self) -> UsageFacts:
+        """Return the usage of projects alone; cheap."""
+        return self._facts({})
+
     def _facts(self, exporters: dict[str, ExporterUsage]) -> UsageFacts:
         return UsageFacts(
             exporters,

@@ -11,7 +11,7 @@ from relay.config.exporter.types import Exporter, PrometheusRemoteWrite, Sink
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers, sum_queues
 from relay.pipeline.routing.match_set import PLAIN, OutputOptions, SinkCounter
 from relay.sink.eviction import Evictor
-from relay.sink.reporting.ledger import LedgerStatistics
+from relay.sink.reporting.ledger import EMPTY_LEDGER, LedgerStatistics
 from relay.sink.spill.orphans import StoredQueue
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import QueueStore
@@ -54,6 +54,9 @@ class SinksSnapshot:
     exporters: tuple[Exporter, ...]
     sinks: tuple[SinkReport, ...]
     removed_ledger: LedgerStatistics
+
+
+NO_SINKS = SinksSnapshot((), (), EMPTY_LEDGER)
 
 
 @dataclass(slots=True, eq=False)

@@ -30,6 +30,8 @@ KEPT_S: Final = 5.0
 """Time for which figures are given again as they were computed, s."""
 _MARKS: Final = round(WINDOW_S / MARK_S)
 _SHARED_NAMES_MAX: Final = 256
+_US: Final = 1_000_000
+_NEVER: Final = float("-inf")
 _NOTHING: Final = UsageFigures()
 _COUNTERS: Final = {"source": 2, "sink": 4}
 
@@ -88,15 +90,18 @@ class _Window:
     """Counters of one exporter at earlier moments, the oldest first.
 
     ``names`` tell which counters they are: ``("source", name)`` has two, ``("sink", name)`` four.
+    All ``marks`` are in one array, whose memory stays: objects that each mark makes anew for
+    10,000 exporters would hold on to memory that others around them have left.
     """
 
-    __slots__ = ("kept", "kept_until", "marks", "names")
+    __slots__ = ("kept", "kept_until", "marks", "names", "rows")
 
     def __init__(self) -> None:
         self.names: tuple[tuple[str, str], ...] = ()
-        self.marks: list[tuple[float, array[int]]] = []  # the last _MARKS
+        self.marks = 0  # the number of rows, at most _MARKS
+        self.rows: array[int] = array("q")  # each the time, µs, and the counters
         self.kept = NO_USAGE
-        self.kept_until = float("-inf")
+        self.kept_until = _NEVER
 
     def take(self, reading: UsageReading, now: float, *, marked: bool) -> array[int]:
         """Return the counters of a reading; ``marked``: keep them as those of now."""
@@ -106,34 +111,46 @@ class _Window:
             counters.extend(one[1:])
         if names != self.names:
             self._rename(names)
-        marks = self.marks
-        if not marks or any(a < b for a, b in zip(counters, marks[-1][1], strict=True)):
+        size = 1 + len(counters)
+        if not self.marks or any(a < b for a, b in zip(counters, self._last(size), strict=True)):
             # New here, or began anew: what is counted has come since the last look.
-            marks.clear()
-            marks.append((now, array("q", bytes(8 * len(counters)))))
+            self.marks, self.rows = 1, array("q", bytes(8 * size * _MARKS))
+            self.rows[0] = round(now * _US)
         elif marked:
-            same = marks[-1][1] == counters
-            marks.append((now, marks[-1][1] if same else counters))
-            del marks[:-_MARKS]
+            if self.marks == _MARKS:
+                self.rows[:-size] = self.rows[size:]
+            else:
+                self.marks += 1
+            start = size * (self.marks - 1)
+            self.rows[start] = round(now * _US)
+            self.rows[start + 1 : start + size] = counters
         return counters
+
+    def first(self, count: int) -> tuple[float, array[int]]:
+        """Return the time of the oldest mark, s, and its ``count`` counters."""
+        return self.rows[0] / _US, self.rows[1 : 1 + count]
+
+    def _last(self, size: int) -> array[int]:
+        return self.rows[size * (self.marks - 1) + 1 : size * self.marks]
 
     def _rename(self, names: tuple[tuple[str, str], ...]) -> None:
         """Bring the marks into the order of other names; counters that are new were 0."""
         places: dict[tuple[str, str], tuple[int, int]] = {}
-        start = 0
+        size = 1
         for name in self.names:
-            size = _COUNTERS[name[0]]
-            places[name] = (start, start + size)
-            start += size
-        renamed: list[tuple[float, array[int]]] = []
-        for time, old in self.marks:
-            new = array("q")
+            places[name] = (size, size + _COUNTERS[name[0]])
+            size += _COUNTERS[name[0]]
+        renamed = array("q")
+        for start in range(0, size * self.marks, size):
+            old = self.rows[start : start + size]
+            renamed.append(old[0])
             for name in names:
                 first, end = places.get(name, (0, 0))
-                new.extend(old[first:end] or [0] * _COUNTERS[name[0]])
-            renamed.append((time, new))
+                renamed.extend(old[first:end] or [0] * _COUNTERS[name[0]])
+        width = 1 + sum(_COUNTERS[kind] for kind, _ in names)
+        renamed.extend([0] * (width * (_MARKS - self.marks)))
         self.names = names
-        self.marks = renamed
+        self.rows = renamed
 
 
 class UsageMeter:
@@ -185,7 +202,7 @@ class UsageMeter:
 
 def _figures(reading: UsageReading, window: _Window, now: float) -> ExporterUsage:
     counters = window.take(reading, now, marked=False)
-    began, before = window.marks[0]
+    began, before = window.first(len(counters))
     factor = 60.0 / max(now - began, MARK_S)
     rates = iter([round((a - b) * factor) for a, b in zip(counters, before, strict=True)])
     sources = {

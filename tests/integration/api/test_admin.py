@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -85,6 +86,7 @@ async def admin() -> AsyncIterator[Admin]:
         Telemetry(),
         not_ready=lambda: process.reasons,
         degraded=lambda: process.troubles,
+        measure=process.look,
         look=process.look,
         explain=process.explain,
     )
@@ -226,6 +228,7 @@ async def test_a_scrape_is_written_out_beside_the_event_loop(admin: Admin) -> No
         Slow(),
         not_ready=lambda: (),
         degraded=lambda: (),
+        measure=look,
         look=look,
         explain=lambda _question: (),
     )
@@ -272,3 +275,24 @@ async def test_lag_is_measured_until_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_reports_are_gone_while_a_scrape_is_written(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views: list[weakref.ref[Seen]] = []
+    gone: list[bool] = []
+    render = Telemetry.render
+
+    def snapshot(view: Seen) -> Snapshot:
+        views.append(weakref.ref(view))
+        return view.process.snapshot
+
+    def note(telemetry: Telemetry, figures: Snapshot, *, accept: str = "") -> tuple[bytes, str]:
+        gone.extend(view() is None for view in views)
+        return render(telemetry, figures, accept=accept)
+
+    monkeypatch.setattr(Seen, "snapshot", snapshot)
+    monkeypatch.setattr(Telemetry, "render", note)
+    assert (await admin.get("/metrics"))[0] == 200
+    assert gone == [True]

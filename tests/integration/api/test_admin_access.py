@@ -52,6 +52,7 @@ async def serving(access: Admin) -> AsyncIterator[str]:
         Telemetry(),
         not_ready=list,
         degraded=list,
+        measure=look,
         look=look,
         explain=explain,
         access=access,

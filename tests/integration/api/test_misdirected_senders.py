@@ -37,6 +37,7 @@ async def test_a_sender_is_told_where_it_belongs_and_logged_once(
         Telemetry(),
         not_ready=list,
         degraded=list,
+        measure=unused,
         look=unused,
         explain=unused,
         access=access,

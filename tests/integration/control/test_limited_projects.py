@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,8 @@ async def test_series_above_a_limit_are_refused_for_their_project_alone(tmp_path
             assert {one["reason"] for one in sink["unexported"]["families"]} == {"project_limit"}
             assert sink["usage"]["activeSeries"] == 4
             snapshot = relay.snapshot()
+            measured = (await relay.measure()).snapshot()
+            assert replace(measured, loop_lag=snapshot.loop_lag) == snapshot, "as in whole facts"
             figures = {one.project: one for one in snapshot.projects}
             assert (figures["acme"].series, figures["acme"].refused_series) == (4, 6)
             assert figures["globex"].samples == 20

@@ -92,3 +92,36 @@ def test_arenas_are_given_back_bit_by_bit_while_the_process_rests() -> None:
     assert calls([0.9, 0.01, 0.01, 0.01, 0.01, 0.01]) == [0, 0, 1, 1, 1, 0]
     left[0] = 3
     assert calls([0.9, 0.01, 0.01, 0.3, 0.01, 0.01]) == [0, 0, 1, 0, 0, 1], "not while it is busy"
+
+
+SHARED = """
+import threading
+from pathlib import Path
+from relay.runtime import malloc
+assert malloc.share_heap()
+malloc.configure_malloc()
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+def work():
+    made = [b"x" * (256 << 10) for _ in range(128)]
+    made.clear()
+before = resident()
+worker = threading.Thread(target=work)
+worker.start()
+worker.join()
+malloc.trim_heap()
+print(resident() - before)
+"""
+
+
+def kept_bytes() -> int:
+    """Return what is kept of 32 MiB that a thread had, once the process has trimmed its heap."""
+    command = [sys.executable, "-c", SHARED]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_what_a_thread_had_is_given_back() -> None:
+    if platform.libc_ver()[0] != "glibc":
+        assert not malloc.share_heap(), "only glibc has mallopt"
+        return
+    assert kept_bytes() < 8 << 20

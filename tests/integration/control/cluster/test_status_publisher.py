@@ -137,7 +137,13 @@ async def _unreachable(*_: object, **__: object) -> bytes:
 async def relay(api: FakeApi, name: str, *, url: str = "") -> AsyncIterator[Relay]:
     board = Board(api)
     server = AdminServer(
-        LOOPBACK, Telemetry(), not_ready=list, degraded=list, look=look, explain=explain
+        LOOPBACK,
+        Telemetry(),
+        not_ready=list,
+        degraded=list,
+        measure=look,
+        look=look,
+        explain=explain,
     )
     async with ApiClient(ClusterAccess(api.url), timings=ClientTimings(answer_s=1)) as client:
 

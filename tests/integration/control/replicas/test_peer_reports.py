@@ -68,6 +68,7 @@ async def serving(name: str = "relay-1", *, access: Admin | None = None) -> Asyn
         Telemetry(),
         not_ready=list,
         degraded=list,
+        measure=look,
         look=look,
         explain=explain,
         access=access,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from relay.control.status.object_status import UsageFigures
 from relay.control.status.usage import (
     KEPT_S,
+    MARK_S,
     NO_USAGE,
     SinkReading,
     SourceReading,
@@ -136,3 +139,28 @@ def test_an_exporter_that_is_gone_has_no_usage() -> None:
 def test_the_sum_of_exporters_has_the_series_that_it_is_given() -> None:
     parts = [UsageFigures(5, 1, 2, 3), UsageFigures(6, 10, 20, 30)]
     assert sum_usage(parts, 8) == UsageFigures(8, 11, 22, 33)
+
+
+def test_later_marks_take_no_memory_of_their_own() -> None:
+    names = [f"acme/{number}" for number in range(200)]
+    counted = [0]
+    meter = UsageMeter(
+        lambda _: UsageReading(
+            1, {"node": SourceReading(1, counted[0])}, {"grafana": SinkReading(1, counted[0])}
+        )
+    )
+
+    def mark(minute: int) -> None:
+        counted[0] += 1_000
+        for name in names:
+            meter.mark(name, minute * MARK_S)
+
+    tracemalloc.start()
+    try:
+        mark(0)
+        before = tracemalloc.get_traced_memory()[0]
+        for minute in range(1, 10):
+            mark(minute)
+        assert tracemalloc.get_traced_memory()[0] - before < 16 * len(names)
+    finally:
+        tracemalloc.stop()
