@@ -19,12 +19,7 @@ from relay.pipeline.batching.unfinished import ReplayGate, WaitingEntry, Waiting
 from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
 from relay.pipeline.limits import DEFAULT_LIMITS, Limits
-from relay.pipeline.metrics.decoders import (
-    DECODERS,
-    DEFAULT_PROTOCOL,
-    BodyDecoder,
-    Decoder,
-)
+from relay.pipeline.metrics.decoders import DECODERS, DEFAULT_PROTOCOL, BodyDecoder, Decoder
 from relay.pipeline.metrics.deferred import count_drops, keep_exemplars, process_deferred
 from relay.pipeline.metrics.exemplars import ExemplarBuffer
 from relay.pipeline.metrics.histograms.group import PendingPoint
@@ -200,7 +195,7 @@ class MetricsPipeline:
         apply. Requires :meth:`begin_replay`. Raises DecodeError.
         """
         self.offsets.advance(position)
-        return Replayed(*self._take(body, now, tick, origin, protocol, pace, bounded=False))
+        return Replayed(*self._take(body, now, tick, origin, protocol, pace, False))
 
     def begin_replay(self, gate: ReplayGate) -> None:
         """Prepare for :meth:`replay`; ``gate`` decides which batch still needs which point."""
@@ -266,8 +261,7 @@ class MetricsPipeline:
     @property
     def metadata_version(self) -> int:
         """Version of the state that :meth:`export_metadata` returns."""
-        learned = self.types.version + self.inventory.version + self.resources.version
-        return learned + self.first_sight.version
+        return self._learned()
 
     def export_metadata(self) -> Knowledge:
         """Return the learned state, for :meth:`import_metadata` of the next process."""
@@ -334,6 +328,10 @@ class MetricsPipeline:
             self.drops.rows(),
         )
 
+    def _learned(self) -> int:
+        learned = self.types.version + self.inventory.version + self.resources.version
+        return learned + self.first_sight.version
+
     def _latest_ns(self, now: float) -> int:
         """Return the latest time that points of a request that arrived at ``now`` may have, ns."""
         latest_s = now + self._future_max_s
@@ -347,7 +345,6 @@ class MetricsPipeline:
         origin: IngestPath,
         protocol: WriteProtocol,
         pace: Pace,
-        *,
         bounded: bool = True,
     ) -> tuple[BatchTransaction, list[tuple[OpenBatch, int]]]:
         """Apply a request under the next position, whole or not at all.
@@ -389,7 +386,7 @@ class MetricsPipeline:
         )
         self.drops.now = transaction.now
         self.assembly.deferred = transaction.deferred
-        before = self.metadata_version
+        before = self._learned()
         try:
             decoder.decode(body, transaction, self.lookup)
         except BaseException:
@@ -398,7 +395,7 @@ class MetricsPipeline:
             raise
         finally:
             self.lookup.end()
-        transaction.learned = self.metadata_version != before
+        transaction.learned = self._learned() != before
 
     def _finish_request(
         self, transaction: BatchTransaction, tick: float, protocol: WriteProtocol
@@ -488,7 +485,8 @@ class MetricsPipeline:
         self.types.sweep(tick)
         self.resources.sweep(tick)
         self._streams.known.sweep(tick)
-        if any((self.types.take_changed(), self.resolver.sweep_raw(tick, self.table.active))):
+        changed = self.types.take_changed()
+        if self.resolver.sweep_raw(tick, self.table.active) or changed:
             self.table.invalidate()
 
     def _invalidate_stale_routes(self) -> None:

@@ -31,6 +31,8 @@ MODULES: Final = (
     "relay.pipeline.metrics.translate.translator",
     "relay.pipeline.metrics.series.hash_index",
     "relay.pipeline.batching.transaction",
+    "relay.pipeline.batching.watermark",
+    "relay.pipeline.engine",
     "relay.pipeline.metrics.hotpath.slow_path",
     "relay.pipeline.metrics.hotpath.v1_loop",
     "relay.pipeline.metrics.hotpath.v2_loop",

@@ -35,6 +35,10 @@ def named(name: str) -> Selector:
     return Selector(((Matcher(NAME, "=", name),),))
 
 
+class ReplaceablePipeline(MetricsPipeline):
+    """A pipeline whose methods a test can replace, which a compiled class does not allow."""
+
+
 class RigSink:
     """One sink: its open batches, and the sealed ones in the order in which they left."""
 

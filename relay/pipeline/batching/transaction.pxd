@@ -3,6 +3,7 @@ cimport cython
 
 from relay.codec.otlp.batch cimport OpenBatch
 from relay.codec.otlp.point_buffer cimport PointBuffer
+from relay.pipeline.batching.watermark cimport OffsetTracker
 
 
 @cython.final
@@ -77,7 +78,11 @@ cdef class BatchTransaction:
     cpdef release(self, long long position)
 
     @cython.locals(snapshot=BatchSnapshot, batch=OpenBatch, fresh=cython.bint)
-    cpdef commit(self, object offsets, object schedule, double tick)
+    cpdef commit(self, OffsetTracker offsets, object schedule, double tick)
+    cdef _hand_over_positions(self, OffsetTracker offsets)
+
+    @cython.locals(samples=Py_ssize_t)
+    cpdef Py_ssize_t flush_counts(self) except -1
 
     @cython.locals(snapshot=BatchSnapshot)
     cpdef rollback(self)

@@ -40,3 +40,4 @@ cdef class Router:
         match_set=MatchSet, version=cython.longlong
     )
     cpdef tuple match(self, object labels, str project)
+    cpdef bint apply_inventory_changes(self) except -1

@@ -14,7 +14,7 @@ from relay.control.time_slicing import Turns
 from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.metrics.metadata import metadata_wait
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
-from tests.kit.engine_rig import EVERYTHING
+from tests.kit.engine_rig import EVERYTHING, ReplaceablePipeline
 from tests.kit.remote_write.sample_writes import write
 
 REQUESTS = (
@@ -42,7 +42,7 @@ class Sink:
 
 
 def pipeline_of(batch: OpenBatch, **options: Any) -> MetricsPipeline:
-    pipeline = MetricsPipeline(**options)
+    pipeline = ReplaceablePipeline(**options)
     targets = [SinkOutputSpec(SinkCounter("x", "sink"), [batch])]
     pipeline.add_exporter("x", "", [("all", EVERYTHING, targets)])
     return pipeline

@@ -41,6 +41,9 @@ cdef class Resolver:
     cdef bint _is_translated(self, Series series) except -1
     cpdef bint pop_changed(self) except -1
 
+    @cython.locals(changed=cython.bint, renewed=cython.bint)
+    cpdef bint sweep_raw(self, double tick, Py_ssize_t live) except -1
+
     @cython.locals(
         match_set=MatchSet, told=tuple, facts=tuple, resource=Resource
     )

@@ -49,6 +49,10 @@ cdef class SeriesTable:
     @cython.locals(shard=dict, at=Py_hash_t, own=_Share, match_set=MatchSet, tally=SeriesTally)
     cpdef add(self, Series series, str share=*)
     cpdef invalidate(self)
+    cpdef outdate(self, object found)
+
+    @cython.locals(generation=cython.longlong, known=Py_ssize_t, pace=cython.double)
+    cpdef evict_idle(self, double now)
 
     @cython.locals(tally=SeriesTally, shard=dict, at=Py_hash_t, scope=_Scope)
     cdef _forget(self, Series series)

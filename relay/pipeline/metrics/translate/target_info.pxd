@@ -26,3 +26,4 @@ cdef class TargetInfoStore:
 
     @cython.locals(resource=Resource, is_latest=cython.bint)
     cpdef tuple facts(self, tuple target, str project)
+    cpdef sweep(self, double tick)

@@ -12,12 +12,11 @@ from relay.codec.otlp.batch import OpenBatch
 from relay.control.durability.admission import Admission
 from relay.control.time_slicing import DirectPace, Turns
 from relay.pipeline.contract import IngestRequest, IngestResult
-from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.pacing import Pace
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.runtime.errors import DecodeError, OverloadedError
 from relay.sink.queue.fair_share import BufferedBytes
-from tests.kit.engine_rig import EVERYTHING
+from tests.kit.engine_rig import EVERYTHING, ReplaceablePipeline
 from tests.kit.remote_write.sample_writes import write
 
 
@@ -37,7 +36,7 @@ class Rig:
     """An admission over a pipeline with one batch."""
 
     def __init__(self, *, memory_bytes_max: int = 1 << 20, **options: Any) -> None:
-        self.pipeline = MetricsPipeline()
+        self.pipeline = ReplaceablePipeline()
         self.batch = OpenBatch(None, limit=100)
         targets = [SinkOutputSpec(SinkCounter("x", "sink"), [self.batch])]
         self.pipeline.add_exporter("x", "", [("all", EVERYTHING, targets)])
