@@ -53,8 +53,8 @@ class WaitingFamily:
         self.due = due
         self.fact = VersionedDependency()
         self.names: frozenset[str] = frozenset()
-        self.members: list[FirstSamples] = []
-        """All that its series were given, until they have their routes."""
+        self.members: dict[NamedSeries, FirstSamples] = {}
+        """Handlers of its series, until these have their routes."""
         self.samples: LazyDeque[WaitingSample] = LazyDeque()
         self.last = -1
         """Position of the last sample that left."""

@@ -216,8 +216,7 @@ class Resolver:
             series.resolved_version = match_set.project_epoch.version
             return
         labels, project = view()
-        first = first_samples(series)
-        waits = first is not None and not first.family.out
+        waits = self.first_sight.find(series, project) is not None
         series.match_set = match_set
         series.routes = ()
         series.handlers = ()
@@ -230,7 +229,7 @@ class Resolver:
         series.declared = declared
         if has_metadata(series.dependencies):
             series.dependency_version = -1  # the declaration stands in its prefixes
-        first = first_samples(series)
+        first = self.first_sight.find(series, series.types.project) or first_samples(series)
         if first is not None:
             first.declared = declared
 
@@ -402,7 +401,7 @@ class Resolver:
         if family is None:
             return False
         series.match_set = series.match_set.variant(series.match_set.raw, series.match_set.typed)
-        series.handlers = self.first_sight.handler(family, series, labels, declared)
+        series.handlers = (self.first_sight.handler(family, series, labels, declared),)
         series.dependencies = (*series.dependencies, family.fact)
         series.resolved_version = series.match_set.project_epoch.version
         series.dependency_version = _seen(series.dependencies)
