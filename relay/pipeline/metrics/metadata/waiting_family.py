@@ -10,6 +10,7 @@ from relay.pipeline.batching.emitter import Emitter, SampleProcessor
 from relay.pipeline.batching.transaction import IngestMark, SampleExtras
 from relay.pipeline.batching.unfinished import WAITING
 from relay.pipeline.metrics.metadata.project_types import Declaration
+from relay.pipeline.routing.match_set import SinkCounter
 from relay.pipeline.routing.route import VersionedDependency
 from relay.runtime.lazy_deque import LazyDeque
 
@@ -112,6 +113,7 @@ class FirstSamples:
         "name",
         "prepared",
         "series",
+        "sinks",
         "waiting",
     )
 
@@ -138,6 +140,8 @@ class FirstSamples:
         """Latest declaration of the series."""
         self.waiting = 0
         """Its samples that wait."""
+        self.sinks: tuple[SinkCounter, ...] = ()
+        """Those that these samples count for."""
 
     def take(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter

@@ -43,6 +43,7 @@ from relay.pipeline.metrics.raw.routes import RawRoutes, has_metadata
 from relay.pipeline.metrics.series.routes_after_wait import (
     first_samples,
     give_routes,
+    hand_over,
     is_current,
     prepare,
 )
@@ -401,7 +402,9 @@ class Resolver:
         if family is None:
             return False
         series.match_set = series.match_set.variant(series.match_set.raw, series.match_set.typed)
-        series.handlers = (self.first_sight.handler(family, series, labels, declared),)
+        first = self.first_sight.handler(family, series, labels, declared)
+        hand_over(self.drops, first, series.match_set.handled_sinks)
+        series.handlers = (first,)
         series.dependencies = (*series.dependencies, family.fact)
         series.resolved_version = series.match_set.project_epoch.version
         series.dependency_version = _seen(series.dependencies)
