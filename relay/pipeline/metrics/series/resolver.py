@@ -429,7 +429,8 @@ class Resolver:
                 handlers.append(enrolment.handler)
         if delta:
             pairs = sorted(labels.items())
-            handlers.append(NumberHandler(self.streams(pairs, project, typing.identity, delta)))
+            streams = self.streams(pairs, project, typing.identity, delta)
+            handlers.append(NumberHandler(streams, routed=bool(direct), counts=not whole))
         if handlers:
             series.match_set = match_set.variant((*match_set.raw, *direct), (*whole, *delta))
             series.handlers = tuple(handlers)

@@ -75,7 +75,9 @@ def prepare(resolver: RouteMaker, first: FirstSamples) -> tuple[SampleProcessor,
             counters.append(match_set.counters_of(batches))
     if not routes:
         return made.handlers
-    return (RouteHandler(tuple(routes), tuple(counters)), *made.handlers)
+    # As for the samples of a series that does not wait: handlers count exemplars, once for all.
+    by_routes = RouteHandler(tuple(routes), tuple(counters), counts=not made.handlers)
+    return (by_routes, *made.handlers)
 
 
 def hand_over(drops: DropTable, first: FirstSamples, sinks: tuple[SinkCounter, ...]) -> None:
