@@ -90,7 +90,8 @@ def hand_over(drops: DropTable, first: FirstSamples, sinks: tuple[SinkCounter, .
 
 def is_current(resolver: RouteMaker, first: FirstSamples) -> bool:
     """Return True if nothing changed that the handlers of a series were made from."""
-    return isinstance(first.made, Series) and resolver.is_fresh(first.made)
+    made = first.made
+    return isinstance(made, Series) and made.declared is first.declared and resolver.is_fresh(made)
 
 
 def give_routes(resolver: RouteMaker, first: FirstSamples) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 
+import pytest
+
 from relay.pipeline.limits import Limits
 from relay.pipeline.metrics.metadata import metadata_wait
 from relay.pipeline.metrics.metadata.waiting_family import FirstSamples, WaitingFamily
@@ -92,6 +94,29 @@ def test_a_series_with_an_exemplar_that_came_alone_is_known_once() -> None:
     made.flush()
     found = [point.value for point in made.sinks[0].any_points() if point.name == "c"]
     assert found == [1.0 + number for number in range(7)]
+
+
+def test_a_type_that_a_series_declares_while_it_leaves_is_that_of_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metadata_wait, "SLICE", 1)
+    made = waiting_rig(RigSink("s", limit=100))
+    for number, kind in enumerate(("", "", "", "counter", "gauge")):
+        request = Request2()
+        metadata = (TYPES[kind], "", "") if kind else None
+        request.series({"__name__": "q"}, (float(number), T0_MS + number), metadata=metadata)
+        made.feed(request.body, protocol="remote_write_v2", tick=0.1 * number)
+        if kind == "counter":
+            assert made.engine.first_sight.statistics().samples == 3, "one has left"
+    leave(made, 1.0)
+    made.flush()
+    assert [(point.value, point.identity.kind) for point in made.sinks[0].any_points()] == [
+        (0.0, "sum"),
+        (1.0, "gauge"),
+        (2.0, "gauge"),
+        (3.0, "gauge"),
+        (4.0, "gauge"),
+    ]
 
 
 def test_nothing_of_a_series_that_waited_is_kept() -> None:
