@@ -12,7 +12,7 @@ root: ``foo``, ``foo_total``, ``foo_bucket``, ... Rules:
 * Waiting samples hold their position; checkpoints list them
   (:mod:`relay.pipeline.batching.unfinished`).
 * About :data:`SLICE` samples leave in a round; later samples of the family queue behind, and each
-  request lets more leave than it brings.
+  request lets twice as many leave as it brings, :data:`REQUEST_STEPS` at most.
 * Its series get their routes with the family's end, as prepared for the samples that waited, or are
   resolved anew.
 * Bounds: beyond :data:`SAMPLES_MAX` and :data:`BYTES_MAX` the oldest family of the project with the
