@@ -46,6 +46,11 @@ def exemplar_of(name: str, at: int, *, is_alone: bool = False, kind: str = "") -
     return request.body
 
 
+def handlers_alive() -> list[FirstSamples]:
+    """Every handler of a series that waits, in this process."""
+    return [one for one in gc.get_objects() if isinstance(one, FirstSamples)]
+
+
 def test_a_series_that_waits_is_known_once_however_often_exporters_change() -> None:
     made = waiting_rig(RigSink("s", limit=100))
     made.feed(write("c 1"))
@@ -120,13 +125,13 @@ def test_a_type_that_a_series_declares_while_it_leaves_is_that_of_the_rest(
 
 
 def test_nothing_of_a_series_that_waited_is_kept() -> None:
+    gc.collect()
+    before = handlers_alive()
     made = waiting_rig(RigSink("s", limit=1000))
     made.feed(write(*(f'c{{a="{number}"}} 1' for number in range(20)), "d 1"))
+    assert len(handlers_alive()) == len(before) + 21
     leave(made, 1.5)
-    gc.collect()
-    mine = {id(series) for series in made.engine.table.kept()}
-    kept = [one for one in gc.get_objects() if isinstance(one, FirstSamples)]
-    assert not [one for one in kept if id(one.series) in mine or one.made is not None]
+    assert len(handlers_alive()) == len(before)
     assert not made.engine.first_sight._ended
 
 
