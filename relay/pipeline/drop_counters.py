@@ -11,7 +11,7 @@ Rules:
   sums never fall.
 * For every sink, ``samples = exported + dropped + waiting``: what its sources matched, what became
   points of its (:class:`~relay.pipeline.routing.match_set.SinkCounter`), the rows here but those of
-  :data:`BEFORE_MATCHING`, and the members of histograms that still wait for others.
+  :data:`BEFORE_MATCHING`, and what still waits for metadata, or for the rest of a histogram.
 * Counts are since the start of the process. ``now`` is the wall clock of the latest request, s.
 """
 
@@ -42,7 +42,7 @@ REASONS: Final[dict[str, str]] = {
     "conflict": "another value for a time that has one",
     "too_many_members": "more buckets than a histogram may have",
     "taken_apart": "waited for its histogram, of which the source does not take every component",
-    "source_changed": "waited for a whole while its source was changed or removed",
+    "source_changed": "waited for its type or a whole while its source was changed or removed",
     "classic_twin": "the same histogram came as a classic one, which is exported",
     # Types that OTLP or the endpoint has no form for.
     "gauge_histogram": "OTLP has no gauge histograms",

@@ -46,6 +46,7 @@ cdef class Stream:
 cdef class RouteHandler:
     cdef tuple routes
     cdef tuple counters
+    cdef bint counts
 
     @cython.locals(
         transaction=BatchTransaction, batches=tuple, prefix=bytes, batch=OpenBatch,

@@ -219,22 +219,30 @@ class SampleProcessor(Protocol):
 
 
 class NumberHandler:
-    """Makes each sample a number point and pushes it to streams."""
+    """Makes each sample a number point and pushes it to streams.
 
-    __slots__ = ("_streams",)
+    ``routed``: routes make points of the samples, too. ``counts``: no other handler counts their
+    exemplars.
+    """
 
-    def __init__(self, streams: tuple[Stream, ...]) -> None:
+    __slots__ = ("_counts", "_routed", "_streams")
+
+    def __init__(
+        self, streams: tuple[Stream, ...], *, routed: bool = False, counts: bool = True
+    ) -> None:
         self._streams = streams
+        self._routed = routed
+        self._counts = counts
 
     def take(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
     ) -> None:
         """Append the sample to every stream as a number point."""
         point = number_point(stamp, value, extra)
-        is_sent = False
+        is_sent = self._routed
         for stream in self._streams:
             is_sent |= stream.push(point, emitter.origin, emitter)
-        if point.exemplars:
+        if point.exemplars and self._counts:
             emitter.transaction.note_exemplars(len(point.exemplars), is_sent)
 
     def __repr__(self) -> str:
@@ -244,18 +252,22 @@ class NumberHandler:
 class RouteHandler:
     """Appends numbers by way of routes, with the marks of an emitter.
 
-    ``counters`` are those of each route's batches, in their order.
+    ``counters`` are those of each route's batches, in their order. ``counts``: no other handler of
+    the samples counts their exemplars.
     """
 
-    __slots__ = ("counters", "routes")
+    __slots__ = ("counters", "counts", "routes")
 
     def __init__(
         self,
         routes: tuple[tuple[tuple[OpenBatch, ...], MetricGroup, bytes], ...],
         counters: tuple[tuple[SinkCounter, ...], ...],
+        *,
+        counts: bool = True,
     ) -> None:
         self.routes = routes
         self.counters = counters
+        self.counts = counts
 
     def take(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter
@@ -281,7 +293,8 @@ class RouteHandler:
                 else:
                     transaction.append_point(batch, group, head, origin)
                 counter.points += 1
-        if extra is not None and extra.exemplars:
+        if self.counts and extra is not None and extra.exemplars:
+            # As for streams, also where a replay needs no point of it: it left before the restart.
             transaction.note_exemplars(len(extra.exemplars), is_sent=True)
 
     def __repr__(self) -> str:

@@ -70,6 +70,7 @@ cdef class BatchTransaction:
         self, OpenBatch batch, object group, bytes head, bytes stamp, bytes value, object origin
     )
     cdef _make_way(self, OpenBatch batch, object group, object origin)
+    cdef _count_point(self, OpenBatch batch)
 
     @cython.locals(point_buffer=PointBuffer)
     cpdef append_rider(self, OpenBatch batch, object group, object rider)

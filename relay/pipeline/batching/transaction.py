@@ -351,9 +351,7 @@ class BatchTransaction:
         """Append a finished point, which may be older than what the batch holds."""
         self._make_way(batch, group, origin)
         batch.point_buffer.add_finished(point)
-        batch.count += 1
-        if batch.count == batch.limit:
-            self.seal(batch)
+        self._count_point(batch)
 
     def append_late(
         self,
@@ -367,9 +365,7 @@ class BatchTransaction:
         """Append a number that may be older than what the batch holds."""
         self._make_way(batch, group, origin)
         batch.point_buffer.add(head, stamp, value)
-        batch.count += 1
-        if batch.count == batch.limit:
-            self.seal(batch)
+        self._count_point(batch)
 
     def _make_way(
         self, batch: OpenBatch, group: MetricGroup | RawGroup, origin: IngestMark
@@ -383,6 +379,12 @@ class BatchTransaction:
         elif origin.position < batch.oldest_offset:
             batch.oldest_offset = origin.position
             batch.opened_at = min(batch.opened_at, origin.arrived_at)
+
+    def _count_point(self, batch: OpenBatch) -> None:
+        """Count a point that was appended, and seal the batch if it is full."""
+        batch.count += 1
+        if batch.count == batch.limit:
+            self.seal(batch)
 
     def append_rider(self, batch: OpenBatch, group: RawGroup, rider: bytes | RawEntry) -> bool:
         """Append what leaves with a batch's points and is none; return False if that is full."""

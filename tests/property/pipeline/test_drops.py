@@ -144,9 +144,10 @@ def check(rig: Rig, *, is_over: bool) -> None:
         assert len({(row.family, row.reason) for row in rows}) == len(rows)
         named_samples = sum(row.samples for row in rows if row.reason not in BEFORE_MATCHING)
         left = counter.samples - counter.exported - named_samples
-        if is_over or not statistics.assembly.waiting_samples:
+        waiting = statistics.assembly.waiting_samples + statistics.first_sight.samples
+        if is_over or not waiting:
             assert left == 0, (sink, counter.samples, counter.exported, rows)
-        assert 0 <= left <= statistics.assembly.waiting_samples * sources_of(rig, sink)
+        assert 0 <= left <= waiting * sources_of(rig, sink)
         for row in rows:
             assert row.reason in REASONS, row
             assert row.samples > 0
@@ -165,9 +166,13 @@ def sources_of(rig: Rig, sink: RigSink) -> int:
     return len(sources)
 
 
-def rig_of(exporters: list[tuple[list[str], list[str]]], limits: Limits | None = None) -> Rig:
+def rig_of(
+    exporters: list[tuple[list[str], list[str]]],
+    limits: Limits | None = None,
+    first_sight_s: float = 0.0,
+) -> Rig:
     """An engine with exporters of these sources and sinks."""
-    rig = Rig(limits)
+    rig = Rig(limits, first_sight_s=first_sight_s)
     for number, (sources, sinks) in enumerate(exporters):
         exporter = f"x{number}"
         rig.export(
@@ -190,6 +195,8 @@ EXPORTERS = st.lists(
     max_size=3,
 )
 
+WAITS_S = st.sampled_from((0.0, 1.5))
+"""How long a family of no known type waits for metadata, s."""
 
 _HALF, _ONE = ("h_bucket", ("le", "0.5")), ("h_bucket", ("le", "1"))
 FORGOTTEN_IN_ITS_REQUEST = [
@@ -204,21 +211,23 @@ FORGOTTEN_IN_ITS_REQUEST = [
 
 
 @examples(150)
-@given(EXPORTERS, REQUESTS, st.sampled_from((1.0, 20.0)), st.sampled_from((None, 4)))
+@given(EXPORTERS, REQUESTS, st.sampled_from((1.0, 20.0)), st.sampled_from((None, 4)), WAITS_S)
 @example(
     [(["all"], ["delta"]), (["no-half"], ["delta"])],
     [([], [], True), (FORGOTTEN_IN_ITS_REQUEST, [], False)],
     1.0,
     4,
+    0.0,
 )
 def test_every_sample_is_somewhere(
     exporters: list[tuple[list[str], list[str]]],
     requests: list[Any],
     pace_s: float,
     histograms_max: int | None,
+    first_sight_s: float,
 ) -> None:
     limits = Limits(histograms_max=histograms_max) if histograms_max else None
-    rig = rig_of(exporters, limits)
+    rig = rig_of(exporters, limits, first_sight_s)
     tick = 0.0
     for samples, natives, with_types in requests:
         tick += pace_s
@@ -244,26 +253,36 @@ EDITS = st.none() | st.lists(st.sampled_from(sorted(SELECTORS)), max_size=3, uni
 
 
 @examples(150)
-@given(EXPORTERS, st.lists(st.tuples(REQUESTS, st.integers(0, 2), EDITS), max_size=4))
+@given(EXPORTERS, st.lists(st.tuples(REQUESTS, st.integers(0, 2), EDITS), max_size=4), WAITS_S)
 @example(
     [(["all"], ["plain"])],
     [([([(_HALF, "", [(0.0, 0)])], [], False)], 0, ["counts"])],
+    0.0,
 )
 @example(
     [(["counts"], ["plain"]), (["all"], ["plain"])],
     [([([(_HALF, "", [(0.0, 0)])], [], False)], 0, ["all"])],
+    0.0,
+)
+@example(
+    [(["counts"], ["plain"]), (["all"], ["plain"])],
+    [([([(("up", ()), "", [(0.0, 0)])], [], False)], 0, ["all"])],
+    1.5,
 )
 def test_sources_that_change_while_samples_wait(
     exporters: list[tuple[list[str], list[str]]],
     steps: list[tuple[list[Any], int, list[str] | None]],
+    first_sight_s: float,
 ) -> None:
     """Without sources an exporter is as good as removed."""
-    rig = rig_of(exporters)
+    rig = rig_of(exporters, None, first_sight_s)
     tick = 0.0
     for requests, number, sources in steps:
         for samples, natives, with_types in requests:
             tick += 1.0
             rig.feed(written(samples, natives, with_types=with_types), tick=tick)
+            if first_sight_s:
+                rig.due(tick)
         if sources is not None:
             exporter = f"x{number % len(exporters)}"
             outputs = [sink.target for sink in rig.sinks if sink.counter.exporter == exporter]

@@ -12,7 +12,7 @@ root: ``foo``, ``foo_total``, ``foo_bucket``, ... Rules:
 * Waiting samples hold their position; checkpoints list them
   (:mod:`relay.pipeline.batching.unfinished`).
 * About :data:`SLICE` samples leave in a round; later samples of the family queue behind, and each
-  request lets more leave than it brings.
+  request lets twice as many leave as it brings, :data:`REQUEST_STEPS` at most.
 * Its series get their routes with the family's end, as prepared for the samples that waited, or are
   resolved anew.
 * Bounds: beyond :data:`SAMPLES_MAX` and :data:`BYTES_MAX` the oldest family of the project with the
@@ -173,13 +173,23 @@ class MetadataWait:
         series: NamedSeries,
         labels: SeriesLabels,
         declared: Declaration | None,
-    ) -> tuple[SampleProcessor, ...]:
-        """Return the handler of a series that waits with its family."""
-        family.bytes += SERIES_BYTES
-        self._bytes += SERIES_BYTES
-        first = FirstSamples(self, family, series, labels, declared)
-        family.members.append(first)
-        return (first,)
+    ) -> FirstSamples:
+        """Return the handler of a series that waits with its family, one for the whole wait."""
+        first = family.members.get(series)
+        if first is None:
+            family.bytes += SERIES_BYTES
+            self._bytes += SERIES_BYTES
+            first = family.members[series] = FirstSamples(self, family, series, labels, declared)
+        first.declared = declared
+        return first
+
+    def find(self, series: NamedSeries, project: str) -> FirstSamples | None:
+        """Return the handler of a series that waits with its family; None if it does not."""
+        if not (self._families or self._leaving):
+            return None
+        key = project, root_of(series.name)
+        family = self._families.get(key) or self._leaving.get(key)
+        return None if family is None else family.members.get(series)
 
     def handlers_of(self, series: FirstSamples) -> tuple[SampleProcessor, ...]:
         """Return the present handlers of a series whose samples waited."""
@@ -359,7 +369,7 @@ class MetadataWait:
         while len(members) > keep:
             if not len(members) % MEMBERS_PAUSE:
                 emitter.transaction.pace.pause()
-            first = members.pop()
+            _, first = members.popitem()
             family.bytes -= SERIES_BYTES
             self._bytes -= SERIES_BYTES
             series = first.series

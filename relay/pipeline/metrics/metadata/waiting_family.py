@@ -10,6 +10,7 @@ from relay.pipeline.batching.emitter import Emitter, SampleProcessor
 from relay.pipeline.batching.transaction import IngestMark, SampleExtras
 from relay.pipeline.batching.unfinished import WAITING
 from relay.pipeline.metrics.metadata.project_types import Declaration
+from relay.pipeline.routing.match_set import SinkCounter
 from relay.pipeline.routing.route import VersionedDependency
 from relay.runtime.lazy_deque import LazyDeque
 
@@ -53,8 +54,8 @@ class WaitingFamily:
         self.due = due
         self.fact = VersionedDependency()
         self.names: frozenset[str] = frozenset()
-        self.members: list[FirstSamples] = []
-        """All that its series were given, until they have their routes."""
+        self.members: dict[NamedSeries, FirstSamples] = {}
+        """Handlers of its series, until these have their routes."""
         self.samples: LazyDeque[WaitingSample] = LazyDeque()
         self.last = -1
         """Position of the last sample that left."""
@@ -112,6 +113,7 @@ class FirstSamples:
         "name",
         "prepared",
         "series",
+        "sinks",
         "waiting",
     )
 
@@ -138,6 +140,8 @@ class FirstSamples:
         """Latest declaration of the series."""
         self.waiting = 0
         """Its samples that wait."""
+        self.sinks: tuple[SinkCounter, ...] = ()
+        """Those that these samples count for."""
 
     def take(
         self, stamp: bytes, value: bytes, extra: SampleExtras | None, emitter: Emitter

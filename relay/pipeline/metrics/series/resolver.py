@@ -43,6 +43,7 @@ from relay.pipeline.metrics.raw.routes import RawRoutes, has_metadata
 from relay.pipeline.metrics.series.routes_after_wait import (
     first_samples,
     give_routes,
+    hand_over,
     is_current,
     prepare,
 )
@@ -216,8 +217,7 @@ class Resolver:
             series.resolved_version = match_set.project_epoch.version
             return
         labels, project = view()
-        first = first_samples(series)
-        waits = first is not None and not first.family.out
+        waits = self.first_sight.find(series, project) is not None
         series.match_set = match_set
         series.routes = ()
         series.handlers = ()
@@ -230,7 +230,7 @@ class Resolver:
         series.declared = declared
         if has_metadata(series.dependencies):
             series.dependency_version = -1  # the declaration stands in its prefixes
-        first = first_samples(series)
+        first = self.first_sight.find(series, series.types.project) or first_samples(series)
         if first is not None:
             first.declared = declared
 
@@ -402,7 +402,9 @@ class Resolver:
         if family is None:
             return False
         series.match_set = series.match_set.variant(series.match_set.raw, series.match_set.typed)
-        series.handlers = self.first_sight.handler(family, series, labels, declared)
+        first = self.first_sight.handler(family, series, labels, declared)
+        hand_over(self.drops, first, series.match_set.handled_sinks)
+        series.handlers = (first,)
         series.dependencies = (*series.dependencies, family.fact)
         series.resolved_version = series.match_set.project_epoch.version
         series.dependency_version = _seen(series.dependencies)
@@ -427,7 +429,8 @@ class Resolver:
                 handlers.append(enrolment.handler)
         if delta:
             pairs = sorted(labels.items())
-            handlers.append(NumberHandler(self.streams(pairs, project, typing.identity, delta)))
+            streams = self.streams(pairs, project, typing.identity, delta)
+            handlers.append(NumberHandler(streams, routed=bool(direct), counts=not whole))
         if handlers:
             series.match_set = match_set.variant((*match_set.raw, *direct), (*whole, *delta))
             series.handlers = tuple(handlers)

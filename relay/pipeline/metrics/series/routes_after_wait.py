@@ -12,10 +12,12 @@ from typing import Protocol, cast
 from relay.codec.otlp.groups import MetricGroup
 from relay.codec.remote_write.label_parser import SeriesLabels
 from relay.pipeline.batching.emitter import RouteHandler, SampleProcessor
+from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.metrics.metadata.waiting_family import FirstSamples
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.translate.target_info import Resource, TargetInfoStore
+from relay.pipeline.routing.match_set import SinkCounter
 from relay.pipeline.routing.router import Router
 
 
@@ -23,6 +25,7 @@ class RouteMaker(Protocol):
     """The resolver, as far as it is needed here."""
 
     router: Router
+    drops: DropTable
     types: TypeStore
     resources: TargetInfoStore
 
@@ -56,6 +59,8 @@ def prepare(resolver: RouteMaker, first: FirstSamples) -> tuple[SampleProcessor,
     else:
         made.types = resolver.types.of(project)
         made.match_set, _ = resolver.router.match(labels, project)
+        sinks = tuple([target.counter for target in made.match_set.typed])
+        hand_over(resolver.drops, first, sinks)
         resource = resolver.resources.find(labels, project)
         made.dependencies = (resource,)
     match_set = made.match_set
@@ -70,12 +75,23 @@ def prepare(resolver: RouteMaker, first: FirstSamples) -> tuple[SampleProcessor,
             counters.append(match_set.counters_of(batches))
     if not routes:
         return made.handlers
-    return (RouteHandler(tuple(routes), tuple(counters)), *made.handlers)
+    # As for the samples of a series that does not wait: handlers count exemplars, once for all.
+    by_routes = RouteHandler(tuple(routes), tuple(counters), counts=not made.handlers)
+    return (by_routes, *made.handlers)
+
+
+def hand_over(drops: DropTable, first: FirstSamples, sinks: tuple[SinkCounter, ...]) -> None:
+    """Let the samples of a series that wait count for these sinks, and for no others."""
+    before = first.sinks
+    first.sinks = sinks
+    if first.waiting and before is not sinks and before != sinks:
+        drops.hand_waiting_over(first.name, first.waiting, before, sinks)
 
 
 def is_current(resolver: RouteMaker, first: FirstSamples) -> bool:
     """Return True if nothing changed that the handlers of a series were made from."""
-    return isinstance(first.made, Series) and resolver.is_fresh(first.made)
+    made = first.made
+    return isinstance(made, Series) and made.declared is first.declared and resolver.is_fresh(made)
 
 
 def give_routes(resolver: RouteMaker, first: FirstSamples) -> bool:

@@ -228,6 +228,27 @@ def test_a_request_lets_more_leave_than_it_brings(monkeypatch: pytest.MonkeyPatc
     assert made.engine.first_sight.statistics().samples == 86, "it brought none of those"
 
 
+def test_a_request_of_many_samples_lets_no_more_leave_than_its_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metadata_wait, "SLICE", 10)
+    monkeypatch.setattr(metadata_wait, "REQUEST_STEPS", 20)
+    monkeypatch.setattr(metadata_wait, "SAMPLES_MAX", 150)
+    made = waiting_rig()
+    made.export(RigSink("s", limit=10_000))
+    made.feed(write(*(f"c {n} @{T0_MS + n}" for n in range(100))))
+    made.due(1.5)
+    assert made.engine.first_sight.statistics().samples == 90
+    made.feed(write(*(f"c {n} @{T0_MS + n}" for n in range(100, 130))), tick=1.5)
+    assert made.engine.first_sight.statistics().samples == 90 + 30 - 20
+    for number in range(10):
+        first = T0_MS + 1000 * (number + 1)
+        made.feed(write(*(f"c {n} @{first + n}" for n in range(30))), tick=1.5)
+        assert made.engine.first_sight.statistics().samples <= 150
+    leave(made, 2.0)
+    assert counted(made) == [(430, 430, 430)]
+
+
 def test_the_counters_of_batches_are_those_of_their_sinks() -> None:
     made = Rig()
     sinks = [RigSink("one", limit=10, shards=2), RigSink("two", limit=10)]
