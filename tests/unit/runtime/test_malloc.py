@@ -6,6 +6,8 @@ import platform
 import subprocess
 import sys
 
+import pytest
+
 from relay.runtime import malloc
 
 PROGRAM = """
@@ -92,3 +94,21 @@ def test_arenas_are_given_back_bit_by_bit_while_the_process_rests() -> None:
     assert calls([0.9, 0.01, 0.01, 0.01, 0.01, 0.01]) == [0, 0, 1, 1, 1, 0]
     left[0] = 3
     assert calls([0.9, 0.01, 0.01, 0.3, 0.01, 0.01]) == [0, 0, 1, 0, 0, 1], "not while it is busy"
+
+
+@pytest.mark.parametrize("between", [[0.1], [0.1, 0.1], [0.9, 0.9, 0.01, 0.01]])
+def test_work_between_two_looks_does_not_end_what_is_given_back(between: list[float]) -> None:
+    left, clock = [100], [0.0, 0.0]
+
+    def trim_some() -> bool:
+        left[0] -= 1
+        return left[0] > 0
+
+    trimmer = malloc.HeapTrimmer(
+        tick=lambda: clock[0], cpu_s=lambda: clock[1], trim=lambda: 0, trim_some=trim_some
+    )
+    for share in (0.9, 0.01, 0.01, *between, *[0.01] * 200):
+        clock[0] += 1.0
+        clock[1] += share
+        trimmer.look()
+    assert left[0] == 0
