@@ -27,8 +27,6 @@ from relay.runtime.event_loop import run_in_thread
 if TYPE_CHECKING:
     from relay.receiver.http.aiohttp_server import AiohttpServer, Service
 
-SERVER_HEADER = {"Server": "relay"}
-"""Instead of aiohttp's own, which tells strangers the versions of aiohttp and Python."""
 IDLE_TIMEOUT_S = 330.0
 """Time that a connection may stay without a whole request head, s.
 

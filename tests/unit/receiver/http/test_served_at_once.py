@@ -36,8 +36,6 @@ class Service:
 
     def serve(self, head: UsualHead, body: bytes, remote: str) -> WholeAnswer | None:
         assert (head.path, remote) == ("/v1/logs", "127.0.0.1")
-        if self.fault is not None:
-            raise self.fault
         if body.startswith(b"w"):
             return None
         self.at_once.append(body)
@@ -53,6 +51,8 @@ class Service:
         return self._answer(body)
 
     def _answer(self, body: bytes) -> WholeAnswer:
+        if self.fault is not None:
+            raise self.fault
         self.order.append(body)
         return WholeAnswer(200, {"Server": "relay"}, body)
 
@@ -117,14 +117,23 @@ async def test_what_waits_behind_requests_that_are_served_at_once_is_bounded() -
     assert service.most < BUFFER_BYTES_MAX + (256 << 10)
 
 
-async def test_an_unexpected_error_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("body", [b"x", b"w"], ids=["at once", "by a task"])
+async def test_an_unexpected_error_is_answered_and_ends_the_connection(
+    body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     service = Service()
-    service.fault = ValueError("a bug")
     async with serving(service) as (listener, reader, writer):
-        writer.write(usual(b"x"))
-        assert not await reader.read()
+        writer.write(usual(b"good"))
+        assert await body_of_answer(reader) == b"good"
+        service.fault = ValueError("a bug")
+        writer.write(usual(body) + usual(b"behind it"))
+        head, _, text = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 500 Internal Server Error\r\nServer: relay\r\n")
+        assert b"Connection: close" in head.split(b"\r\n")
+        assert text == b"500 Internal Server Error\n"
         assert listener.statistics().connections.open == 0
-    assert "unexpected error" in caplog.text
+    assert service.order == [b"good"]
+    assert "a bug" in caplog.text
 
 
 def test_a_request_that_is_served_at_once_makes_a_connection_the_last_to_close() -> None:
