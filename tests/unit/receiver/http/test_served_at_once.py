@@ -9,18 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from relay.config.settings.settings import ListenAddress
 from relay.receiver.http.connection_limit import Connections
 from relay.receiver.http.listener import Listener
 from relay.receiver.http.usual_head import UsualHead
 from relay.receiver.http.usual_requests import BUFFER_BYTES_MAX
 from relay.receiver.http.whole_answer import WholeAnswer
-
-HEAD = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: %d\r\n\r\n"
-
-
-def usual(body: bytes) -> bytes:
-    return HEAD % len(body) + body
+from tests.kit.http.usual_requests import Connected, answer, connected, most_buffered, usual
 
 
 class Service:
@@ -40,8 +34,7 @@ class Service:
             return None
         self.at_once.append(body)
         assert self.listener is not None
-        assert self.listener.usual is not None
-        self.most = max([self.most, *(len(one._buffer) for one in self.listener.usual.open)])
+        self.most = max(self.most, most_buffered(self.listener))
         return self._answer(body)
 
     async def __call__(self, request: web.BaseRequest) -> WholeAnswer:
@@ -58,29 +51,14 @@ class Service:
 
 
 @asynccontextmanager
-async def serving(
-    service: Service,
-) -> AsyncIterator[tuple[Listener, asyncio.StreamReader, asyncio.StreamWriter]]:
-    listener = service.listener = Listener(
-        service,
-        ListenAddress("127.0.0.1", 0),
-        setting="x",
-        is_usual=lambda method, _: method == "POST",
-        at_once=service.serve,
-    )
-    await listener.start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.address.port)
-    try:
-        yield listener, reader, writer
-    finally:
-        writer.close()
-        await listener.stop()
+async def serving(service: Service) -> AsyncIterator[Connected]:
+    async with connected(service, service.serve) as made:
+        service.listener = made[0]
+        yield made
 
 
 async def body_of_answer(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    (size,) = (int(line[15:]) for line in head.split(b"\r\n") if b"Content-Length" in line)
-    return await reader.readexactly(size)
+    return (await answer(reader))[1]
 
 
 async def test_requests_that_wait_and_others_keep_their_order() -> None:
