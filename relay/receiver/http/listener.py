@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.config.settings.settings import ListenAddress
 from relay.receiver.http.connection_limit import (
+    CUT_AFTER_S,
     Connections,
     ConnectionStatistics,
     ListenerRole,
@@ -32,8 +33,6 @@ IDLE_TIMEOUT_S = 330.0
 
 Prometheus closes its own after five minutes, and closing first would cost it a failed request.
 """
-CUT_AFTER_S = 0.5
-"""Time that :meth:`Listener.stop` waits for requests in progress, s."""
 HANDSHAKES_PART, HANDSHAKES_LEAST = 4, 8
 """Handshakes of TLS in progress, as a part of the connections, beside them."""
 BACKLOG = 512
