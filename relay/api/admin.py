@@ -34,9 +34,9 @@ from relay.codec.signal_names import SIGNALS, SignalName
 from relay.config.settings.settings import Admin, ListenAddress, Settings
 from relay.control.replicas.report import REPORT_PATH
 from relay.control.tools import ExporterTools
-from relay.receiver.http.listener import SERVER_HEADER, Listener
+from relay.receiver.http.listener import Listener
 from relay.receiver.http.tls import server_context
-from relay.receiver.http.whole_answer import WholeAnswer
+from relay.receiver.http.whole_answer import SERVER_HEADER, WholeAnswer
 from relay.receiver.request_target import parse_tenant
 from relay.runtime.errors import ConfigError, Fault, OverloadedError, RelayError
 from relay.runtime.event_loop import run_in_thread, yield_to_loop

@@ -23,6 +23,11 @@ cdef extern from *:
     Py_ssize_t varint_size "relay_varint_size" (uint64_t value) noexcept nogil
 
 
+cdef inline Py_ssize_t field_size(Py_ssize_t size) noexcept:
+    """Return the size of a field with ``size`` bytes of content, whose tag is a byte."""
+    return 1 + varint_size(<uint64_t>size) + size
+
+
 cdef inline unsigned char *put_varint(unsigned char *out, uint64_t value) noexcept:
     """Write a varint; return the position behind it."""
     if value < 0x80:

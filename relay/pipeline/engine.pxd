@@ -29,7 +29,7 @@ cdef class MetricsPipeline:
     cdef readonly SeriesLookup lookup
     cdef dict _received
     cdef dict _dropped
-    cdef readonly object exemplar_buffer
+    cdef public object exemplar_buffer
     cdef readonly object _streams
     cdef dict _decoders
     cdef readonly object _gate
@@ -39,7 +39,7 @@ cdef class MetricsPipeline:
     cdef readonly long long grown
     cdef object __weakref__
 
-    cdef object _latest_ns(self, double now)
+    cpdef object _latest_ns(self, double now)
 
     @cython.locals(transaction=BatchTransaction, position=cython.longlong)
     cdef tuple _take(

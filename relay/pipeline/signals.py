@@ -136,19 +136,18 @@ class Signals:
 
     @property
     def armed(self) -> int:
-        """Deadlines that were set since the start."""
+        """Deadlines that were set since the start.
+
+        Asked for each request, so by the parts of the signals: a call of each took 40 % more.
+        """
         metrics = self.metrics
         armed = metrics.schedule.armed + metrics.assembly.armed + metrics.first_sight.armed
         return armed + self.logs.schedule.armed + self.traces.schedule.armed
 
     def next_due(self) -> float | None:
         """Return the tick at which :meth:`flush_due` has something to do, or None."""
-        due = self.metrics.next_due()
-        for one in (self.logs.schedule, self.traces.schedule):
-            moment = one.next_due()
-            if moment is not None and (due is None or moment < due):
-                due = moment
-        return due
+        moments = [one.next_due() for one in self._all]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def flush_due(self, tick: float, *, most: int | None = None) -> Sealed:
         """Seal the batches that are due, up to ``most``, and end waits."""

@@ -1,4 +1,4 @@
-"""The head of a request, read before its body. Pure.
+"""The head of a request, read before its body. Pure but for :func:`usual_facts`.
 
 Senders repeat their heads, so :func:`usual_facts` is kept for each; see
 :mod:`relay.receiver.http.usual_requests`.

@@ -40,10 +40,10 @@ from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult
 from relay.pipeline.metrics.otlp.decoder import OTLP_METRICS
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters, RefusalLog
-from relay.receiver.http.listener import SERVER_HEADER, Listener
+from relay.receiver.http.listener import Listener
 from relay.receiver.http.tls import server_context
 from relay.receiver.http.usual_head import UsualHead
-from relay.receiver.http.whole_answer import WholeAnswer
+from relay.receiver.http.whole_answer import SERVER_HEADER, WholeAnswer
 from relay.receiver.ingest_head import IngestHead, UsualFacts, decoder_of, head_of, usual_facts
 from relay.receiver.otlp.answers import ALL_TAKEN, otlp_answer
 from relay.receiver.otlp.target import OtlpTarget, answer_type_of, otlp_target

@@ -183,15 +183,20 @@ cdef void _free(void* ctx, void* address, size_t size) noexcept:
         chunk[0] = _chunks[_count]
 
 
-def use_huge_pages(*, size_t ordinary = ORDINARY_ARENAS):
-    """Take further arenas from huge pages; return whether this system has them, of 2 MiB.
+def use_huge_pages(*, size_t ordinary = ORDINARY_ARENAS, system = SYSTEM):
+    """Take further arenas from huge pages; return whether this system has them, of 2 MiB."""
+    return has_huge_pages(system) and use_chunks(ordinary=ordinary)
+
+
+def use_chunks(*, size_t ordinary = ORDINARY_ARENAS):
+    """Take further arenas from chunks, huge pages or not; return whether this system can.
 
     Only the first call that does something counts. What is not pymalloc's (``PYTHONMALLOC=malloc``,
     free-threaded Python) is where it was.
     """
     global _ordinary_left
     cdef PyObjectArenaAllocator own
-    if not RELAY_HUGE_PAGES or not has_huge_pages():
+    if not RELAY_HUGE_PAGES:
         return False
     if _before.alloc == NULL:
         PyObject_GetArenaAllocator(&_before)

@@ -86,7 +86,7 @@ class HeapTrimmer:
     """Gives unused memory back once the process rests after it was busy.
 
     ``tick`` is a monotonic clock and ``cpu_s`` the CPU time of the process, s. ``trim`` is called
-    once, ``trim_some`` at each look until it returns false.
+    once, ``trim_some`` at each look at which the process rests until it returns false.
     """
 
     def __init__(
@@ -122,7 +122,8 @@ class HeapTrimmer:
             self._was_busy = False
             self._has_more = True
             self._trim()
-        self._has_more = self._has_more and self._resting > 0 and self._trim_some()
+        if self._has_more and self._resting and not self._was_busy:
+            self._has_more = self._trim_some()
 
     def __repr__(self) -> str:
         return f"<HeapTrimmer{', was busy' * self._was_busy}>"

@@ -254,18 +254,29 @@ cdef class Envelope(RequestEnvelope):
     @property
     def resources(self):
         """Head and scopes of each resource; of each scope head, first record, stop."""
-        cdef Py_ssize_t number, at
-        cdef Part *scope
-        cdef list found = [], scopes
+        cdef Py_ssize_t number, at, first, stop
+        cdef list found = []
         for number in range(self.resource_parts.count):
-            scopes = []
-            for at in range(
-                self.resource_parts.items[number].first, self.resource_parts.items[number].stop
-            ):
-                scope = &self.scope_parts.items[at]
-                scopes.append((self.head_of(scope), scope.first, scope.stop))
-            found.append((self.head_of(&self.resource_parts.items[number]), scopes))
+            head, first, stop = self.resource(number)
+            found.append((head, [self.scope(at) for at in range(first, stop)]))
         return found
+
+    @property
+    def resource_count(self):
+        """Number of resources."""
+        return self.resource_parts.count
+
+    def resource(self, Py_ssize_t number):
+        """Return the head of a resource, and the numbers of its first scope and behind its last."""
+        assert 0 <= number < self.resource_parts.count
+        cdef Part *found = &self.resource_parts.items[number]
+        return self.head_of(found), found.first, found.stop
+
+    def scope(self, Py_ssize_t number):
+        """Return the head of a scope, and the numbers of its first record and behind its last."""
+        assert 0 <= number < self.scope_parts.count
+        cdef Part *found = &self.scope_parts.items[number]
+        return self.head_of(found), found.first, found.stop
 
     def record(self, Py_ssize_t number):
         """Return a record's message."""

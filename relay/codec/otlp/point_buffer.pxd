@@ -1,6 +1,10 @@
 from libc.stdint cimport uint64_t
 
 
+cdef enum:
+    TAIL_BYTES = 17  # of a point in OTLP, behind its head: time, tag of the value, value
+
+
 cdef struct Point:
     void *head  # bytes: the prefix, or the whole encoded point
     uint64_t time_ns  # 0 for a point encoded as a whole: OTLP has no such time

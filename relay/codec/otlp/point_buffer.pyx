@@ -23,7 +23,6 @@ from relay.codec.prefetch cimport prefetch
 cdef enum:
     FIRST_POINTS = 32
     FIRST_RUNS = 8
-    TAIL_BYTES = 17  # time, tag of the value, value
     FETCH_HEAD = 12  # prefetch distance in points
 
 

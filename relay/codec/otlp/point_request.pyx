@@ -19,10 +19,10 @@ from libc.string cimport memcpy
 
 from relay.codec.copying cimport put_bytes
 from relay.codec.otlp.groups cimport MetricGroup, Numbered, ResourceGroup, ScopeGroup
-from relay.codec.otlp.point_buffer cimport Point, Run
+from relay.codec.otlp.point_buffer cimport TAIL_BYTES, Point, Run
 from relay.codec.prefetch cimport LINE, prefetch
 from relay.codec.resizing cimport resized
-from relay.codec.varints cimport put_head, varint_size
+from relay.codec.varints cimport field_size, put_head
 
 
 cdef extern from "Python.h":
@@ -31,7 +31,6 @@ cdef extern from "Python.h":
 
 cdef enum:
     FIRST_NODES = 16
-    TAIL_BYTES = 17  # time, tag of the value, value
     VALUE_TAG = 0x21
     NONE = -1
     FETCH_GROUP = 16  # prefetch distance in runs
@@ -66,11 +65,6 @@ cdef struct Node:  # a scope or a resource of the request
 
 cdef inline unsigned char *put(unsigned char *out, void *encoded) noexcept:
     return put_bytes(out, PyBytes_AS_STRING(<bytes>encoded), PyBytes_GET_SIZE(<bytes>encoded))
-
-
-cdef inline Py_ssize_t field_size(Py_ssize_t size) noexcept:
-    """Return the size of a field with a message of ``size`` bytes, whose tag is a byte."""
-    return 1 + varint_size(<uint64_t>size) + size
 
 
 cdef void *allocate(Py_ssize_t count, size_t size) except NULL:

@@ -18,7 +18,7 @@ from libc.string cimport memcmp, memcpy
 
 from relay.codec.otlp.envelope cimport Envelope, Slice
 from relay.codec.otlp.point_buffer cimport PointBuffer, Run
-from relay.codec.varints cimport put_head, varint_size
+from relay.codec.varints cimport field_size, put_head
 
 cdef enum:
     FIRST_BYTES = 1024
@@ -59,11 +59,6 @@ cdef struct Chain:  # of a resource's scopes, or of a scope's rows
     Py_ssize_t first
     Py_ssize_t last
     Py_ssize_t next  # scope of the same resource; -1: none
-
-
-cdef inline Py_ssize_t field_size(Py_ssize_t size) noexcept:
-    """Return the size of a field with ``size`` bytes of content."""
-    return 1 + varint_size(<uint64_t>size) + size
 
 
 cdef inline Py_ssize_t record_end(char *data) noexcept:

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -34,6 +35,9 @@ DROP_REASONS_NOT_SENDER_FAULT = frozenset(
 
 BLOCKED_RETRY_AFTER_S = 5
 MEMORY_RETRY_AFTER_S = 2
+
+DECLINED_MAX: Final = 8
+"""Requests in one turn of the loop that are known to need slices: each has taken 10 ms of it."""
 
 MEASURE_EVERY_FRACTION = 64
 """Queues are relieved after every 64th part of the memory limit that has arrived, and open batches
@@ -99,8 +103,8 @@ class Admission:
         self.stopping = False
         self._unkept = -1
         """Position of the last request that the journal could not write."""
-        self._declined = b""
-        """Compressed body of the last request that :meth:`accept_at_once` found to need slices."""
+        self._declined: deque[bytes] = deque(maxlen=DECLINED_MAX)
+        """Compressed bodies that :meth:`accept_at_once` found to need slices, the last ones."""
 
     async def accept(self, request: IngestRequest) -> IngestResult:
         """Admit one request; see :class:`relay.pipeline.contract.IngestHandler`."""
@@ -110,9 +114,7 @@ class Admission:
             if probed is not None:
                 return _accepted(probed.taken, probed.dropped, probed.examples)
             self._check(len(request.body))  # the wait may have taken long
-        is_long = request.raw is self._declined
-        if is_long:
-            self._declined = b""
+        is_long = bool(self._declined) and self._was_declined(request.raw)
         transaction = await self._turns.run(
             partial(
                 self._signal.ingest,
@@ -152,10 +154,18 @@ class Admission:
                 pace=DirectPace(),
             )
         except TurnsError:
-            self._declined = raw  # it needs slices, and comes again
+            self._declined.append(raw)  # it needs slices, and comes again
             return None
         self._on_accepted(transaction)
         return _accepted(transaction.taken, transaction.dropped, transaction.examples)
+
+    def _was_declined(self, raw: bytes) -> bool:
+        """Return whether this very body needs slices, and forget it."""
+        for at, one in enumerate(self._declined):
+            if one is raw:
+                del self._declined[at]
+                return True
+        return False
 
     @property
     def waits_on_disk(self) -> bool:

@@ -15,7 +15,8 @@ from typing import Final
 from relay.codec.otlp.envelope import Envelope
 from relay.config.exporter.records.outputs import sources_of
 from relay.config.exporter.types import Exporter, RecordSource
-from relay.pipeline.pacing import UNPACED
+from relay.pipeline.pacing import ENTRIES, Pace
+from relay.pipeline.records.entries import ResourceEntry
 from relay.pipeline.records.pipeline import FIELDS, RecordsPipeline
 from relay.pipeline.records.resource_table import ResourceTable
 from relay.pipeline.records.selecting import select
@@ -50,28 +51,41 @@ class SourceWatch:
         self._sources = {one.name: compiled_for(one, exporter, pipeline) for one in sources}
         self.counts: Final = {name: RecordCount() for name in self._sources}
 
-    def note(self, envelope: Envelope, origin: IngestPath, table: ResourceTable) -> None:
+    def note(
+        self, envelope: Envelope, origin: IngestPath, table: ResourceTable, pace: Pace
+    ) -> None:
         """Count the records of a request; its resources are in the table."""
         left = SCOPES_MAX
-        for head, scopes in envelope.resources:
+        for number in range(envelope.resource_count):
+            if not number % ENTRIES:
+                pace.pause()
+            head, begin, end = envelope.resource(number)
             entry = table.find(origin, head)
             if entry is None or entry.project != self._project:
                 continue
-            for scope, first, stop in scopes[:left]:
-                left -= 1
-                known = entry.scopes.get(scope)
-                both = entry.attributes if known is None else known.attributes
-                looked = min(LOOKED_MAX, stop - first)
-                for name, compiled in self._sources.items():
-                    residual = compiled.decide(entry.attributes, both)
-                    if residual is None:
-                        continue
-                    rows = [(first, first + looked)]
-                    found = select(residual, envelope, rows, self._fields, UNPACED.pause)
-                    for begin, end in found:
-                        whole = (stop - first) / looked
-                        self.counts[name].records += (end - begin) * whole
-                        self.counts[name].bytes += envelope.record_bytes(begin, end) * whole
+            for at in range(begin, min(end, begin + left)):
+                self._look(envelope, at, entry, pace)
+            left -= min(end - begin, left)
+            if not left:
+                return
+
+    def _look(self, envelope: Envelope, number: int, entry: ResourceEntry, pace: Pace) -> None:
+        """Count the records of a scope of this resource."""
+        scope, first, stop = envelope.scope(number)
+        known = entry.scopes.get(scope)
+        both = entry.attributes if known is None else known.attributes
+        looked = min(LOOKED_MAX, stop - first)
+        for name, compiled in self._sources.items():
+            pace.pause()
+            residual = compiled.decide(entry.attributes, both)
+            if residual is None:
+                continue
+            rows = [(first, first + looked)]
+            found = select(residual, envelope, rows, self._fields, pace.pause)
+            for begin, end in found:
+                whole = (stop - first) / looked
+                self.counts[name].records += (end - begin) * whole
+                self.counts[name].bytes += envelope.record_bytes(begin, end) * whole
 
     def __repr__(self) -> str:
         return f"<SourceWatch of {self.pipeline.signal}, {len(self._sources)} sources>"

@@ -5,12 +5,8 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint64_t
 
 from relay.codec.otlp.batch cimport OpenBatch
-from relay.codec.otlp.point_buffer cimport Point, PointBuffer
+from relay.codec.otlp.point_buffer cimport TAIL_BYTES, Point, PointBuffer
 from relay.pipeline.batching.transaction cimport BatchTransaction
-
-
-cdef enum:
-    TAIL_BYTES = 17  # of a point in OTLP: time, tag, value
 
 
 cdef inline int append_number(

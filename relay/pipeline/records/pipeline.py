@@ -65,10 +65,12 @@ class RecordOptions:
 class RequestWatch(Protocol):
     """Looks at the requests of a pipeline for a while."""
 
-    def note(self, envelope: Envelope, origin: IngestPath, table: ResourceTable) -> None:
+    def note(
+        self, envelope: Envelope, origin: IngestPath, table: ResourceTable, pace: Pace
+    ) -> None:
         """Look at a request that was taken: its resources are in the table.
 
-        The work is to be bounded: nothing else has a turn meanwhile.
+        The work is to be bounded, and to pause: nothing else has a turn meanwhile.
         """
 
 
@@ -104,7 +106,7 @@ class RecordsPipeline:
         self.grown = 0
         """Bytes by which requests made open batches larger, since the start."""
         self.watches: list[RequestWatch] = []
-        """Told of each request that is taken; changed between requests only."""
+        """Told of each request that is taken; begun between requests only."""
         self._gate: ReplayGate | None = None
         self._received = self._no_tenant = self._oversized = self._unmatched = 0
         self._current: int | None = None
@@ -252,8 +254,9 @@ class RecordsPipeline:
             self.drops.now = now
             self._count(counts, pace)
             self.grown += transaction.batch_growth_bytes
-            for watch in self.watches:
-                watch.note(envelope, origin, self.table)
+            if self.watches:
+                for watch in tuple(self.watches):  # one may end while this pauses
+                    watch.note(envelope, origin, self.table, pace)
             self.offsets.release(position)
         finally:
             self._current = None

@@ -15,7 +15,7 @@ from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpProcessingError
 
-from relay.receiver.http.connection_limit import Connections, ServedConnection, cut
+from relay.receiver.http.connection_limit import CUT_AFTER_S, Connections, ServedConnection, cut
 from relay.receiver.http.whole_answer import WholeAnswer
 
 LINGER_S = 5.0
@@ -23,8 +23,6 @@ LINGER_S = 5.0
 
 Its sender shall see the answer, not a reset.
 """
-CUT_AFTER_S = 0.5
-"""Time that :meth:`AiohttpServer.stop` waits for handlers, s; aiohttp reads nothing more then."""
 
 _log = logging.getLogger("relay.receiver")
 

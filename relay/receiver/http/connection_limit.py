@@ -21,6 +21,8 @@ from typing import Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 SHARE: Final = 7
 
+CUT_AFTER_S: Final = 0.5
+"""Time that a listener that stops waits for requests in progress, s."""
 NOFILE_MAX: Final = 1 << 20
 """More descriptors are never asked for."""
 

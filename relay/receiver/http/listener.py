@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.config.settings.settings import ListenAddress
 from relay.receiver.http.connection_limit import (
+    CUT_AFTER_S,
     Connections,
     ConnectionStatistics,
     ListenerRole,
@@ -27,15 +28,11 @@ from relay.runtime.event_loop import run_in_thread
 if TYPE_CHECKING:
     from relay.receiver.http.aiohttp_server import AiohttpServer, Service
 
-SERVER_HEADER = {"Server": "relay"}
-"""Instead of aiohttp's own, which tells strangers the versions of aiohttp and Python."""
 IDLE_TIMEOUT_S = 330.0
 """Time that a connection may stay without a whole request head, s.
 
 Prometheus closes its own after five minutes, and closing first would cost it a failed request.
 """
-CUT_AFTER_S = 0.5
-"""Time that :meth:`Listener.stop` waits for requests in progress, s."""
 HANDSHAKES_PART, HANDSHAKES_LEAST = 4, 8
 """Handshakes of TLS in progress, as a part of the connections, beside them."""
 BACKLOG = 512

@@ -27,7 +27,7 @@ from multidict import MultiDict, MultiDictProxy
 
 from relay.receiver.http.connection_limit import Connections, ServedConnection, cut
 from relay.receiver.http.usual_head import UsualHead, parse_head
-from relay.receiver.http.whole_answer import WholeAnswer
+from relay.receiver.http.whole_answer import SERVER_HEADER, WholeAnswer
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -47,7 +47,7 @@ BUFFER_BYTES_MAX: Final = HEAD_BYTES_MAX + len(_END) + BODY_BYTES_MAX
 """Reading pauses beyond it: so many bytes have a whole request, or one that is not usual."""
 _LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 _NO_QUERY: Final = MultiDictProxy(MultiDict[str]())
-_UNANSWERED: Final = "a request was not answered because of an unexpected error"
+_FAILED: Final = WholeAnswer.of_text(500, "500 Internal Server Error\n", SERVER_HEADER)
 _log = logging.getLogger("relay.receiver")
 
 AtOnce = Callable[[UsualHead, bytes, str], WholeAnswer | None]
@@ -307,8 +307,7 @@ class UsualConnection(asyncio.Protocol):
                 return False
             _send(answer, transport, closes=head.closes)
         except Exception:
-            _log.exception(_UNANSWERED)
-            transport.abort()
+            _fail(transport)
         owner.connections.served(self)
         self._idle_since = owner.loop.time()
         if self._buffer and not self._is_next_due:
@@ -342,8 +341,7 @@ class UsualConnection(asyncio.Protocol):
             assert isinstance(answer, WholeAnswer), "others are for requests that are not usual"
             _send(answer, request.transport, closes=request.closes)
         except Exception:
-            _log.exception(_UNANSWERED)
-            request.transport.abort()
+            _fail(request.transport)
         finally:
             self.task = None
             owner.connections.end(self)
@@ -432,6 +430,12 @@ def _send(answer: WholeAnswer, transport: asyncio.Transport, *, closes: bool) ->
     answer.write(transport, closes=closes)
     if closes:
         transport.close()
+
+
+def _fail(transport: asyncio.Transport) -> None:
+    """Log the present exception, and answer with it what aiohttp's server does."""
+    _log.exception("a request failed because of an unexpected error")
+    _send(_FAILED, transport, closes=True)
 
 
 def resume_reading(transport: asyncio.Transport) -> None:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping
 from http import HTTPStatus
 
+SERVER_HEADER = {"Server": "relay"}
+"""Instead of aiohttp's own, which tells strangers the versions of aiohttp and Python."""
 TEXT_TYPE = "text/plain; charset=utf-8"
 _DATE = "%a, %d %b %Y %H:%M:%S GMT"
 """HTTP-date, in English: the relay sets no locale."""

@@ -93,6 +93,8 @@ def parse_retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     :mod:`relay.sink.retry.backoff` caps it.
     """
     text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
     if text.isascii() and text.isdigit():
         return float(text) if len(text) <= _RETRY_AFTER_DIGITS_MAX else math.inf
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 - rare, and half a MiB

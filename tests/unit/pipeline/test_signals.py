@@ -83,6 +83,21 @@ def test_what_is_due_first_is_flushed_first_and_most_is_for_all() -> None:
     assert rig.signals.flush_due(9.0) == []
 
 
+def test_every_deadline_of_a_signal_is_one_of_all() -> None:
+    rig = Rig()
+    signals = rig.signals
+    for protocol in BODIES:
+        rig.ingest(protocol)
+    bucket = write('b_bucket{le="1"} 1', types={"b": "histogram"})
+    signals.ingest(
+        bucket, now=1.0, tick=0.0, origin=ANYWHERE, protocol="remote_write_v1", pace=Pace()
+    )
+    metrics = signals.metrics
+    assert metrics.schedule.armed > 0
+    assert metrics.assembly.armed > 0
+    assert signals.armed == metrics.armed + signals.logs.armed + signals.traces.armed
+
+
 @pytest.mark.parametrize("protocol", BODIES)
 def test_a_dry_run_asks_the_same_signal(protocol: str) -> None:
     rig = Rig()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from relay.runtime import malloc
 
@@ -94,34 +97,52 @@ def test_arenas_are_given_back_bit_by_bit_while_the_process_rests() -> None:
     assert calls([0.9, 0.01, 0.01, 0.3, 0.01, 0.01]) == [0, 0, 1, 0, 0, 1], "not while it is busy"
 
 
-SHARED = """
-import threading
-from pathlib import Path
+HEAPS = """
+import ctypes, sys, threading
 from relay.runtime import malloc
-assert malloc.share_heap()
-malloc.configure_malloc()
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+if sys.argv[2] == "shared":
+    assert malloc.share_heap()
 def work():
-    made = [b"x" * (256 << 10) for _ in range(128)]
-    made.clear()
-before = resident()
+    made.append([b"x" * 4000 for _ in range(1000)])
+made = []
 worker = threading.Thread(target=work)
 worker.start()
 worker.join()
-malloc.trim_heap()
-print(resident() - before)
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+told = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+assert libc.malloc_info(0, told) == 0
+libc.fclose(told)
 """
 
 
-def kept_bytes() -> int:
-    """Return what is kept of 32 MiB that a thread had, once the process has trimmed its heap."""
-    command = [sys.executable, "-c", SHARED]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def heaps_of_two_threads(report: Path, how: str) -> int:
+    """Return how many heaps a process has that allocated in a thread besides its first."""
+    subprocess.run([sys.executable, "-c", HEAPS, str(report), how], check=True)
+    return report.read_text().count("<heap nr=")
 
 
-def test_what_a_thread_had_is_given_back() -> None:
+def test_all_threads_share_one_heap(tmp_path: Path) -> None:
     if platform.libc_ver()[0] != "glibc":
         assert not malloc.share_heap(), "only glibc has mallopt"
         return
-    assert kept_bytes() < 8 << 20
+    assert heaps_of_two_threads(tmp_path / "own", "own") == 2
+    assert heaps_of_two_threads(tmp_path / "shared", "shared") == 1
+
+
+@pytest.mark.parametrize("between", [[0.1], [0.1, 0.1], [0.9, 0.9, 0.01, 0.01]])
+def test_work_between_two_looks_does_not_end_what_is_given_back(between: list[float]) -> None:
+    left, clock = [100], [0.0, 0.0]
+
+    def trim_some() -> bool:
+        left[0] -= 1
+        return left[0] > 0
+
+    trimmer = malloc.HeapTrimmer(
+        tick=lambda: clock[0], cpu_s=lambda: clock[1], trim=lambda: 0, trim_some=trim_some
+    )
+    for share in (0.9, 0.01, 0.01, *between, *[0.01] * 200):
+        clock[0] += 1.0
+        clock[1] += share
+        trimmer.look()
+    assert left[0] == 0

@@ -1,4 +1,4 @@
-"""A lane's bell: set, remembered, timed, cancelled. Tasks of shards: made, ended, replaced."""
+"""Wake-ups of shards: set, remembered, timed, cancelled. Their tasks: made, ended, replaced."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from itertools import islice, pairwise
 from typing import Any, Final
 
@@ -51,12 +52,10 @@ class PointFault(WireError):  # noqa: N818 - a fault is data to count, the reque
 
 def read_point(message: bytes, kind: Kind) -> Point:
     """Return a point of this kind. Raise PointFault."""
-    # Imported for the first point that is read.
-    from relay.codec.otlp.metrics_in.messages import POINTS, ProtobufDecodeError
-
+    points, unreadable = _official()
     try:
-        point = POINTS[kind].FromString(message)
-    except ProtobufDecodeError as error:
+        point = points[kind].FromString(message)
+    except unreadable as error:
         raise PointFault("unreadable", "the point cannot be read") from error
     if kind == "histogram":
         return _histogram(point)
@@ -85,13 +84,19 @@ def buckets_of(point: Point) -> int:
 
 def read_exemplars(message: bytes) -> tuple[Exemplar, ...]:
     """Return the exemplars of a number point; none where it cannot be read."""
-    # As above.
+    points, unreadable = _official()
+    try:
+        return _exemplars(points["gauge"].FromString(message).exemplars)
+    except unreadable:
+        return ()
+
+
+@cache
+def _official() -> tuple[Mapping[Kind, Any], type[Exception]]:
+    """Return the classes of points, and what they raise; imported for the first point."""
     from relay.codec.otlp.metrics_in.messages import POINTS, ProtobufDecodeError
 
-    try:
-        return _exemplars(POINTS["gauge"].FromString(message).exemplars)
-    except ProtobufDecodeError:
-        return ()
+    return POINTS, ProtobufDecodeError
 
 
 def _histogram(point: Any) -> HistogramPoint:

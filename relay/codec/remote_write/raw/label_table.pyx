@@ -136,11 +136,13 @@ cdef class LabelTable:
         """Return the number of the bytes before a field's value."""
         cdef object head = PyBytes_FromStringAndSize(<const char *>data, value_at(data, size))
         cdef object number = self.kind_numbers.get(head)
+        cdef Py_ssize_t capacity
         if number is None:
             number = len(self.kind_numbers)
             if number == self.kinds_capacity:
-                self.kinds_capacity = grown_to(self.kinds_capacity)
-                self.kinds = <Kind *>resized(self.kinds, self.kinds_capacity, sizeof(Kind))
+                capacity = grown_to(self.kinds_capacity)
+                self.kinds = <Kind *>resized(self.kinds, capacity, sizeof(Kind))
+                self.kinds_capacity = capacity
             self.kinds[<uint32_t>number].mark = 0
             self.kind_numbers[head] = number
         return number

@@ -1,8 +1,8 @@
 # A run of samples of known series in the order of last time: the part of v1_loop.pyx that reads
 # nothing else. It takes borrowed pointers: nothing that it calls may change a series.
 #
-# What it has in hand it does not look at twice: the time (those of a target have one), the match
-# set, and the batches with the end of their arrays. They get their counts back when the run ends.
+# Read once for the run: the time (those of a target have one), the match set, and the batches with
+# the end of their arrays. The batches' counts are written back when the run ends.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
@@ -10,12 +10,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from relay.codec.otlp.batch cimport OpenBatch
-from relay.codec.otlp.point_buffer cimport Point, PointBuffer, Run
+from relay.codec.otlp.point_buffer cimport TAIL_BYTES, Point, PointBuffer, Run
 from relay.codec.remote_write.common_sample cimport (
     SERIES_TAG, TIME_BYTES, VALUE_BYTES, usual_time,
 )
 from relay.codec.prefetch cimport LINE, prefetch
-from relay.pipeline.batching.append cimport TAIL_BYTES
 from relay.pipeline.metrics.series.series cimport Series
 
 
@@ -57,9 +56,11 @@ cdef struct KnownRun:
 
 
 cdef inline Py_ssize_t open_cursors(KnownRun *run, void *batches) except -1:
-    """Take batches in hand; return the points that each has room for, 0 for another's business.
+    """Point cursors at the ends of batches; return the number of points that each has room for.
 
-    A batch that the request has not written to yet, or that the next point fills, is.
+    Return 0 where the caller is to append in the general way: to more batches than there are
+    cursors, to one that the request has not written to yet or that the next point fills, or to one
+    that is there twice.
     """
     cdef Py_ssize_t at, before, room = ROOM_UNUSED
     cdef void *batch
@@ -107,7 +108,7 @@ cdef inline Py_ssize_t open_cursors(KnownRun *run, void *batches) except -1:
 
 
 cdef inline void close_cursors(KnownRun *run) noexcept:
-    """Tell the batches in hand what was appended to them."""
+    """Write back to the batches what was appended to them by cursors."""
     cdef Py_ssize_t at, added
     cdef void *batch
     cdef void *buffer

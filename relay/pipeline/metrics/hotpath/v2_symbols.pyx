@@ -14,11 +14,10 @@ Rules:
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
-from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
 from relay.codec.resizing cimport resized
-from relay.codec.varints cimport put_head, varint_size
+from relay.codec.varints cimport field_size, put_head
 
 from relay.pipeline.metrics.hotpath.v2_slow_path import KEY_BYTES_MAX
 from relay.codec.remote_write.v1 import ELEMENTS_MAX
@@ -41,11 +40,6 @@ cdef enum:
 cdef Py_ssize_t _ELEMENTS_MAX = ELEMENTS_MAX, _KEY_BYTES_MAX = KEY_BYTES_MAX
 cdef Py_ssize_t _FIELD_BYTES_MAX = FIELD_BYTES_MAX, _FIELDS_BYTES_MAX = FIELDS_BYTES_MAX
 cdef bytes METRIC_NAME = b"__name__"
-
-
-cdef inline Py_ssize_t field_size(Py_ssize_t size) noexcept:
-    """Return the size of a field with ``size`` bytes of content."""
-    return 1 + varint_size(<uint64_t>size) + size
 
 
 cdef inline const unsigned char *same_head(

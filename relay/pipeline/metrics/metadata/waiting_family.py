@@ -100,7 +100,7 @@ class WaitingPlace(Protocol):
 class FirstSamples:
     """Sample processor of one series whose family waits.
 
-    It knows the series, and the series it: that ends with the wait, whatever happens before.
+    It refers to the series, and the series to it, until the wait ends.
     """
 
     __slots__ = (

@@ -119,6 +119,8 @@ cdef class PointTemplates:
             if template is None:
                 return None
             self.last = template
+            # To find it may have read other labels, where these stood.
+            spans = spans_of_labels(labels, room, &count)
         if promoted and not promoted.isdisjoint(template.labels):
             return None
         return written(key, spans, template)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.codec.otlp.batch import OpenBatch
-from relay.control.durability.admission import Admission
+from relay.control.durability.admission import DECLINED_MAX, Admission
 from relay.control.time_slicing import DirectPace, Turns
 from relay.pipeline.contract import IngestRequest, IngestResult
 from relay.pipeline.pacing import Pace
@@ -119,6 +119,28 @@ async def test_a_request_that_was_left_to_slices_begins_with_them(
     assert paces[1] is not DirectPace
     await rig.admission.accept(request)
     assert paces[2:] == [DirectPace]
+
+
+async def test_several_that_were_left_to_slices_in_one_turn_all_begin_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig, paces, count = Rig(), list[type[Pace]](), DECLINED_MAX
+    take = rig.pipeline.ingest
+
+    def ingest(*arguments: Any, pace: Pace, **options: Any) -> Any:
+        paces.append(type(pace))
+        while len(paces) <= count:
+            pace.pause()
+        return take(*arguments, pace=pace, **options)
+
+    monkeypatch.setattr(rig.pipeline, "ingest", ingest)
+    requests = [request_of(write(f"up {n}")) for n in range(count)]
+    assert [rig.admission.accept_at_once(one) for one in requests] == [None] * count
+    for one in requests:
+        await rig.admission.accept(one)
+    assert paces[:count] == [DirectPace] * count
+    assert DirectPace not in paces[count:]
+    assert len(paces) == 2 * count
 
 
 @pytest.mark.parametrize("options", [{"journal": object()}, {"replay": object()}])

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
+from dataclasses import replace
 
+from relay.codec.otlp.envelope import Envelope, scan
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink
 from relay.control.preview.preview import Preview
-from relay.control.preview.record_rates import LOOKED_MAX, RecordCount, RecordRates
+from relay.control.preview.record_rates import (
+    LOOKED_MAX,
+    SCOPES_MAX,
+    RecordCount,
+    RecordRates,
+)
 from relay.control.preview.records import AT_ONCE, preview_records
 from relay.control.preview.result import PreviewResult
 from relay.control.time_slicing import Turns
+from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
 from relay.pipeline.records.pipeline import RecordsPipeline
+from relay.pipeline.routing.tenancy import ANYWHERE
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import RecordSelection
 from tests.kit.engine_rig import Rig
@@ -111,6 +121,48 @@ def test_a_part_of_a_large_scope_stands_for_it() -> None:
     rates.begin()
     logs.ingest(body.SerializeToString(), now=1.0, tick=1.0)
     assert rates.per_minute(60.0)["logs", "all"].records == LOOKED_MAX * 1.5
+
+
+class CountingPace(Pace):
+    """Counts pauses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses = 0
+
+    def pause(self) -> None:
+        self.pauses += 1
+
+
+def many_resources(count: int) -> tuple[RecordsPipeline, Envelope]:
+    """Return a pipeline that knows a resource, and a request that repeats it."""
+    logs = RecordsPipeline("logs")
+    body = request_of(LOGS, [1.0])
+    logs.ingest(body, now=1.0, tick=1.0)
+    return logs, scan(body * count)
+
+
+def test_a_request_of_many_resources_is_looked_at_as_far_as_it_counts() -> None:
+    logs, envelope = many_resources(20_000)
+    rates = RecordRates(exporter(all="{}"), [logs])
+    (watch,) = rates._watches
+    tracemalloc.start()
+    watch.note(envelope, ANYWHERE, logs.table, UNPACED)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100_000
+    looked = CountingPace()
+    watch.note(envelope, ANYWHERE, logs.table, looked)
+    assert looked.pauses < 3 * SCOPES_MAX, "nothing behind the last scope that counts"
+
+
+def test_resources_of_others_let_others_have_their_turn() -> None:
+    logs, envelope = many_resources(20_000)
+    of_others = replace(exporter(all="{}"), project="other")
+    rates, pace = RecordRates(of_others, [logs]), CountingPace()
+    (watch,) = rates._watches
+    watch.note(envelope, ANYWHERE, logs.table, pace)
+    assert pace.pauses >= 20_000 // ENTRIES
 
 
 async def test_a_preview_tells_records_a_minute() -> None:

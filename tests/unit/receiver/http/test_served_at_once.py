@@ -9,18 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from relay.config.settings.settings import ListenAddress
 from relay.receiver.http.connection_limit import Connections
 from relay.receiver.http.listener import Listener
 from relay.receiver.http.usual_head import UsualHead
 from relay.receiver.http.usual_requests import BUFFER_BYTES_MAX
 from relay.receiver.http.whole_answer import WholeAnswer
-
-HEAD = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: %d\r\n\r\n"
-
-
-def usual(body: bytes) -> bytes:
-    return HEAD % len(body) + body
+from tests.kit.http.usual_requests import Connected, answer, connected, most_buffered, usual
 
 
 class Service:
@@ -36,14 +30,11 @@ class Service:
 
     def serve(self, head: UsualHead, body: bytes, remote: str) -> WholeAnswer | None:
         assert (head.path, remote) == ("/v1/logs", "127.0.0.1")
-        if self.fault is not None:
-            raise self.fault
         if body.startswith(b"w"):
             return None
         self.at_once.append(body)
         assert self.listener is not None
-        assert self.listener.usual is not None
-        self.most = max([self.most, *(len(one._buffer) for one in self.listener.usual.open)])
+        self.most = max(self.most, most_buffered(self.listener))
         return self._answer(body)
 
     async def __call__(self, request: web.BaseRequest) -> WholeAnswer:
@@ -53,34 +44,21 @@ class Service:
         return self._answer(body)
 
     def _answer(self, body: bytes) -> WholeAnswer:
+        if self.fault is not None:
+            raise self.fault
         self.order.append(body)
         return WholeAnswer(200, {"Server": "relay"}, body)
 
 
 @asynccontextmanager
-async def serving(
-    service: Service,
-) -> AsyncIterator[tuple[Listener, asyncio.StreamReader, asyncio.StreamWriter]]:
-    listener = service.listener = Listener(
-        service,
-        ListenAddress("127.0.0.1", 0),
-        setting="x",
-        is_usual=lambda method, _: method == "POST",
-        at_once=service.serve,
-    )
-    await listener.start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.address.port)
-    try:
-        yield listener, reader, writer
-    finally:
-        writer.close()
-        await listener.stop()
+async def serving(service: Service) -> AsyncIterator[Connected]:
+    async with connected(service, service.serve) as made:
+        service.listener = made[0]
+        yield made
 
 
 async def body_of_answer(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    (size,) = (int(line[15:]) for line in head.split(b"\r\n") if b"Content-Length" in line)
-    return await reader.readexactly(size)
+    return (await answer(reader))[1]
 
 
 async def test_requests_that_wait_and_others_keep_their_order() -> None:
@@ -117,14 +95,23 @@ async def test_what_waits_behind_requests_that_are_served_at_once_is_bounded() -
     assert service.most < BUFFER_BYTES_MAX + (256 << 10)
 
 
-async def test_an_unexpected_error_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("body", [b"x", b"w"], ids=["at once", "by a task"])
+async def test_an_unexpected_error_is_answered_and_ends_the_connection(
+    body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     service = Service()
-    service.fault = ValueError("a bug")
     async with serving(service) as (listener, reader, writer):
-        writer.write(usual(b"x"))
-        assert not await reader.read()
+        writer.write(usual(b"good"))
+        assert await body_of_answer(reader) == b"good"
+        service.fault = ValueError("a bug")
+        writer.write(usual(body) + usual(b"behind it"))
+        head, _, text = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 500 Internal Server Error\r\nServer: relay\r\n")
+        assert b"Connection: close" in head.split(b"\r\n")
+        assert text == b"500 Internal Server Error\n"
         assert listener.statistics().connections.open == 0
-    assert "unexpected error" in caplog.text
+    assert service.order == [b"good"]
+    assert "a bug" in caplog.text
 
 
 def test_a_request_that_is_served_at_once_makes_a_connection_the_last_to_close() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from relay.config.settings.settings import ListenAddress
 from relay.receiver.http import listener as listeners
 from relay.receiver.http.listener import Listener
 from relay.receiver.http.usual_head import parse_head
@@ -23,13 +22,9 @@ from relay.receiver.http.usual_requests import (
     WholeRequest,
 )
 from relay.receiver.http.whole_answer import WholeAnswer
+from tests.kit.http.usual_requests import HEAD, Connected, answer, connected, most_buffered, usual
 
 POST = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\n%b\r\n\r\n"
-HEAD = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: %d\r\n\r\n"
-
-
-def usual(body: bytes) -> bytes:
-    return HEAD % len(body) + body
 
 
 class Requests:
@@ -51,27 +46,12 @@ class Requests:
 
 
 @asynccontextmanager
-async def served(
-    service: Requests,
-) -> AsyncIterator[tuple[Listener, asyncio.StreamReader, asyncio.StreamWriter]]:
-    listener = Listener(
-        service, ListenAddress("127.0.0.1", 0), setting="x", is_usual=lambda _method, _path: True
-    )
-    await listener.start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.address.port)
-    try:
-        yield listener, reader, writer
-    finally:
-        writer.close()
-        service.hold.set()
-        await listener.stop()
-
-
-async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    head = await reader.readuntil(b"\r\n\r\n")
-    lines = head.lower().split(b"\r\n")
-    (size,) = (int(line[15:]) for line in lines if line.startswith(b"content-length:"))
-    return head.split(b"\r\n")[0], await reader.readexactly(size)
+async def served(service: Requests) -> AsyncIterator[Connected]:
+    async with connected(service) as made:
+        try:
+            yield made
+        finally:
+            service.hold.set()
 
 
 async def test_usual_requests_are_served_in_order_however_they_arrive() -> None:
@@ -144,8 +124,7 @@ class Buffered(Requests):
 
     async def __call__(self, request: web.BaseRequest) -> WholeAnswer:
         assert self.listener is not None
-        assert self.listener.usual is not None
-        self.most = max([self.most, *(len(one._buffer) for one in self.listener.usual.open)])
+        self.most = max(self.most, most_buffered(self.listener))
         return await super().__call__(request)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import _testcapi
+from itertools import count
+
 from relay.codec.remote_write.raw.label_table import LabelTable
 from relay.codec.remote_write.v1 import label_key
 from tests.kit.engine_rig import RAW1, Rig, RigSink
@@ -51,3 +54,29 @@ def test_series_with_long_labels_leave_nothing_behind_once_they_are_idle() -> No
         sink.forget()
     assert rig.engine.table.active == 1
     assert rig.engine.resolver.raw.table.memory_bytes < 1_000_000
+
+
+def test_a_kind_that_there_is_no_memory_for_leaves_the_table_as_it_was() -> None:
+    """Fail each allocation in turn of the field that makes the array of kinds grow."""
+    kinds = 64
+    for failing in count():
+        table = LabelTable()
+        # More fields than kinds: the array of fields is not full when that of kinds is.
+        for n in range(kinds):
+            table.place(label_key([(f"n{n}", "x")]))
+        for n in range(6):
+            table.place(label_key([("n0", str(n))]))
+        before, key = table.memory_bytes, label_key([("another", "x")])
+        _testcapi.set_nomemory(failing, failing + 1)
+        try:
+            prefix = table.place(key)
+        except MemoryError:
+            prefix = b""
+        finally:
+            _testcapi.remove_mem_hooks()
+        if prefix:
+            break
+        assert table.memory_bytes == before
+        assert table.fields_of(table.place(key)) == (key,)
+    assert failing > 1
+    assert table.memory_bytes > before, "it had to grow"
