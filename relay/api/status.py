@@ -44,8 +44,8 @@ from relay.api.storage_status import (
     without_namesakes,
 )
 from relay.api.usage_status import figures_document, project_documents, project_figures
-from relay.config.exporter.records.outputs import main_output
-from relay.config.exporter.types import Exporter, Source, kind_and_version
+from relay.config.exporter.records.outputs import main_url, outputs_by_signal
+from relay.config.exporter.types import Exporter, Sink, Source, kind_and_version
 from relay.control.durability.admission import ZERO_MEMORY, MemoryStatistics
 from relay.control.durability.replay import IDLE_REPLAY, ReplayStatistics
 from relay.control.projects.usage_facts import UsageFacts
@@ -59,7 +59,7 @@ from relay.pipeline.statistics import EngineStatistics
 from relay.runtime.errors import Fault
 from relay.runtime.event_loop import yield_to_loop
 from relay.selector.resources.label_selector import ResourceSelection
-from relay.sink.reporting.health import STATES
+from relay.sink.reporting.health import STATES, State
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.store import StoreStatistics
 from relay.storage.journal.statistics import JournalStatistics
@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from relay.control.cluster.control_plane import ControlPlaneStatistics
     from relay.control.cluster.status_publisher import PublisherStatistics
 
+_SEVERITY: Sequence[State] = ("healthy", "behind", "paused", "failing")
+"""States, the worst last: a sink counts by the worst of what it sends."""
 UNEXPORTED_MAX = 100
 """Most families that a sink's status names as not exported; the metrics have all of them."""
 
@@ -345,8 +347,14 @@ def _resources(
     drops: dict[tuple[str, str], list[Drop]] = {}
     for drop in facts.engine.drops:
         drops.setdefault((drop.exporter, drop.sink), []).append(drop)
-    all_sinks = ((one.id, main_output(one, sink)) for one in exporters for sink in one.sinks)
-    states = Counter(sinks[key].worker.state for key in all_sinks)
+    states = Counter(
+        max(
+            (sinks[one.id, output].worker.state for output in _outputs(one, sink)),
+            key=_SEVERITY.index,
+        )
+        for one in exporters
+        for sink in one.sinks
+    )
     judged = {one.key.id: one for one in objects if one.runs}
     shown = (
         _exporter(exporter, judged.get(exporter.id), sources, sinks, drops, facts)
@@ -376,8 +384,24 @@ def _in_state(state: str, exporter: dict[str, Any]) -> dict[str, Any] | None:
     """Reduce an exporter's document to sinks in ``state`` ("" means any); None if it has none."""
     if not state:
         return exporter
-    sinks = [sink for sink in exporter["sinks"] if sink["state"] == state]
+    sinks = [sink for sink in exporter["sinks"] if state in _states(sink)]
     return {**exporter, "sinks": sinks} if sinks else None
+
+
+def _outputs(exporter: Exporter, sink: Sink) -> Iterable[str]:
+    """Return the names of a sink's outputs that have sources."""
+    if not exporter.record_sources:
+        return (sink.name,)
+    return outputs_by_signal(exporter, sink).values()
+
+
+def _states(sink: Mapping[str, Any]) -> set[str]:
+    """Return the states of what a sink sends: its own counts unless it has no metrics."""
+    found = {one["state"] for one in sink["signals"]}
+    of_records = {name for one in sink["signals"] for name in one["sources"]}
+    if not found or not of_records.issuperset(sink["sources"]):
+        found.add(sink["state"])
+    return found
 
 
 def _changes(changes: ReloadStatistics | None) -> dict[str, Any] | None:
@@ -424,7 +448,7 @@ def _exporter(
         "sinks": [
             {
                 "name": sink.name,
-                "endpoint": sink.endpoint.url,
+                "endpoint": main_url(exporter, sink),
                 "kind": kind_and_version(sink.endpoint)[0],
                 "protocolVersion": kind_and_version(sink.endpoint)[1] or None,
                 "sources": list(sink.sources),

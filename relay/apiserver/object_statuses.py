@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -42,6 +42,7 @@ from relay.control.kubernetes.status_body import (
 )
 from relay.control.replicas.transitions import happenings
 from relay.control.replicas.written_status import read_object_status
+from relay.control.status.conditions import StatusCondition
 from relay.control.status.judged import JudgedObjects
 from relay.control.status.object_status import ObjectStatus
 from relay.runtime.event_loop import WorkSlice
@@ -222,12 +223,12 @@ class ObjectStatuses:
         kind, one = found
         metadata = msgspec.json.decode(metadata_of(one.raw))
         generation = metadata.get("generation", 0)
-        written = _stored_part(status)
         if key.source == "files":
             # A file's object has no generation of its own; that of the stored one is judged.
-            _set_generation(written, generation)
+            status = _of_generation(status, generation)
         elif metadata.get("uid") != result.uid or not _is_of(status, generation):
             return  # the version that is stored is judged soon
+        written = _stored_part(status)
         if not _has(status_of(one.raw), written):
             await self._apply(kind, one, metadata, written)
             self._failure.succeeded()
@@ -309,7 +310,11 @@ def _by_type(section: JsonObject) -> JsonObject:
     return {one["type"]: one for one in section.get(_CONDITIONS, ())}
 
 
-def _set_generation(document: JsonObject, generation: int) -> None:
-    for part in (document, *document.get("sinks", ())):
-        for one in part[_CONDITIONS]:
-            one["observedGeneration"] = generation
+def _of_generation(status: ObjectStatus, generation: int) -> ObjectStatus:
+    """Return a status whose conditions are of this generation."""
+
+    def of(conditions: Sequence[StatusCondition]) -> tuple[StatusCondition, ...]:
+        return tuple(replace(one, observed_generation=generation) for one in conditions)
+
+    sinks = tuple(replace(one, conditions=of(one.conditions)) for one in status.sinks)
+    return replace(status, conditions=of(status.conditions), sinks=sinks)

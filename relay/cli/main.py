@@ -69,7 +69,7 @@ class _Command(NamedTuple):
 def _parser(wanted: str) -> argparse.ArgumentParser:
     """Return the parser; of its commands only the wanted one has arguments."""
     parser = argparse.ArgumentParser(
-        prog="relay", description="Remote-write in, customers' OTLP endpoints out."
+        prog="relay", description="Remote write and OTLP in, customers' endpoints out."
     )
     parser.add_argument("--version", action="version", version=f"relay {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -420,7 +420,13 @@ class IngestServer:
             from relay.codec.otlp.json_request import JSON_BYTES_MAX, protobuf_of
 
             bytes_max = min(self._settings.decoded_bytes_max, JSON_BYTES_MAX)
-            return protobuf_of(decompress_as_said(raw, encoding, bytes_max=bytes_max), signal)
+            try:
+                text = decompress_as_said(raw, encoding, bytes_max=bytes_max)
+            except TooLargeError as error:
+                if bytes_max == self._settings.decoded_bytes_max:
+                    raise  # protobuf has the same limit
+                raise TooLargeError(f"{error}, which is that of JSON; send protobuf") from error
+            return protobuf_of(text, signal)
 
         async with self._json_slots:
             body = await run_in_thread(convert)

@@ -42,7 +42,9 @@ def tenant_of(path: str) -> Tenant | None:
                 Reason.NOT_FOUND,
                 "remote write is taken at /api/v1/write, /api/v1/push, the same under /prometheus, "
                 "/insert/<accountID>[:<projectID>]/prometheus/api/v1/write and "
-                "/insert/multitenant/prometheus/api/v1/write; OTLP at /v1/logs and /v1/traces",
+                "/insert/multitenant/prometheus/api/v1/write; OTLP at /v1/metrics, /v1/logs and "
+                "/v1/traces, and at the same under /insert/<accountID>[:<projectID>]/opentelemetry "
+                "and /insert/multitenant/opentelemetry",
             )
         )
     return parse_tenant(cluster[1])

@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -74,19 +74,30 @@ def rows_of(document: Mapping[str, Any], now: float) -> list[SinkRow]:
         _row(exporter["name"], one, now)
         for exporter in document.get("exporters", ())
         for sink in exporter.get("sinks", ())
-        for one in (sink, *_outputs(sink, exporter.get("sources", ())))
+        for one in _outputs(sink, exporter.get("sources", ()))
     ]
 
 
 def _outputs(
-    sink: Mapping[str, Any], sources: Iterable[Mapping[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """Yield what a sink sends of logs and traces as sinks of their own.
+    sink: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield a sink's metrics, then what it sends of logs and traces as sinks of their own.
 
-    Their rates are those of their sources.
+    The rates of these are those of their sources. One without sources of metrics has a row of them
+    only if there were some.
     """
+    others = sink.get("signals", ())
+    of_records = {name for one in others for name in one.get("sources", ())}
+    ledger = sink["ledger"]
+    if (
+        not others
+        or not of_records.issuperset(sink.get("sources", ()))
+        or ledger["matched"]
+        or ledger["queued"]
+    ):
+        yield sink
     rates = {one["name"]: one["usage"]["recordsPerMinute"] for one in sources}
-    for one in sink.get("signals", ()):
+    for one in others:
         rate = sum(rates.get(name, 0) for name in one.get("sources", ()))
         usage = {"samplesPerMinute": rate}
         yield {**one, "name": f"{sink['name']}/{one['signal']}", "usage": usage}
@@ -141,13 +152,23 @@ def render(document: Mapping[str, Any], rows: Sequence[SinkRow], relay: str) -> 
             records = ingest.get("records", {}).get(signal)
             if records and records["received"]:
                 yield (
-                    f"  received {records['received']:,} {unit} of {records['resources']:,} "
-                    f"resources, {records['unmatched']:,} selected by none"
+                    f"  received {records['received']:,} {unit} of "
+                    f"{counted(records['resources'], 'resource')}, "
+                    f"{records['unmatched']:,} selected by none"
                 )
+                if not_taken := _not_taken(records):
+                    yield f"    not taken: {not_taken}"
     if document.get("faults"):
         yield f"  {counted(len(document['faults']), 'fault')} in manifests: see relay check"
     yield ""
     yield from sink_table(rows, rate="per min")
+
+
+def _not_taken(records: Mapping[str, Any]) -> str:
+    reasons = {"noTenant": "of no project", "tooLarge": "too large"}
+    return ", ".join(
+        f"{records[name]:,} {text}" for name, text in reasons.items() if records.get(name)
+    )
 
 
 def _cut(lines: list[str], most: int) -> list[str]:

@@ -75,8 +75,8 @@ class _News:
     files_back: list[str]
 
     @classmethod
-    def between(cls, before: LoadResult, now: LoadResult) -> _News:
-        """Return what is new in a result."""
+    def between(cls, before: LoadResult, given: LoadResult, now: LoadResult) -> _News:
+        """Return what is new in a result; ``given`` is without what runs on in ``now``."""
         running = {exporter.id for exporter in now.exporters}
         known = {(one.id, sink.name) for one in before.exporters for sink in one.refused}
         refused = {(one.id, sink.name) for one in now.exporters for sink in one.refused} - known
@@ -88,7 +88,8 @@ class _News:
             _new_faults(before.faults, now.faults),
             sorted((now.faulty - before.faulty) & running),
             sorted(now.faulty - before.faulty - running),
-            sorted((before.faulty - now.faulty) & running),
+            # One in a file that cannot be read runs on and is not faulty: nobody has seen it.
+            sorted((before.faulty - now.faulty) & running & {one.id for one in given.exporters}),
             [f"{name}, sink {sink}" for name, sink in sorted(refused & sinks)],
             [f"{name}, sink {sink}" for name, sink in sorted(refused - sinks)],
             sorted(now.faulty_files - before.faulty_files),
@@ -237,7 +238,7 @@ class Reloader:
             wanted = keep_last_good(self._reconciler.exporters, loaded)
             found = self._reconciler.compare(wanted.exporters)
             gone = self._deleted(running, found, self._loaded.secrets)
-            return wanted, replace(found, deleted=gone), _News.between(self._loaded, wanted)
+            return wanted, replace(found, deleted=gone), _News.between(self._loaded, loaded, wanted)
 
         started = time.monotonic()
         running = {one.id: one for one in self._reconciler.exporters}

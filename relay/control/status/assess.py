@@ -52,6 +52,7 @@ class DeliveryFacts(NamedTuple):
     has accepted data. ``failure`` is the last failure in the endpoint's words, of this ``kind``, ""
     where a success was newer; ``loss`` one within the last minutes that cost a part of the data.
     ``behind`` is why the sink is too slow, or "". ``unsettled``: time alone may change these facts.
+    ``address`` is that of its logs or traces, "" for the sink's own.
     """
 
     matched: bool
@@ -62,6 +63,7 @@ class DeliveryFacts(NamedTuple):
     loss: str = ""
     behind: str = ""
     unsettled: bool = False
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +189,9 @@ def _failing(sink: SinkFacts, facts: DeliveryFacts) -> str:
                 does = f"check {sink.credentials}"
             return f"{facts.failure}: {does}; nothing is sent until then, and data is kept"
         case "unreachable":
-            where = f"check the address {sink.address}, and that it answers there; "
-            return f"{facts.failure}: {where if sink.address else ''}{_KEPT}"
+            address = facts.address or sink.address
+            where = f"check the address {address}, and that it answers there; "
+            return f"{facts.failure}: {where if address else ''}{_KEPT}"
         case "forbidden":
             does = "use an endpoint with a public address, or ask the operator to allow this one"
             return f"{facts.failure}: {does}; {_KEPT}"

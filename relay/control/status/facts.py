@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from relay.config.exporter.records.outputs import outputs_by_signal
+from relay.config.exporter.records.outputs import output_urls, outputs_by_signal
 from relay.config.exporter.secrets import SecretStore
 from relay.config.exporter.types import Endpoint, Exporter, RefusedSink, Sink
 from relay.control.reconcile.sink_entry import RunningExporter, SinkEntry
@@ -114,9 +114,14 @@ def _delivery(running: RunningExporter | None, sink: Sink, now: float) -> Delive
     if running is None or sink.name not in running.entries:
         return None
     at = running.programmed_at
+    if not running.exporter.record_sources:
+        return delivery_facts(running.entries[sink.name], programmed_at=at, now=now)
+    urls = output_urls(running.exporter)
     return merged(
         {
-            signal: delivery_facts(running.entries[name], programmed_at=at, now=now)
+            signal: delivery_facts(running.entries[name], programmed_at=at, now=now)._replace(
+                address=urls.get(name, "")
+            )
             for signal, name in outputs_by_signal(running.exporter, sink).items()
         }
     )

@@ -2,13 +2,14 @@
 
 * A sink that has no source of metrics is judged by its other outputs alone.
 * The worst output counts: one that fails, then one that waits for its first answer, then one that
-  is behind. Its message begins with the signal, where there are several.
+  is behind. Where there are several, a message has every one that is as bad, by signal, and
+  what to do about the first.
 * An output without data says nothing, as long as another one has some.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from relay.control.status.assess import DeliveryFacts
 
@@ -20,13 +21,34 @@ def merged(deliveries: Deliveries) -> DeliveryFacts:
     """Return the facts of a sink from those of its outputs."""
     if len(deliveries) == 1:
         return next(iter(deliveries.values()))
-    told = {signal: _with_signal(signal, facts) for signal, facts in deliveries.items()}
-    having = [facts for facts in told.values() if _has_data(facts)]
-    loss = next((facts.loss for facts in told.values() if facts.loss), "")
+    loss = _told({signal: facts.loss for signal, facts in deliveries.items()})
+    having = {signal: facts for signal, facts in deliveries.items() if _has_data(facts)}
     if not having:
-        return next(iter(told.values()))._replace(loss=loss)
-    worst = min(having, key=_rank)
-    return worst._replace(loss=loss, unsettled=any(facts.unsettled for facts in having))
+        return next(iter(deliveries.values()))._replace(loss=loss)
+    worst = min(having.values(), key=_rank)
+    alike = [(signal, one) for signal, one in having.items() if _rank(one) == _rank(worst)]
+    # The worst's own kind last: what to do about it follows its words.
+    alike.sort(key=lambda pair: pair[1].kind == worst.kind)
+    return worst._replace(
+        failure=_told({signal: one.failure for signal, one in alike}),
+        behind=_told({signal: one.behind for signal, one in alike}),
+        loss=loss,
+        unsettled=any(facts.unsettled for facts in having.values()),
+    )
+
+
+def _told(texts: Mapping[str, str]) -> str:
+    """Return the texts that there are, each behind the signals that say so."""
+    signals: dict[str, list[str]] = {}
+    for signal, text in texts.items():
+        if text:
+            signals.setdefault(text, []).append(signal)
+    return "; ".join(f"{_and(names)}: {text}" for text, names in signals.items())
+
+
+def _and(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _has_data(facts: DeliveryFacts) -> bool:
@@ -39,11 +61,3 @@ def _rank(facts: DeliveryFacts) -> int:
     if not facts.succeeded:
         return 1
     return 2 if facts.behind else 3
-
-
-def _with_signal(signal: str, facts: DeliveryFacts) -> DeliveryFacts:
-    return facts._replace(
-        failure=f"{signal}: {facts.failure}" if facts.failure else "",
-        loss=f"{signal}: {facts.loss}" if facts.loss else "",
-        behind=f"{signal}: {facts.behind}" if facts.behind else "",
-    )

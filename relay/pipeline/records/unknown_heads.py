@@ -95,7 +95,7 @@ class UnknownHeads:
         """Count records of a resource without a project."""
         self._counts.no_tenant += count
         if not self._counts.example:
-            self._counts.example = self._reader.tenants.fault(resource.attributes.exact)
+            self._counts.example = self._reader.tenants.fault(resource.texts, self._origin)
 
     def test(self, first: int, stop: int, scope: ScopeEntry) -> int:
         """Append a scope's records where sources ask something of each; return how many none takes.

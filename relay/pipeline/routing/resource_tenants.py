@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple
 
 from relay.pipeline.contract import Tenant
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, IngestPath, Tenancy
@@ -14,7 +15,21 @@ NO_TENANT: Final = "no_tenant"
 two."""
 
 _LABEL: Final = "project"
-_SERVICE_CHARS_MAX: Final = 80
+_SHOWN_CHARS_MAX: Final = 80
+
+
+class _Naming(NamedTuple):
+    """The attribute that names a project, "" for none; first values; and those with two."""
+
+    name: str
+    values: Mapping[str, str]
+    twice: AbstractSet[str]
+
+    def contradicting(self, origin: IngestPath) -> str:
+        """Return an attribute that counts on this path and has two values, "" for none."""
+        if self.name in self.twice:
+            return self.name
+        return min(self.twice & ACCOUNT_LABELS, default="") if origin.by_labels else ""
 
 
 class ResourceTenants:
@@ -57,27 +72,43 @@ class ResourceTenants:
         """
         if not self.enabled:
             return ""
-        asked = ACCOUNT_LABELS.union(self.attributes)
-        values: dict[str, str] = {}
-        contradicting = set()
-        for name, text in attributes:
-            if name in asked and values.setdefault(name, text) != text:
-                contradicting.add(name)
-        naming = (name for name in self.attributes if name in contradicting or values.get(name))
-        name = next(naming, "")
-        if name in contradicting or (origin.by_labels and contradicting & ACCOUNT_LABELS):
+        naming = self._naming(attributes)
+        if naming.contradicting(origin):
             return None
+        values, name = naming.values, naming.name
         labels = {label: values[label] for label in ACCOUNT_LABELS if label in values}
         if name:
             labels[_LABEL] = values[name]
         return self._tenancy.project_of(labels, origin) or None
 
-    def fault(self, attributes: Mapping[str, str]) -> str:
+    def fault(self, attributes: Sequence[tuple[str, str]], origin: IngestPath) -> str:
         """Return what a resource without a project is told: its fault, and how to mend it."""
-        service = attributes.get("service.name", "")[:_SERVICE_CHARS_MAX]
-        of = f" of service.name {service!r}" if service else ""
+        service = next((text for name, text in attributes if name == "service.name"), "")
+        of = f" of service.name {service[:_SHOWN_CHARS_MAX]!r}" if service else ""
+        naming = self._naming(attributes)
+        if twice := naming.contradicting(origin):
+            return f"the resource{of} has two values of its attribute {twice}: keep one of them"
+        if naming.name:
+            # Whose project the account is, is not for every sender to know.
+            owner = "account of its attributes" if origin.by_labels else "account of its path"
+            named = naming.values[naming.name][:_SHOWN_CHARS_MAX]
+            return (
+                f"the resource{of} names the project {named!r} in its attribute {naming.name}, but "
+                f"the {owner} belongs to another: change one of the two"
+            )
         names = " or ".join(self.attributes)
         return f"the resource{of} names no project: set its attribute {names}"
+
+    def _naming(self, attributes: Iterable[tuple[str, str]]) -> _Naming:
+        """Return what a resource's attributes say of its project."""
+        asked = ACCOUNT_LABELS.union(self.attributes)
+        values: dict[str, str] = {}
+        twice: set[str] = set()
+        for name, text in attributes:
+            if name in asked and values.setdefault(name, text) != text:
+                twice.add(name)
+        naming = (name for name in self.attributes if name in twice or values.get(name))
+        return _Naming(next(naming, ""), values, twice)
 
     def __repr__(self) -> str:
         return f"<ResourceTenants {', '.join(self.attributes)}, {self._tenancy!r}>"

@@ -101,6 +101,10 @@ _HINTS: Final = {
     "$": "a dashboard's variable ($name) is not replaced here: write the value in quotes",
 }
 
+_LINE_FILTER: Final = re.compile(r"\|[=~>]")
+_LINE_PARSER: Final = re.compile(r"\|\s*(?:json|logfmt|pattern|regexp|unpack|line_format)\b")
+_LINES: Final = "what follows | in LogQL is about lines of logs, which metrics do not have"
+
 
 def tokenize(text: str, *, lenient: bool = False) -> tuple[Token, ...]:
     """Split ``text`` into tokens; the last is END or FAULT. Never raises."""
@@ -167,7 +171,15 @@ def _next_token(text: str, pos: int, *, lenient: bool) -> Token:
     mark = _MARK.match(text, pos)
     if mark is not None:
         return Token(Kind.MARK, mark[0], pos)
-    return _fault(text, pos, f"unexpected {describe_char(char)}", _HINTS.get(char, ""))
+    hint = _LINES if _is_of_lines(text, pos) else _HINTS.get(char, "")
+    return _fault(text, pos, f"unexpected {describe_char(char)}", hint)
+
+
+def _is_of_lines(text: str, pos: int) -> bool:
+    """Return whether LogQL's filter of lines is at ``pos``, or a parser behind a selector."""
+    if _LINE_FILTER.match(text, pos):
+        return True
+    return text[:pos].rstrip().endswith("}") and _LINE_PARSER.match(text, pos) is not None
 
 
 def starts_name(text: str, pos: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import time
 from functools import partial
 from pathlib import Path
@@ -205,3 +206,20 @@ async def post(sender: Sender, body: bytes) -> ExportLogsServiceResponse:
     ):
         assert answer.status == 200
         return ExportLogsServiceResponse.FromString(await answer.read())
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_large_json_body_is_to_be_protobuf(tmp_path: Path, packed: bool) -> None:
+    body = b'{"resourceLogs": []' + b" " * (4 << 20) + b"}"
+    headers = {"Content-Type": "application/json"}
+    if packed:
+        body, headers = gzip.compress(body), {**headers, "Content-Encoding": "gzip"}
+    async with OtlpServer() as server, running(made(tmp_path, exporter(server.url))) as sender:
+        url = f"http://{sender.relay.ingest_address}/v1/logs"
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, data=io.BytesIO(body), headers=headers) as answer,
+        ):
+            text = (await answer.json())["message"]
+    assert answer.status == 400
+    assert text.endswith("send protobuf")

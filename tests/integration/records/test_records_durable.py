@@ -13,7 +13,7 @@ from tests.kit.http.otlp_server import OtlpServer, Received, Reply, partial_succ
 from tests.kit.ingest_server import eventually
 from tests.kit.otlp.batches import request_of
 from tests.kit.otlp.official import LOGS, TRACES
-from tests.kit.processes import get_metrics
+from tests.kit.processes import get_json, get_metrics
 from tests.kit.stored_relay import OTLP, Sender, crash_image, made, running
 
 SIGNALS = ("logs", "traces")
@@ -188,6 +188,30 @@ async def test_a_request_that_cannot_be_decoded_costs_nobody_else_anything(
         assert server.numbers("logs") == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("has_metrics", [True, False])
+async def test_a_sink_is_in_the_state_of_its_logs(tmp_path: Path, has_metrics: bool) -> None:
+    text = exporter("http://127.0.0.1:1/v1/metrics")
+    if not has_metrics:
+        text = "".join(line for line in text.splitlines(True) if "metricsql" not in line)
+    async with running(made(tmp_path, text)) as sender:
+        assert await sender.send_records("logs", 3) == 200
+        admin = f"http://{sender.relay.admin_address}"
+
+        def logs_fail() -> bool:
+            reports = {one.sink: one for one in sender.relay._reconciler.reports()}
+            return reports["sink/logs"].worker.state == "failing"
+
+        await eventually(logs_fail)
+        status = await get_json(f"{admin}/status?state=failing")
+        assert status["summary"]["sinks"] == {"healthy": 0, "behind": 0, "failing": 1, "paused": 0}
+        (sink,) = status["exporters"][0]["sinks"]
+        assert sink["endpoint"] == f"http://127.0.0.1:1/v1/{'metrics' if has_metrics else 'logs'}"
+        told = "check the address http://127.0.0.1:1/v1/logs, and"
+        await eventually(lambda: told in str(sender.relay.status()["exporters"]))
+        healthy = await get_json(f"{admin}/status?state=healthy")
+        assert bool(healthy["exporters"])  # traces
+
+
 async def test_the_running_relay_explains_and_shows_records(tmp_path: Path) -> None:
     async with OtlpServer() as server, running(made(tmp_path, exporter(server.url))) as sender:
         assert await sender.send_records("logs", 3) == 200
@@ -202,6 +226,7 @@ async def test_the_running_relay_explains_and_shows_records(tmp_path: Path) -> N
             "traces": 0,
         }
         (sink,) = own["sinks"]
+        assert sink["endpoint"] == server.url
         assert [one["signal"] for one in sink["signals"]] == ["logs", "traces"]
         assert sink["signals"][0]["ledger"]["delivered"] == 3
         assert sink["signals"][0]["ledger"]["balanced"]

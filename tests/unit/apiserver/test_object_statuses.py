@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relay.apiserver import object_statuses
+from relay.apiserver.file_follower import FileFollower
 from relay.apiserver.lasting_failure import LOG_S
 from relay.apiserver.store.database import ObjectDatabase
+from relay.config.exporter.loading.combine import Combiner
+from relay.config.exporter.manifest_loader import Manifests
+from relay.config.exporter.types import ExporterPath
 from relay.runtime import event_loop
-from tests.kit.apiserver.judged import FullDisk, JudgedApi, judged_api
+from tests.kit.apiserver.judged import EVENTS, FullDisk, JudgedApi, judged_api
 from tests.kit.apiserver.running import EXPORTERS, exporter
 from tests.kit.processes import eventually
+from tests.kit.sink import running_sinks
 
 
 @pytest.fixture
@@ -326,3 +333,32 @@ async def test_events_of_a_watch_carry_the_counters_of_their_moment(tmp_path: Pa
             _, shown = await api.user.ask("GET", path)
             assert shown["status"]["sinks"][0]["ledger"]["matched"] == 8
             assert shown["metadata"]["uid"] == made["metadata"]["uid"]
+
+
+async def test_events_of_a_files_object_have_its_generation(tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    manifests = Manifests(
+        (ExporterPath(folder),), secrets_root=None, tenancy=False, combiner=Combiner()
+    )
+    async with judged_api(tmp_path) as api:
+        follower = FileFollower(
+            lambda: manifests.read().origins, lambda: api.server.service.files, lambda: None
+        )
+        (folder / "a.yaml").write_text(json.dumps(exporter("a")))
+        await follower.sync()
+        key = api.key("a", "files")
+        one = running_sinks.Exporter("", "default", "a", (), (running_sinks.sink("one"),))
+        api.results[key] = running_sinks.result(one, key=key, uid="")
+        api.sinks.load(*api.results.values())
+        api.sinks.apply(one, 1000.0)
+        await api.start()
+        api.statuses._changed([key])
+        assert generations(await api.until("a", "Programmed", "True")) == {1}
+        wanted = "generation 1 runs"
+        await eventually(wanted, partial(_is_told, api, wanted), timeout_s=10)
+
+
+async def _is_told(api: JudgedApi, message: str) -> bool:
+    _, listed = await api.user.ask("GET", EVENTS)
+    return message in [one["message"] for one in listed["items"]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from relay.cli.live.sink_table import COLUMNS, SinkRow, fit
 from relay.cli.live.top import render, rows_of, sorted_rows
 
@@ -45,6 +47,7 @@ def test_logs_and_traces_have_rows_of_their_own() -> None:
     (sink,) = document["exporters"][0]["sinks"]
     logs = {key: sink[key] for key in ("state", "ledger", "queue", "lastError")}
     sink["signals"] = [{"signal": "logs", "sources": ["a", "b"], **logs}]
+    sink["sources"] = ["a", "b", "m"]
     document["exporters"][0]["sources"] = [
         {"name": name, "usage": {"recordsPerMinute": rate}}
         for name, rate in (("a", 30), ("b", 12), ("c", 7))
@@ -57,6 +60,31 @@ def test_logs_and_traces_have_rows_of_their_own() -> None:
     document["ingest"] = {**STATUS["ingest"], "records": {"logs": records}}
     lines = list(render(document, [], "http://x"))
     assert "  received 5,000 log records of 2 resources, 7 selected by none" in lines
+    assert not any("not taken" in line for line in lines)
+    records |= {"resources": 1, "noTenant": 1_016, "tooLarge": 0}
+    lines = list(render(document, [], "http://x"))
+    at = lines.index("  received 5,000 log records of 1 resource, 7 selected by none")
+    assert lines[at + 1] == "    not taken: 1,016 of no project"
+
+
+@pytest.mark.parametrize(
+    ("sources", "figures", "names"),
+    [
+        (["a"], {"matched": 0, "queued": 0}, ["s/logs"]),
+        (["a", "m"], {"matched": 0, "queued": 0}, ["s", "s/logs"]),
+        (["a"], {"matched": 9, "queued": 0}, ["s", "s/logs"]),
+        (["a"], {"matched": 0, "queued": 9}, ["s", "s/logs"]),
+    ],
+)
+def test_a_sink_of_logs_alone_has_no_row_of_metrics(
+    sources: list[str], figures: dict[str, int], names: list[str]
+) -> None:
+    document = status(100, sources=sources)
+    (sink,) = document["exporters"][0]["sinks"]
+    sink["signals"] = [{**sink, "signal": "logs", "sources": ["a"]}]
+    sink["ledger"] = {**sink["ledger"], **figures}
+    document["exporters"][0]["sources"] = []
+    assert [one.sink for one in rows_of(document, now=0.0)] == names
 
 
 def test_one_exporter_is_no_plural() -> None:

@@ -50,9 +50,17 @@ def signals_of(exporter: Exporter) -> dict[str, dict[str, str]]:
     return {sink.name: outputs_by_signal(exporter, sink) for sink in exporter.sinks}
 
 
-def main_output(exporter: Exporter, sink: Sink) -> str:
-    """Return the name of a sink's output of metrics, or the first that it has without metrics."""
-    return next(iter(outputs_by_signal(exporter, sink).values()))
+def main_url(exporter: Exporter, sink: Sink) -> str:
+    """Return the URL of a sink's metrics, or of the first signal that it sends without them."""
+    if not exporter.record_sources:
+        return sink.endpoint.url
+    main = next(iter(outputs_by_signal(exporter, sink).values()))
+    return output_urls(exporter).get(main, sink.endpoint.url)
+
+
+def output_urls(exporter: Exporter) -> dict[str, str]:
+    """Return the URL of each output of logs and traces, by name."""
+    return {output.name: output.endpoint.url for output in record_outputs(exporter)}
 
 
 def sources_of(exporter: Exporter, signal: SignalName) -> Iterator[RecordSource]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from relay.codec.otlp.any_value import AttributeTexts
+from relay.codec.otlp.any_value import resource_attributes
 from relay.codec.otlp.metrics_in.scan import MetricsEnvelope, scan_metrics
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, Metadata, Pause, WriteProtocol
 from relay.codec.signal_names import RECORD_TOO_LARGE
@@ -72,7 +72,7 @@ class OtlpMetrics:
             resource = streams.resource(head)
             if resource.project is None:
                 points = sum(stop - first for _, metrics in scopes for *_, first, stop in metrics)
-                self._count_no_tenant(resource.attributes, points, transaction)
+                self._count_no_tenant(resource.head, points, transaction)
                 return
             for scope_head, metrics in scopes:
                 reading = scope_head
@@ -87,13 +87,13 @@ class OtlpMetrics:
                 raise
             raise DecodeError(str(error), offset=max(0, envelope.body.find(reading))) from error
 
-    def _count_no_tenant(
-        self, attributes: AttributeTexts, count: int, transaction: BatchTransaction
-    ) -> None:
+    def _count_no_tenant(self, head: bytes, count: int, transaction: BatchTransaction) -> None:
         if not self._tenants.tells_senders:
             transaction.sample_counts.append((self.streams.unmatched, count))
             return
-        transaction.drop(NO_TENANT, count, self._tenants.fault(dict(attributes)))
+        # The head has the account, too, which known attributes are without.
+        fault = self._tenants.fault(resource_attributes(head), self.streams.origin)
+        transaction.drop(NO_TENANT, count, fault)
 
     def __repr__(self) -> str:
         return f"<OtlpMetrics {self.streams!r}>"

@@ -37,6 +37,12 @@ BROKEN = GOOD._replace(failure="503 Service Unavailable")
             "cannot connect: check the address https://h:4318/v1/metrics",
         ),
         (
+            {"failure": "logs: no route", "kind": "unreachable", "address": "https://h/v1/logs"},
+            "False",
+            "Failing",
+            "no route: check the address https://h/v1/logs, and",
+        ),
+        (
             {"succeeded": False, "failure": "400: bad", "kind": "rejected"},
             "False",
             "Rejected",

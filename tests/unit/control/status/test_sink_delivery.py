@@ -35,6 +35,31 @@ def test_a_loss_is_shown_beside_a_success() -> None:
     assert merged({"metrics": nothing_but_loss, "logs": GOOD}).loss == "metrics: deltas"
 
 
+def test_every_output_of_the_worst_kind_is_named() -> None:
+    refused = DeliveryFacts(True, failure="HTTP 401", kind="unauthorized")
+    every = merged({"metrics": refused, "logs": refused, "traces": refused})
+    assert (every.failure, every.kind) == ("metrics, logs and traces: HTTP 401", "unauthorized")
+    assert merged({"metrics": GOOD, "logs": refused, "traces": refused}).failure == (
+        "logs and traces: HTTP 401"
+    )
+    gone = DeliveryFacts(True, failure="no route", kind="unreachable")
+    mixed = merged({"metrics": gone, "logs": refused, "traces": gone})
+    assert (mixed.failure, mixed.kind) == (
+        "logs: HTTP 401; metrics and traces: no route",
+        "unreachable",
+    )
+    slow = merged({"metrics": BEHIND, "logs": BEHIND, "traces": GOOD})
+    assert slow.behind == "metrics and logs: too slow"
+
+
+def test_every_loss_is_shown() -> None:
+    metrics = DeliveryFacts(True, succeeded=True, loss="deltas")
+    logs = DeliveryFacts(True, succeeded=True, loss="1 rejected")
+    spans = DeliveryFacts(True, succeeded=True, loss="1 rejected")
+    found = merged({"metrics": metrics, "logs": logs, "traces": spans})
+    assert found.loss == "metrics: deltas; logs and traces: 1 rejected"
+
+
 def test_one_output_is_the_sink_itself() -> None:
     assert merged({"logs": FAILS}) == FAILS
 

@@ -104,6 +104,7 @@ def test_the_path_names_it_and_both_must_say_the_same() -> None:
     rig.ingest(logs(2.0, milo__project__id="acme"), Tenant(1))
     result = rig.ingest(logs(3.0, milo__project__id="umbrella"), Tenant(1))
     assert result.dropped == {"no_tenant": 1}
+    assert "names the project 'umbrella'" in result.examples[0]
     assert rig.got("acme") == [1.0, 2.0]
     assert rig.got("umbrella") == []
 

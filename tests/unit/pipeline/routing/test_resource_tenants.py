@@ -43,3 +43,30 @@ def test_projects(
 def test_without_tenancy_there_is_one() -> None:
     tenants = ResourceTenants(attributes=("a", "b"))
     assert tenants.project_of([("a", "x"), ("a", "y")], ANYWHERE) == ""
+
+
+@pytest.mark.parametrize(
+    ("attributes", "origin", "told"),
+    [
+        ([], ANYWHERE, "the resource names no project: set its attribute a or b"),
+        ([("a", ""), ACCOUNT], ANYWHERE, "names no project: set its attribute a or b"),
+        ([("a", "x"), ("a", "y")], ANYWHERE, "has two values of its attribute a: keep one of them"),
+        ([("b", "x"), ("b", "y")], IngestPath("seven"), "two values of its attribute b: "),
+        ([ACCOUNT, ("vm_account_id", "8")], MULTITENANT, "two values of its attribute vm_account"),
+        ([ACCOUNT, ("vm_account_id", "8")], ANYWHERE, "names no project"),
+        (
+            [("service.name", "api"), ("a", "x")],
+            IngestPath("seven"),
+            "of service.name 'api' names the project 'x' in its attribute a, but the account of",
+        ),
+        ([ACCOUNT, ("a", "eight")], MULTITENANT, "but the account of its attributes belongs to"),
+        ([("a", "x" * 1000)], IngestPath("seven"), f"project '{'x' * 80}' in"),
+    ],
+)
+def test_the_fault_is_the_one_that_it_has(
+    attributes: list[tuple[str, str]], origin: IngestPath, told: str
+) -> None:
+    assert TENANTS.project_of(attributes, origin) is None
+    fault = TENANTS.fault(attributes, origin)
+    assert told in fault
+    assert "seven" not in fault

@@ -165,6 +165,11 @@ class TestHints:
             ('{a=~"(?=x)"}', 5, "look-around"),
             ('{a=~"*x"}', 5, ".*"),
             ("{a=~`\\C`}", 5, "write ."),
+            ('{app="x"} |= "error"', 10, "about lines of logs, which metrics do not have"),
+            ('{app="x"} |~ "error"', 10, "lines of logs"),
+            ('{app="x"} | json', 10, "lines of logs"),
+            ('{app="x"} | {app="y"}', 10, 'separated by "or"'),
+            ("up|json", 2, 'separated by "or"'),
         ],
     )
     def test_say_how_to_mend(self, text: str, offset: int, hint: str) -> None:

@@ -66,6 +66,11 @@ def test_tenants_are_named_by_the_resource_or_the_path(label: str) -> None:
     )
     assert {project: held(sink) for project, sink in sinks.items()} == {"a": 2, "seven": 3}
     assert contradicting.dropped == {"no_tenant": 4}
+    assert "names the project 'a'" in contradicting.examples[0]
+    two = body(resource={"vm_account_id": "7", **of_project("a")})
+    origin = IngestPath(by_labels=True)
+    (told,) = rig.feed(two, protocol=PROTOCOL, origin=origin).examples
+    assert "account of its attributes belongs to another" in told
 
 
 def test_points_without_a_project_are_counted_and_told_if_the_operator_wants_it() -> None:
