@@ -65,10 +65,7 @@ def protobuf_of(body: bytes, signal: SignalName) -> bytes:
     """Return a JSON request as protobuf. Raise DecodeError and TooLargeError."""
     if len(body) > JSON_BYTES_MAX:
         raise TooLargeError(f"a JSON body has at most {JSON_BYTES_MAX} bytes; send protobuf")
-    try:
-        document = msgspec.json.decode(body)
-    except (ValueError, RecursionError) as error:
-        raise DecodeError(f"the body is not JSON: {_line(error)}") from error
+    document = _decoded(body)
     if body.count(b"{") + body.count(b"[") > VALUES_MAX and _has_more_values(document):
         raise TooLargeError(f"over {VALUES_MAX} objects and lists in one JSON body; send protobuf")
     request = _REQUESTS[signal]()
@@ -88,6 +85,21 @@ def protobuf_of(body: bytes, signal: SignalName) -> bytes:
     ) as error:
         name = type(request).__name__
         raise DecodeError(f"the JSON is no {name}: {_line(error)}") from error
+
+
+def check_json(body: bytes) -> None:
+    """Raise DecodeError where a body, or the first line of one, is not JSON."""
+    try:
+        _decoded(body)
+    except DecodeError:
+        _decoded(body.partition(b"\n")[0])
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"the body is not JSON: {_line(error)}") from error
 
 
 def _records(document: Any, path: tuple[str, str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
