@@ -4,7 +4,7 @@
   read, at most since they were idle for the time that series may be.
 * What a source asks of each record cannot be counted afterwards; the preview says what it asks, and
   counts what passes of the records that come while it measures. How many log records have no
-  severity number is told by samples of those that came.
+  severity number is told by the first ones of each resource, and samples of those behind them.
 """
 
 from __future__ import annotations
