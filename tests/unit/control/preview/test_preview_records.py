@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,8 @@ from relay.control.preview.records import AT_ONCE, preview_records
 from relay.control.preview.result import PreviewResult
 from relay.control.time_slicing import Turns
 from relay.pipeline.records.pipeline import RecordsPipeline
+from relay.pipeline.routing.resource_tenants import ResourceTenants
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import RecordSelection
 from tests.kit.engine_rig import Rig
@@ -93,6 +96,19 @@ async def test_of_a_large_request_records_of_every_part_are_looked_at() -> None:
     logs.ingest(severities(*[9] * 1_500, *[0] * 500), now=1.0, tick=1.0)
     (found,) = await preview_records(exporter(all="{}"), [logs], settled)
     assert (found.sampled, found.without_severity) == (1_000, 250)
+
+
+async def test_a_resource_of_several_paths_is_one() -> None:
+    tenants = ResourceTenants(Tenancy("tenant", {(1, 0): "acme"}))
+    logs = RecordsPipeline("logs", tenants=tenants)
+    body = LOGS.request.FromString(request_of(LOGS, [1.0, 2.0]))
+    body.resource_logs[0].resource.attributes.append(attribute("milo.project.id", "acme"))
+    for origin in (ANYWHERE, IngestPath("acme")):
+        logs.ingest(body.SerializeToString(), now=1.0, tick=1.0, origin=origin)
+    wanted = replace(exporter(all="{}"), project="acme")
+    (found,) = await preview_records(wanted, [logs], settled)
+    assert (found.of_resources, found.resources, len(found.first)) == (1, 1, 1)
+    assert (found.records, found.sampled) == (4, 4)
 
 
 async def test_many_resources_let_others_have_their_turn() -> None:
