@@ -71,7 +71,7 @@ _REASONS: Final = tuple(
         ("repeated field .* must be in", "is no list"),
     )
 )
-"""What the library and Python say of a value, whose words quote it, and what senders are told."""
+"""Words of the library and of Python, which quote a value, and those that senders are told."""
 
 
 def protobuf_of(body: bytes, signal: SignalName) -> bytes:
