@@ -127,7 +127,15 @@ class BuildExtensions(build_ext):  # type: ignore[misc]  # setuptools has no typ
             if not self._translators.translate([*command, source]):
                 raise CompileError(f"{source}: Cython refuses it")
 
-        kept(output, translate, name, self._digests[name], version("Cython"))
+        digest = self._digests[name]
+        kept(
+            output,
+            translate,
+            name,
+            digest,
+            version("Cython"),
+            is_unchanged=lambda: CHECK["source_digests"]()[name] == digest,
+        )
         return str(output)
 
     def _compile(self, extension: Extension, source: str) -> str:

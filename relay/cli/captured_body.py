@@ -17,10 +17,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from relay.codec.compression import decompress, decompress_as_said
-from relay.codec.otlp.json_request import protobuf_of
+from relay.codec.otlp.json_request import check_json, protobuf_of
 from relay.codec.signal_names import SignalName
 from relay.config.yaml.document import read_bounded
-from relay.runtime.errors import ConfigError, Fault, WireError
+from relay.runtime.errors import ConfigError, DecodeError, Fault, WireError
 
 BODY_BYTES_MAX: Final = 256 * 1024 * 1024
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
@@ -49,10 +49,11 @@ def read_captured(path: Path, asked: str | None) -> CapturedBody:
     text = raw.lstrip()
     if text.startswith(b"{"):
         signal = cast("SignalName | None", asked) or _signal_of_json(text)
-        if signal is None:
-            names = " or ".join(name.decode() for name in _FIELDS.values())
-            raise ConfigError([Fault("--from", f"{path} is JSON without {names}: no OTLP request")])
         try:
+            if signal is None:
+                check_json(text)
+                names = " or ".join(name.decode() for name in _FIELDS.values())
+                raise DecodeError(f"it is JSON without {names}: no OTLP request")
             lines = text.splitlines() if text.count(b"\n{") else [text]
             return CapturedBody(b"".join(protobuf_of(one, signal) for one in lines if one), signal)
         except WireError as error:

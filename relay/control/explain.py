@@ -7,7 +7,7 @@ question, so the answer is what happens, not what a second implementation thinks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,15 +15,16 @@ from itertools import islice
 
 from relay.codec.remote_write.v1 import SeriesFault, WriteProtocol, label_key, parse_labels
 from relay.codec.signal_names import SignalName
-from relay.config.exporter.types import Exporter, Sink
+from relay.config.exporter.types import Exporter
 from relay.control.captured_streams import captured_streams
-from relay.control.explain_lines import is_raw, otlp_lines, raw_lines, said
+from relay.control.explain_lines import is_raw, otlp_lines, said, source_lines
 from relay.control.explain_records import (
     RecordRules,
     explain_records,
     parse_attributes,
     record_takers,
 )
+from relay.control.explain_streams import Asked, find_stream, stream_lines
 from relay.control.time_slicing import Turns
 from relay.pipeline.contract import Tenant
 from relay.pipeline.drop_counters import DropTable
@@ -39,13 +40,14 @@ from relay.pipeline.statistics import Exported
 from relay.runtime.errors import ConfigError, Fault, SelectorError
 from relay.runtime.event_loop import run_in_thread
 from relay.selector.evaluate import render
-from relay.selector.histogram_coverage import asked_for_family, missing_members, possible_families
+from relay.selector.histogram_coverage import possible_families
 from relay.selector.inventory.info_series import InfoReader
 from relay.selector.inventory.store import Inventory
 from relay.selector.matchers import NAME
 from relay.selector.metricsql.parser import parse_selector
+from relay.selector.named_views import NamedViews
 from relay.selector.quoting import quote_name, quote_string
-from relay.selector.resources.compiler import Compiled, Compiler
+from relay.selector.resources.compiler import Compiler
 
 OTHERS_MAX = 20
 """Limit of exporters that do not take a series and are listed one by one, unless requested."""
@@ -192,20 +194,22 @@ class Explainer:
         ``exporter`` is the only one to examine, if given; otherwise those that do not take it are
         listed one by one if they are few, or ``every`` is set.
         """
-        project = self._router.tenancy.project_of(labels, origin)
+        asked = self._asked(labels, origin)
+        if asked.stream is not None:
+            yield f"{written(asked.labels)} came by OTLP"
         described = self._describe(labels, origin)
-        labels = _visible(labels, origin)
         if exporter:
-            yield from self._answer(exporter, labels, project)
+            yield from self._answer(exporter, asked)
         else:
-            taken = {counter.exporter for counter in self._router.subscribers(labels, project)}
+            subscribers = self._router.subscribers(asked.views, asked.project)
+            taken = {counter.exporter for counter in subscribers}
             others = [name for name in self._exporters if name not in taken]
             for name in self._exporters:
                 if name in taken:
-                    yield from self._answer(name, labels, project)
+                    yield from self._answer(name, asked)
             if every or len(others) <= OTHERS_MAX:
                 for name in others:
-                    yield from self._answer(name, labels, project)
+                    yield from self._answer(name, asked)
             else:
                 yield f"{len(taken)} exporters take it, {len(others)} do not"
             if not self._exporters and self._router.tenancy.enabled:
@@ -213,18 +217,21 @@ class Explainer:
             elif not self._exporters:
                 yield "there is no exporter: received samples are not exported"
         yield ""
-        if self._is_only_raw(labels, project):
+        if asked.stream is not None:
+            yield from stream_lines(asked.stream)
+        elif self._is_only_raw(asked):
             yield "As it came: no sink that takes it needs its type"
-            return
-        translation = Translator().translate(sorted(labels.items()), target=described.attributes)
-        yield from otlp_lines(translation, described)
+        else:
+            pairs = sorted(asked.labels.items())
+            translation = Translator().translate(pairs, target=described.attributes)
+            yield from otlp_lines(translation, described)
 
     def takers(
         self, labels: Mapping[str, str], origin: IngestPath = ANYWHERE
     ) -> list[tuple[str, str]]:
         """Return exporter and source of each source that takes a series, in order."""
-        project = self._router.tenancy.project_of(labels, origin)
-        counters = self._router.subscribers(_visible(labels, origin), project)
+        asked = self._asked(labels, origin)
+        counters = self._router.subscribers(asked.views, asked.project)
         found = [(counter.exporter, counter.source) for counter in counters]
         return sorted(one for one in found if one[0] in self._exporters)
 
@@ -333,33 +340,44 @@ class Explainer:
             types.see_sibling(labels[NAME], "bucket")
         return Exported(types.look(labels[NAME]))
 
-    def _is_only_raw(self, labels: Mapping[str, str], project: str) -> bool:
+    def _asked(self, labels: Mapping[str, str], origin: IngestPath) -> Asked:
+        """Return the series or stream that is meant: of equal ones, the series."""
+        project = self._router.tenancy.project_of(labels, origin)
+        visible, engine = _visible(labels, origin), self._engine
+        if engine is not None and not engine.table.look(origin, label_key(sorted(labels.items()))):
+            stream = find_stream(engine.streams.known, visible, project, self._router.pause)
+            if stream is not None:
+                return Asked(stream.views, stream.project, stream)
+        return Asked(NamedViews((visible,)), project)
+
+    def _is_only_raw(self, asked: Asked) -> bool:
         """Return True if sinks take the series, and all of them as it came."""
         sinks = [
             sink
-            for counter in self._router.subscribers(labels, project)
+            for counter in self._router.subscribers(asked.views, asked.project)
             if counter.exporter in self._exporters  # others have come since they were listed
             for sink in self._exporters[counter.exporter].sinks
             if counter.source in sink.sources
         ]
         return bool(sinks) and all(map(is_raw, sinks))
 
-    def _answer(self, name: str, labels: Mapping[str, str], project: str) -> Iterator[str]:
+    def _answer(self, name: str, asked: Asked) -> Iterator[str]:
         yield name
         exporter = self._exporters[name]
         if not self._router.routes(name):
             yield "  it has just been removed"
             return
         owner, sources = self._router.selections(name)
-        if owner != project:
+        if owner != asked.project:
             # Show neither the series' project nor parts of its selectors: they are another
             # customer's.
             yield "  no: the series is not of this exporter's project"
             return
+        sink_lines = None if asked.stream is None else asked.sink_lines
         for source, compiled in sources.items():
             sinks = [sink for sink in exporter.sinks if source in sink.sources]
-            yield from _source_lines(source, sinks, compiled, labels)
-        for drop in self._drops.of(name, possible_families(labels[NAME])):
+            yield from source_lines(source, sinks, compiled, asked.views, sink_lines)
+        for drop in self._drops.of(name, possible_families(asked.labels[NAME])):
             yield f"  {said(drop)}"
 
     def __repr__(self) -> str:
@@ -464,32 +482,3 @@ def _visible(labels: Mapping[str, str], origin: IngestPath) -> Mapping[str, str]
     if not origin.by_labels:
         return labels
     return {name: value for name, value in labels.items() if name not in ACCOUNT_LABELS}
-
-
-def _source_lines(
-    source: str, sinks: Sequence[Sink], compiled: Compiled, labels: Mapping[str, str]
-) -> Iterator[str]:
-    explanation = compiled.explain(labels)
-    if explanation.matched:
-        names = ", ".join(f"{one.name} (paused)" if one.paused else one.name for one in sinks)
-        yield f"  yes: source {source} takes it, to {names or 'no sink'}"
-        yield f"    because of {compiled.describe(explanation.group)}"
-        if explanation.subject:
-            yield f"    the series is about {explanation.subject}"
-        for sink in sinks:
-            yield from raw_lines(sink, labels)
-        missing = missing_members(compiled, labels)
-        if missing and not (sinks and all(map(is_raw, sinks))):
-            yield f"    as a single number: it does not take {' and '.join(missing)}"
-        return
-    yield f"  no: source {source}"
-    if explanation.subject:
-        yield f"    the series is about {explanation.subject}"
-    for failure in explanation.failures:
-        yield f"    {failure}"
-    family = asked_for_family(compiled, labels)
-    if family:
-        yield (
-            f"    {family} is the name in OTLP; its series have other names: write "
-            f'{{__name__=~"{family}(_bucket|_count|_sum)?"}}'
-        )

@@ -30,7 +30,7 @@ cdef class MetricsPipeline:
     cdef dict _received
     cdef dict _dropped
     cdef public object exemplar_buffer
-    cdef readonly object _streams
+    cdef readonly object streams
     cdef dict _decoders
     cdef readonly object _gate
     cdef long long _marks

@@ -107,11 +107,11 @@ class MetricsPipeline:
         self._dropped: dict[str, int] = {}
         self.exemplar_buffer = ExemplarBuffer()
         tenants = tenants or ResourceTenants(tenancy)
-        self._streams = OtlpStreams(
+        self.streams = OtlpStreams(
             self.table, self.router, self.resolver, self.types, self.deltas, limits, tenants
         )
         self._decoders: dict[WriteProtocol, BodyDecoder] = {**decoders}
-        self._decoders[OTLP_METRICS] = OtlpMetrics(self._streams, tenants)
+        self._decoders[OTLP_METRICS] = OtlpMetrics(self.streams, tenants)
         self._gate: ReplayGate | None = None
         self._marks = -1
         """Position of the last transaction that is no accepted request; counts down."""
@@ -484,7 +484,7 @@ class MetricsPipeline:
         self.table.evict_idle(tick)
         self.types.sweep(tick)
         self.resources.sweep(tick)
-        self._streams.known.sweep(tick)
+        self.streams.known.sweep(tick)
         changed = self.types.take_changed()
         if self.resolver.sweep_raw(tick, self.table.active) or changed:
             self.table.invalidate()

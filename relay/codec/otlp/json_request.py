@@ -59,16 +59,26 @@ _FIELD_NAMES: Final = {
     for key in path
 }
 _FAILED: Final = re.compile(r"Failed to parse (\w+) field: ")
+_PLACE: Final = re.compile(r" at \w+Request\.([\w.\[\]]+)$")
+_REASONS: Final = tuple(
+    (re.compile(pattern), reason)
+    for pattern, reason in (
+        ("invalid literal for int|Couldn't parse (non-)?integer|Bool value", "is no whole number"),
+        ("Couldn't parse (float|NaN|-?Infinity)|could not convert", "is no number"),
+        ("Value out of range|int too large|Float value too", "is out of range"),
+        ("Expected .?true.? or .?false", "is neither true nor false"),
+        ("expected string or bytes-like|bad argument type for built-in", "is no text"),
+        ("repeated field .* must be in", "is no list"),
+    )
+)
+"""Words of the library and of Python, which quote a value, and those that senders are told."""
 
 
 def protobuf_of(body: bytes, signal: SignalName) -> bytes:
     """Return a JSON request as protobuf. Raise DecodeError and TooLargeError."""
     if len(body) > JSON_BYTES_MAX:
         raise TooLargeError(f"a JSON body has at most {JSON_BYTES_MAX} bytes; send protobuf")
-    try:
-        document = msgspec.json.decode(body)
-    except (ValueError, RecursionError) as error:
-        raise DecodeError(f"the body is not JSON: {_line(error)}") from error
+    document = _decoded(body)
     if body.count(b"{") + body.count(b"[") > VALUES_MAX and _has_more_values(document):
         raise TooLargeError(f"over {VALUES_MAX} objects and lists in one JSON body; send protobuf")
     request = _REQUESTS[signal]()
@@ -88,6 +98,21 @@ def protobuf_of(body: bytes, signal: SignalName) -> bytes:
     ) as error:
         name = type(request).__name__
         raise DecodeError(f"the JSON is no {name}: {_line(error)}") from error
+
+
+def check_json(body: bytes) -> None:
+    """Raise DecodeError where a body, or the first line of one, is not JSON."""
+    try:
+        _decoded(body)
+    except DecodeError:
+        _decoded(body.partition(b"\n")[0])
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"the body is not JSON: {_line(error)}") from error
 
 
 def _records(document: Any, path: tuple[str, str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -154,9 +179,17 @@ def _has_more_values(document: Any) -> bool:
 
 
 def _line(error: Exception) -> str:
-    """Return the error in one line, of which the library's path to the field is short."""
+    """Return the error in one line: the path to the field is short, and no value is quoted."""
     text = " ".join(str(error).split()) or type(error).__name__
     path, end = "", 0
     while (found := _FAILED.match(text, end)) is not None:
         path, end = f"{path}{found[1]}.", found.end()
-    return f"{path.removesuffix('.')}: {text[end:].rstrip('.')}"[:300] if path else text[:200]
+    said = text[end:].rstrip(".")
+    for pattern, reason in _REASONS:
+        if pattern.match(said):
+            # The library names the field in one of the two, or in both.
+            where, place = path.removesuffix("."), _PLACE.search(said)
+            if place is not None and place[1].count(".") >= where.count("."):
+                where = place[1]
+            return f"{where}: it {reason}"[:300] if where else f"a value {reason}"
+    return f"{path.removesuffix('.')}: {said}"[:300] if path else text[:200]

@@ -9,7 +9,7 @@ def with_severity(
     pause: Callable[[], None] = ...,
 ) -> list[tuple[int, int]]: ...
 def without_severity(
-    envelope: Envelope, first: int, stop: int, most: int, pause: Callable[[], None]
+    envelope: Envelope, first: int, stop: int, pause: Callable[[], None]
 ) -> int: ...
 def sampled(
     envelope: Envelope,

@@ -270,14 +270,14 @@ def with_severity(
 
 
 cpdef Py_ssize_t without_severity(
-    Envelope envelope, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t most, pause
+    Envelope envelope, Py_ssize_t first, Py_ssize_t stop, pause
 ) except -1:
-    """Return how many of the first ``most`` log records of a row have no severity number."""
+    """Return how many log records of a row have no severity number."""
     assert 0 <= first <= stop <= envelope.count
     cdef const unsigned char *data = data_of(envelope)
     cdef Slice *record
     cdef Py_ssize_t at, found = 0
-    for at in range(first, min(stop, first + most)):
+    for at in range(first, stop):
         record = &envelope.records[at]
         found += severity_of(data + record.payload, data + record.end, pause) <= 0
     return found

@@ -4,7 +4,8 @@
   read, at most since they were idle for the time that series may be.
 * What a source asks of each record cannot be counted afterwards; the preview says what it asks, and
   counts what passes of the records that come while it measures. How many log records have no
-  severity number is told by samples of those that came.
+  severity number is told by the first ones of each resource, and samples of those behind them.
+* A resource that comes by several ingest paths is one, with the records of all.
 """
 
 from __future__ import annotations
@@ -84,27 +85,31 @@ async def preview_records(
             continue
         await settled()
         entries = pipeline.table.entries()
+        heads: set[bytes] = set()
         for at, entry in enumerate(entries):
             if not at % AT_ONCE:
                 await give_way()
                 await settled()
             if entry.project == exporter.project:
                 for compiled, selected in asked:
-                    _look(entry, compiled, selected)
+                    _look(entry, compiled, selected, is_new=entry.head not in heads)
+                heads.add(entry.head)
         found += [selected for _, selected in asked]
     return tuple(found)
 
 
-def _look(entry: ResourceEntry, compiled: CompiledRecords, selected: SelectedRecords) -> None:
-    """Count a resource."""
-    selected.of_resources += 1
+def _look(
+    entry: ResourceEntry, compiled: CompiledRecords, selected: SelectedRecords, *, is_new: bool
+) -> None:
+    """Count a resource; unless ``is_new``, its records alone."""
+    selected.of_resources += is_new
     takes, asks = compiled.explain(entry.attributes, entry.attributes)
     if not takes:
         return
-    selected.resources += 1
+    selected.resources += is_new
     selected.records += entry.records
     selected.sampled += entry.sampled
     selected.without_severity += entry.without_severity
     selected.asks = selected.asks or asks
-    if len(selected.first) < FIRST_MAX:
+    if is_new and len(selected.first) < FIRST_MAX:
         selected.first += (resource_text(entry.texts),)

@@ -8,6 +8,8 @@ one of its resource; others are looked up by the bytes of their heads. Those not
 event loop.
 """
 
+from libc.stdint cimport uint32_t, uint64_t
+
 from relay.codec.otlp.batch cimport OpenBatch
 from relay.codec.otlp.envelope cimport Envelope, Part
 from relay.codec.otlp.record_buffer cimport RecordBuffer, RecordGroup
@@ -24,7 +26,10 @@ from relay.pipeline.records.entries cimport (
 cdef enum:
     STEP = 32  # scopes of a microsecond or two between two pauses
     STEP_BYTES = 1 << 20  # copied between two pauses: half a millisecond
-    SAMPLED_MAX = 2  # log records of a scope whose severity is looked at for previews
+    LOOKED_MAX = 1_000  # first log records of a resource whose severity is looked at for previews
+    SAMPLED_MAX = 2  # the same of a scope, from then on
+    SPREAD_TURN = 2_654_435_761  # primes of xxHash: their multiples spread evenly in 32 bits
+    SPREAD_PART = 2_246_822_519
 
 
 def append_envelope(
@@ -87,10 +92,7 @@ def append_envelope(
             plan = scope.plan
             resource.records += stop - first
             if has_severities:
-                resource.sampled += min(stop - first, <Py_ssize_t>SAMPLED_MAX)
-                resource.without_severity += without_severity(
-                    envelope, first, stop, SAMPLED_MAX, pause
-                )
+                look_at_severities(resource, envelope, first, stop, pause)
             if plan.has_tests:
                 unmatched += unknown.test(first, stop, scope)
                 continue
@@ -115,6 +117,36 @@ def append_envelope(
     if pending:
         counts.append((last, pending))
     return unmatched
+
+
+cdef int look_at_severities(
+    ResourceEntry resource, Envelope envelope, Py_ssize_t first, Py_ssize_t stop, pause
+) except -1:
+    """Count log records without a severity number, of some that are spread over the row.
+
+    Each is looked at of a resource's first ones. Later ones are from changing places, as senders
+    repeat the order of their records.
+    """
+    cdef Py_ssize_t count = stop - first, begin = 0, end, at, turn, number, looked
+    looked = min(count, max(<Py_ssize_t>SAMPLED_MAX, LOOKED_MAX - <Py_ssize_t>resource.sampled))
+    if looked == count:
+        resource.without_severity += without_severity(envelope, first, stop, pause)
+    else:
+        # One of each of so many parts; as these are not all of a size, they begin anywhere.
+        turn = spread(resource.sampled, SPREAD_TURN, count)
+        for number in range(looked):
+            end = count * (number + 1) // looked
+            at = begin + spread(resource.sampled + number, SPREAD_PART, end - begin)
+            at = first + (turn + at) % count
+            resource.without_severity += without_severity(envelope, at, at + 1, pause)
+            begin = end
+    resource.sampled += looked
+    return 0
+
+
+cdef inline Py_ssize_t spread(long long number, uint64_t prime, Py_ssize_t below) noexcept:
+    """Return one of the numbers from 0 on; following ``number`` lead all over them."""
+    return <Py_ssize_t>(<uint64_t><uint32_t>(<uint64_t>number * prime) * <uint64_t>below >> 32)
 
 
 cdef ResourceEntry expected(

@@ -41,7 +41,7 @@ from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.index.regex_set import no_pause
 from relay.selector.index.selector_index import SelectorIndex
 from relay.selector.inventory.store import Inventory
-from relay.selector.named_views import NamedViews, takes
+from relay.selector.named_views import NamedViews, takers
 from relay.selector.resources.compiler import Compiled, Compiler, uses_inventory
 from relay.selector.resources.label_selector import Selection
 
@@ -230,14 +230,14 @@ class Router:
         at = self._projects.get(project)
         if at is None:
             return self._without_exporters.unmatched, ()
-        found = {route: 0 for view in views.every for route in at.index.match(view, self.pause)}
-        matched = [route for route in found if takes(at.sources[route], views)]
+        matched = takers(at.index, at.sources, views, self.pause)
         return self._match_set(at, tuple(sorted(matched, key=_by_sequence)))
 
-    def subscribers(self, labels: Mapping[str, str], project: str) -> list[SourceCounter]:
-        """Return the counters of the matching sources, by name, without caching."""
+    def subscribers(self, views: NamedViews, project: str) -> list[SourceCounter]:
+        """Return the counters of the sources that take a series, without caching."""
         at = self._projects.get(project)
-        return [route.counter for route in at.index.match(labels)] if at is not None else []
+        found = takers(at.index, at.sources, views, no_pause) if at is not None else []
+        return [route.counter for route in found]
 
     def routes(self, exporter: str) -> bool:
         """Return True if an exporter is routed."""

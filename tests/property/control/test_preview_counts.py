@@ -23,6 +23,7 @@ from relay.pipeline.routing.tenancy import (
     Tenancy,
 )
 from relay.selector.matchers import Matcher, Selector
+from relay.selector.named_views import NamedViews
 from tests.kit.engine_rig import Rig
 from tests.kit.remote_write import raw
 
@@ -81,7 +82,7 @@ def routed(
             continue
         if origin.by_labels:
             labels = {name: text for name, text in labels.items() if name not in ACCOUNT_LABELS}
-        taken = router.subscribers(labels, version.project)
+        taken = router.subscribers(NamedViews((labels,)), version.project)
         found.append((labels, frozenset(one.source for one in taken)))
     return found
 

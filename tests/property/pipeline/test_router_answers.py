@@ -17,6 +17,7 @@ from relay.pipeline.routing.tenancy import Tenancy
 from relay.selector.evaluate import compile_selector
 from relay.selector.index.selector_index import LABELS_READ_MAX, SelectorIndex
 from relay.selector.matchers import NAME, Matcher, Op, Selector
+from relay.selector.named_views import NamedViews
 from tests.kit.examples import examples
 
 OPS: st.SearchStrategy[Op] = st.sampled_from(["=", "!=", "=~", "!~"])
@@ -64,7 +65,7 @@ def test_an_answer_that_is_remembered_is_the_one_that_would_be_given(
                 }
                 assert {route.counter.exporter for route in matched} == brute
                 assert [route.counter for route in matched] == router.subscribers(
-                    dict(labels), project
+                    NamedViews((dict(labels),)), project
                 )
                 assert all(route.alive for route in matched)
                 assert match_set.matched == matched

@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from relay.cli.captured_body import read_captured, signal_of_protobuf
 from relay.cli.main import main
+from relay.runtime.errors import ConfigError
 from tests.kit.exporter_yaml import exporter_of
 from tests.kit.otlp.batches import request_of
 from tests.kit.otlp.official import KINDS, any_value, attribute
@@ -200,3 +201,19 @@ def test_signals_are_told_apart_by_their_records(tmp_path: Path) -> None:
         (tmp_path / "body").write_text(MessageToJson(found))
         assert read_captured(tmp_path / "body", None).signal == signal
     assert signal_of_protobuf(b"\xff\xff") is None
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("{bad", "the body is not JSON"),
+        ('{"up":\n{bad', "the body is not JSON"),
+        ('{"up": 1}', "it is JSON without"),
+        ('{"up": 1}\n{"down": 1}', "it is JSON without"),
+    ],
+)
+def test_a_body_of_no_signal_is_told_by_what_it_is(body: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "body"
+    file.write_text(body)
+    with pytest.raises(ConfigError, match=said):
+        read_captured(file, None)

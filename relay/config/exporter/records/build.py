@@ -11,6 +11,7 @@ from relay.config.exporter.types import RecordSource
 from relay.config.schema.validate import Reading
 from relay.config.yaml.document import Where
 from relay.runtime.errors import SelectorError
+from relay.selector.quoting import quote_string
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import (
     SEVERITIES,
@@ -31,9 +32,23 @@ RESOURCE_NAMESPACES: Final = frozenset(
 """First parts of the names of resources' attributes (OpenTelemetry, semantic conventions,
 ``docs/resource``), and of those that Datum's resources have."""
 
+SPAN_NAMESPACES: Final = frozenset(
+    {
+        *("client", "code", "db", "destination", "enduser", "error", "exception", "graphql"),
+        *("http", "messaging", "net", "network", "peer", "rpc", "server", "thread"),
+        *("url", "user_agent"),
+    }
+)
+"""The same of attributes that spans have and resources do not (``docs/registry/attributes``)."""
+
 WHOLE_TRACES: Final = (
     "with keep: trace a selector may name attributes of the resource only, and {name} is probably "
     "one of spans; if resources have it, write its exact name in quotes"
+)
+
+OF_SPANS: Final = (
+    "with keep: trace a selector sees attributes of the resource only, and {name} is one of spans: "
+    "a resource without it counts as having it empty"
 )
 
 
@@ -69,8 +84,11 @@ def build_record_source(
     selector = _selector(reading, (*place, "selector"), query, signal)
     if whole:
         for matcher in (one for group in selector.groups for one in group):
-            first = matcher.name.partition("_")[0]
-            if not matcher.is_exact and first not in RESOURCE_NAMESPACES:
+            if matcher.is_exact:
+                if matcher.name.partition(".")[0] in SPAN_NAMESPACES:
+                    message = OF_SPANS.format(name=quote_string(matcher.name))
+                    reading.warn(*place, "selector", message=message, offset=matcher.offset)
+            elif matcher.name.partition("_")[0] not in RESOURCE_NAMESPACES:
                 message = WHOLE_TRACES.format(name=matcher.name)
                 reading.report.fault(reading.at(*place, "selector"), message, offset=matcher.offset)
     resources = None

@@ -35,7 +35,8 @@ LABEL_BYTES: Final = 6
 _SERVICE: Final = "service.name"
 _NAMESPACE: Final = "service.namespace"
 _INSTANCE: Final = "service.instance.id"
-_MEMBERS: Final = ("_count", "_sum", "_bucket")
+MEMBERS: Final = ("_count", "_sum", "_bucket")
+"""Ends of the names that a histogram has in Prometheus."""
 
 
 def name_of(metric: MetricHead) -> str:
@@ -102,7 +103,7 @@ def views_of(labels: Mapping[str, str]) -> NamedViews:
     members: tuple[Mapping[str, str], ...] = ()
     kind: Kind | str = labels.get(KIND, "")
     if kind:
-        members = tuple(_member(visible, name + suffix) for suffix in _MEMBERS)
+        members = tuple(_member(visible, name + suffix) for suffix in MEMBERS)
     return NamedViews(alone, members)
 
 

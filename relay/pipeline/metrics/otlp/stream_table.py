@@ -140,6 +140,10 @@ class StreamTable:
         metric.children[stream.attributes] = stream
         self._count(metric.scope.resource, len(stream.attributes))
 
+    def resources(self) -> list[MetricsResource]:
+        """Return all resources that are known now."""
+        return [*self._young.values(), *self._old.values()]
+
     def sweep(self, tick: float) -> None:
         """Begin a new generation if the young one is old; ``tick``: monotonic clock, s."""
         if tick >= self._turn_at:

@@ -46,8 +46,11 @@ def test_ids_of_exemplars_likewise() -> None:
 @pytest.mark.parametrize(
     ("record", "fault"),
     [
-        ({"timeUnixNano": "-1"}, "resourceLogs.scopeLogs.logRecords.timeUnixNano: Value out of"),
-        ({"body": {"intValue": ""}}, "resourceLogs.scopeLogs.logRecords.body.intValue: invalid"),
+        (
+            {"timeUnixNano": "-1"},
+            "resourceLogs.scopeLogs.logRecords.timeUnixNano: it is out of range",
+        ),
+        ({"body": {"intValue": ""}}, "logRecords.body.intValue: it is no whole number"),
         (None, "resourceLogs.scopeLogs.logRecords: null is not allowed"),
     ],
 )
@@ -68,3 +71,31 @@ def test_braces_in_texts_are_no_objects() -> None:
     body = protobuf_of(logs({"body": {"stringValue": text}}), "logs")
     (of_resource,) = ExportLogsServiceRequest.FromString(body).resource_logs
     assert of_resource.scope_logs[0].log_records[0].body.string_value == text
+
+
+@pytest.mark.parametrize(
+    ("record", "fault"),
+    [
+        ({"timeUnixNano": "secret"}, "timeUnixNano: it is no whole number"),
+        ({"timeUnixNano": "secret word"}, "timeUnixNano: it is no whole number"),
+        ({"timeUnixNano": 123456.5}, "timeUnixNano: it is no whole number"),
+        ({"timeUnixNano": "123456.5"}, "timeUnixNano: it is no whole number"),
+        ({"timeUnixNano": -123456}, "timeUnixNano: it is out of range"),
+        ({"timeUnixNano": "123456" * 9}, "timeUnixNano: it is out of range"),
+        ({"body": {"intValue": "secret"}}, "body.intValue: it is no whole number"),
+        ({"body": {"doubleValue": "secret"}}, "body.doubleValue: it is no number"),
+        ({"body": {"boolValue": "secret"}}, "body.boolValue: it is neither true nor false"),
+        ({"body": {"stringValue": 123456}}, "body.stringValue: it is no text"),
+        ({"attributes": "secret"}, "attributes: it is no list"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_and_not_quoted(
+    record: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(DecodeError) as raised:
+        protobuf_of(logs(record), "logs")
+    told = str(raised.value)
+    assert told.endswith(fault)
+    assert "resourceLogs" in told
+    assert "secret" not in told
+    assert "123456" not in told

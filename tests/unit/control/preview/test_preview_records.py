@@ -6,6 +6,8 @@ import asyncio
 import tracemalloc
 from dataclasses import replace
 
+import pytest
+
 from relay.codec.otlp.envelope import Envelope, scan
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink
 from relay.control.preview.preview import Preview
@@ -20,7 +22,8 @@ from relay.control.preview.result import PreviewResult
 from relay.control.time_slicing import Turns
 from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
 from relay.pipeline.records.pipeline import RecordsPipeline
-from relay.pipeline.routing.tenancy import ANYWHERE
+from relay.pipeline.routing.resource_tenants import ResourceTenants
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import RecordSelection
 from tests.kit.engine_rig import Rig
@@ -56,12 +59,64 @@ async def test_resources_and_records_are_counted() -> None:
     web, everything, none = await preview_records(wanted, [logs, traces], settled)
     assert (web.of_resources, web.resources, web.records) == (2, 1, 3)
     assert web.asks == 'severity INFO or more and a line that has |= "x"'
-    assert (web.sampled, web.without_severity) == (2, 2)
+    assert (web.sampled, web.without_severity) == (3, 3)
     assert web.first == ('{service.name="web"}',)
     assert (everything.resources, everything.records) == (2, 6)
-    assert (everything.sampled, everything.without_severity) == (4, 2)
+    assert (everything.sampled, everything.without_severity) == (6, 3)
     assert (none.resources, none.records, none.first) == (0, 0, ())
     assert everything.document()["ofResources"] == 2
+
+
+def severities(*numbers: int) -> bytes:
+    """Return a request of log records with these severity numbers."""
+    body = LOGS.request.FromString(request_of(LOGS, [1.0] * len(numbers)))
+    for number, record in zip(
+        numbers, body.resource_logs[0].scope_logs[0].log_records, strict=True
+    ):
+        record.severity_number = number
+    return bytes(body.SerializeToString())
+
+
+@pytest.mark.parametrize("place", range(7))
+async def test_no_record_without_severity_hides_behind_others(place: int) -> None:
+    logs = RecordsPipeline("logs")
+    body = severities(*(0 if number == place else 9 for number in range(7)))
+    for _ in range(33):
+        logs.ingest(body, now=1.0, tick=1.0)
+    (found,) = await preview_records(exporter(all="{}"), [logs], settled)
+    assert (found.records, found.sampled, found.without_severity) == (231, 231, 33)
+
+
+@pytest.mark.parametrize("size", [7, 8, 100])
+@pytest.mark.parametrize("place", [0, 6, -1])
+async def test_the_share_stays_right_with_many_records(size: int, place: int) -> None:
+    logs = RecordsPipeline("logs")
+    body = severities(*(0 if number == place % size else 9 for number in range(size)))
+    for _ in range(6_000):
+        logs.ingest(body, now=1.0, tick=1.0)
+    (found,) = await preview_records(exporter(all="{}"), [logs], settled)
+    assert 12_000 < found.sampled < 14_000
+    assert found.without_severity / found.sampled == pytest.approx(1 / size, rel=0.1)
+
+
+async def test_of_a_large_request_records_of_every_part_are_looked_at() -> None:
+    logs = RecordsPipeline("logs")
+    logs.ingest(severities(*[9] * 1_500, *[0] * 500), now=1.0, tick=1.0)
+    (found,) = await preview_records(exporter(all="{}"), [logs], settled)
+    assert (found.sampled, found.without_severity) == (1_000, 250)
+
+
+async def test_a_resource_of_several_paths_is_one() -> None:
+    tenants = ResourceTenants(Tenancy("tenant", {(1, 0): "acme"}))
+    logs = RecordsPipeline("logs", tenants=tenants)
+    body = LOGS.request.FromString(request_of(LOGS, [1.0, 2.0]))
+    body.resource_logs[0].resource.attributes.append(attribute("milo.project.id", "acme"))
+    for origin in (ANYWHERE, IngestPath("acme")):
+        logs.ingest(body.SerializeToString(), now=1.0, tick=1.0, origin=origin)
+    wanted = replace(exporter(all="{}"), project="acme")
+    (found,) = await preview_records(wanted, [logs], settled)
+    assert (found.of_resources, found.resources, len(found.first)) == (1, 1, 1)
+    assert (found.records, found.sampled) == (4, 4)
 
 
 async def test_many_resources_let_others_have_their_turn() -> None:

@@ -113,7 +113,7 @@ def test_evicted_streams_come_back_and_memory_is_bounded() -> None:
         rig.feed(body(20, first=20 * (round_ % 20), name=f"m{round_ % 7}"), protocol=PROTOCOL)
     assert held(sink) == 800
     assert rig.engine.table.active <= 50
-    known = rig.engine._streams.known
+    known = rig.engine.streams.known
     assert known._entries <= 50 + 3 * HEAD_ENTRIES
     rig.flush()
     sent = [row for sealed in sink.sealed for row in rows(sealed.point_buffer.encode())]
