@@ -93,11 +93,21 @@ class _Sliced(Pace, Generic[_Result]):
         if self.aborted and not self.final:
             raise TurnsError
 
-    @property
-    def value(self) -> _Result:
-        """Result of the finished work."""
+    def take(self) -> _Result:
+        """Return the result of the finished work, or raise its error; keep neither.
+
+        Both refer to this pace: together they would stay until a collection, with all samples of
+        the request.
+        """
         assert self.done
-        return cast("_Result", self._result)
+        result, self._result = self._result, None
+        error, self.error = self.error, None
+        if error is None:
+            return cast("_Result", result)
+        try:
+            raise error
+        finally:
+            del error
 
     def begin(self, work: Callable[..., _Result]) -> None:
         """Start the thread, which waits for its first slice."""
@@ -209,11 +219,9 @@ class Turns:
             while not sliced.done:
                 sliced.slice()
             if sliced.error is None:
-                after(sliced.value)
+                after(sliced.take())
             raise
-        if sliced.error is not None:
-            raise sliced.error
-        result = sliced.value
+        result = sliced.take()
         after(result)
         return result
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
+from contextlib import suppress
 
 import pytest
 
 from relay.control.time_slicing import DIRECT_S, Turns
 from relay.pipeline.pacing import Pace
 from relay.runtime.errors import DecodeError
+from tests.own_time import without_collections
 
 
 def busy(pace: Pace, seconds: float) -> None:
@@ -75,6 +78,35 @@ async def test_an_error_comes_out_of_the_slices() -> None:
     with pytest.raises(DecodeError, match="bad"):
         await turns.run(work, lambda _: None)
     assert not turns.busy
+
+
+class Outcome(Exception):  # noqa: N818 - a result as well
+    """What work ends with; it refers to the pace, as a request's transaction does."""
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__()
+        self.pace = pace
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_sliced_work_ends_with_is_freed_without_a_collection(fails: bool) -> None:
+    ended: list[weakref.ref[Outcome]] = []
+
+    def outcome(pace: Pace) -> Outcome:
+        made = Outcome(pace)
+        ended.append(weakref.ref(made))
+        return made
+
+    def work(*, pace: Pace) -> Outcome:
+        if fails:
+            raise outcome(pace)
+        return outcome(pace)
+
+    with without_collections():
+        with suppress(Outcome):
+            await Turns().run(work, lambda _: None, repeatable=False)
+        (one,) = ended
+        assert one() is None
 
 
 @pytest.mark.parametrize("final", [False, True])
