@@ -75,6 +75,11 @@ async def answers(url: str) -> bool:
     return False
 
 
+def whole_lines(log: Path) -> list[str]:
+    """The lines of a file that is written meanwhile, without one that has not ended yet."""
+    return log.read_text(errors="replace").rpartition("\n")[0].splitlines()
+
+
 class Process:
     """A running program and what it wrote; ``log`` holds both its streams."""
 

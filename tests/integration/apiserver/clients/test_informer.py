@@ -12,7 +12,7 @@ import pytest
 
 from bench import newest
 from tests.kit.apiserver.running import ADMIN, EXPORTERS, ApiProcess, exporter
-from tests.kit.processes import eventually, started
+from tests.kit.processes import eventually, started, whole_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
@@ -64,7 +64,7 @@ async def test_every_change_is_seen_in_order(tmp_path: Path) -> None:
     command = [str(newest.binary("informer")), str(api.kubeconfig), group, version, "exporters"]
 
     def counts() -> list[int]:
-        lines = [json.loads(line) for line in seen.read_text().splitlines() if line[:1] == "{"]
+        lines = [json.loads(line) for line in whole_lines(seen) if line[:1] == "{"]
         return [int(line["label"]) for line in lines if line.get("label")]
 
     async with AsyncExitStack() as informers:
@@ -80,7 +80,7 @@ async def test_every_change_is_seen_in_order(tmp_path: Path) -> None:
             await change(api, CHANGES, 2 * CHANGES)
             await eventually("all is seen", lambda: len(counts()) >= 2 * CHANGES, timeout_s=60)
     assert counts() == list(range(2 * CHANGES))
-    types = [json.loads(line)["type"] for line in seen.read_text().splitlines() if line[:1] == "{"]
+    types = [json.loads(line)["type"] for line in whole_lines(seen) if line[:1] == "{"]
     assert types.count("add") == 2  # it went on where it was, and listed nothing anew
 
 
@@ -95,7 +95,7 @@ async def test_a_stale_version_is_listed_anew(tmp_path: Path, streaming: str) ->
 
     def known() -> dict[str, str]:
         found: dict[str, str] = {}
-        for line in seen.read_text().splitlines():
+        for line in whole_lines(seen):
             event = json.loads(line) if line[:1] == "{" else {}
             if event.get("type") in ("add", "update"):
                 found[event["name"]] = event["label"]

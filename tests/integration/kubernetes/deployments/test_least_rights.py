@@ -17,7 +17,7 @@ from build_support.deployments import CLUSTER, FINALIZER, OWN_NAMESPACE, SECRETS
 from tests.kit.http.otlp_server import OtlpServer
 from tests.kit.kubernetes.real_api import RealApi, real_api
 from tests.kit.kubernetes.rendering import Cluster, kustomized
-from tests.kit.processes import Process, eventually, relay
+from tests.kit.processes import Process, eventually, relay, whole_lines
 from tests.kit.remote_write.raw import HEADERS
 from tests.kit.stored_relay import body_of
 
@@ -89,7 +89,7 @@ class Rights:
     def used(self) -> dict[Use, set[int]]:
         """What the relay's account asked for, and the codes of the answers."""
         found: dict[Use, set[int]] = {}
-        for line in (self.api.folder / "audit.log").read_text().splitlines():
+        for line in whole_lines(self.api.folder / "audit.log"):
             event = json.loads(line)
             if "objectRef" not in event:
                 continue  # discovery, which every account may read
