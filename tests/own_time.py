@@ -27,6 +27,7 @@ REFERENCE_S = 0.02
 """CPU time of the reference work on a machine that has it for itself and is slow already."""
 
 _ATTEMPTS = 3
+_CROWDING_MAX = 5.0
 
 
 def own_time() -> float:
@@ -43,8 +44,8 @@ def own_time() -> float:
 
 
 def crowding() -> float:
-    """Return how many threads want each processor, of the last minute's; at least 1."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    """Return how many threads want each processor, of the last minute's; 1 to 5."""
+    return min(max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), _CROWDING_MAX)
 
 
 def patience(timeout_s: float) -> asyncio.Timeout:

@@ -344,7 +344,16 @@ class Explainer:
         """Return the series or stream that is meant: of equal ones, the series."""
         project = self._router.tenancy.project_of(labels, origin)
         visible, engine = _visible(labels, origin), self._engine
-        if engine is not None and not engine.table.look(origin, label_key(sorted(labels.items()))):
+        # Without a path or a project in the question any project's stream may be meant; a series
+        # that is nobody's is not another's stream.
+        tenancy = self._router.tenancy
+        is_open = origin == ANYWHERE and not labels.get(tenancy.label)
+        may_be = project or not tenancy.enabled or is_open
+        if (
+            engine is not None
+            and may_be
+            and not engine.table.look(origin, label_key(sorted(labels.items())))
+        ):
             stream = find_stream(engine.streams.known, visible, project, self._router.pause)
             if stream is not None:
                 return Asked(stream.views, stream.project, stream)

@@ -220,6 +220,7 @@ class Turns:
                 sliced.slice()
             if sliced.error is None:
                 after(sliced.take())
+            sliced.error = None
             raise
         result = sliced.take()
         after(result)

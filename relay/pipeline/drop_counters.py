@@ -132,6 +132,8 @@ class DropTable:
         now = self.now
         family = family[:FAMILY_CHARS_MAX]
         for sink in sinks:
+            if sink.retired:
+                continue
             group = self._groups.get(sink.group)
             if group is None:
                 group = self._groups[sink.group] = _Group()
@@ -163,8 +165,10 @@ class DropTable:
         for counter, times in (has - had).items():
             counter.samples += waiting * times
 
-    def forget(self, exporter: str, sink: str) -> None:
-        """Delete the rows of a removed sink."""
+    def forget(self, counter: SinkCounter) -> None:
+        """Delete the rows of a removed sink; it gets no others."""
+        counter.retired = True
+        exporter, sink = counter.exporter, counter.sink
         for name, group in list(self._groups.items()):
             for table in (group.rows, group.others):
                 for key in [key for key in table if key[:2] == (exporter, sink)]:

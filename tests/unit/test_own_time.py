@@ -96,7 +96,7 @@ class Clock:
 
 async def test_patience_grows_with_what_wants_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    for load, times in ((0.5, 1.0), (8.0, 4.0)):
+    for load, times in ((0.5, 1.0), (8.0, 4.0), (99.0, 5.0)):
         monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
         began = asyncio.get_running_loop().time()
         async with patience(100.0) as limit:

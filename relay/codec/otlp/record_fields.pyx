@@ -276,9 +276,13 @@ cpdef Py_ssize_t without_severity(
     assert 0 <= first <= stop <= envelope.count
     cdef const unsigned char *data = data_of(envelope)
     cdef Slice *record
-    cdef Py_ssize_t at, found = 0
+    cdef Py_ssize_t at, size = 0, found = 0
     for at in range(first, stop):
         record = &envelope.records[at]
+        size += record.end - record.start
+        if size > STEP_BYTES:
+            size = 0
+            pause()
         found += severity_of(data + record.payload, data + record.end, pause) <= 0
     return found
 

@@ -456,7 +456,7 @@ class SinkReconciler:
     def _retire(self, key: SinkKey, secrets: SecretLookup | None = None) -> None:
         """Let a sink drain and end; ``secrets`` are given if its object is deleted."""
         entry = self._entries.pop(key)
-        self._engine.drops.forget(*key)
+        self._engine.drops.forget(entry.counter)
         self._blocking.pop(entry.worker, None)
         self._note_change()
         self._flush(entry.worker)

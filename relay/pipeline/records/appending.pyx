@@ -127,10 +127,10 @@ cdef int look_at_severities(
     Each is looked at of a resource's first ones. Later ones are from changing places, as senders
     repeat the order of their records.
     """
-    cdef Py_ssize_t count = stop - first, begin = 0, end, at, turn, number, looked
+    cdef Py_ssize_t count = stop - first, begin = 0, end, at, turn, number, looked, found = 0
     looked = min(count, max(<Py_ssize_t>SAMPLED_MAX, LOOKED_MAX - <Py_ssize_t>resource.sampled))
     if looked == count:
-        resource.without_severity += without_severity(envelope, first, stop, pause)
+        found = without_severity(envelope, first, stop, pause)
     else:
         # One of each of so many parts; as these are not all of a size, they begin anywhere.
         turn = spread(resource.sampled, SPREAD_TURN, count)
@@ -138,8 +138,12 @@ cdef int look_at_severities(
             end = count * (number + 1) // looked
             at = begin + spread(resource.sampled + number, SPREAD_PART, end - begin)
             at = first + (turn + at) % count
-            resource.without_severity += without_severity(envelope, at, at + 1, pause)
+            found += without_severity(envelope, at, at + 1, pause)
+            if number % STEP == STEP - 1:
+                pause()
             begin = end
+    # Both at once: a pause may end the request, which then comes again.
+    resource.without_severity += found
     resource.sampled += looked
     return 0
 

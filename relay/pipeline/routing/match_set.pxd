@@ -14,6 +14,7 @@ cdef class SinkCounter:
     cdef public long long refused
     cdef public long long deltas
     cdef public double deltas_at
+    cdef public bint retired
 
 
 cdef class ProjectEpoch:

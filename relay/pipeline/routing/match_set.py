@@ -54,6 +54,7 @@ class SinkCounter:
         "group",
         "points",
         "refused",
+        "retired",
         "samples",
         "sink",
     )
@@ -69,6 +70,8 @@ class SinkCounter:
         self.refused = 0
         self.deltas = 0
         self.deltas_at = 0.0
+        self.retired = False
+        """True once the sink is removed: what is dropped later has no row; nothing deletes it."""
 
     def __repr__(self) -> str:
         return f"<SinkCounter {self.exporter} {self.sink} {self.points}>"

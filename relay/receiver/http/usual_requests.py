@@ -47,7 +47,10 @@ BUFFER_BYTES_MAX: Final = HEAD_BYTES_MAX + len(_END) + BODY_BYTES_MAX
 """Reading pauses beyond it: so many bytes have a whole request, or one that is not usual."""
 _LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 _NO_QUERY: Final = MultiDictProxy(MultiDict[str]())
-_FAILED: Final = WholeAnswer.of_text(500, "500 Internal Server Error\n", SERVER_HEADER)
+_FAILED: Final = WholeAnswer.of_text(
+    503, "unexpected error, see the log of the relay\n", {**SERVER_HEADER, "Retry-After": "1"}
+)
+"""503, as senders give up data for most others."""
 _log = logging.getLogger("relay.receiver")
 
 AtOnce = Callable[[UsualHead, bytes, str], WholeAnswer | None]
@@ -433,7 +436,7 @@ def _send(answer: WholeAnswer, transport: asyncio.Transport, *, closes: bool) ->
 
 
 def _fail(transport: asyncio.Transport) -> None:
-    """Log the present exception, and answer with it what aiohttp's server does."""
+    """Log the present exception, and answer that the request may be sent again."""
     _log.exception("a request failed because of an unexpected error")
     _send(_FAILED, transport, closes=True)
 

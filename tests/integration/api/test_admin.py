@@ -42,11 +42,26 @@ class Process:
         """As of now."""
         return Seen(self)
 
+    async def measure(self) -> Measured:
+        """The figures, as of now."""
+        return Measured(self)
+
     async def explain(self, question: ExplainQuery) -> list[str]:
         """Repeat what was asked."""
         if not question.series:
             raise ConfigError([Fault("series", "is missing")])
         return [f"{question.series} {question.tenant} {question.exporter} {question.every}"]
+
+
+@dataclass
+class Measured:
+    """What a scrape is made of."""
+
+    process: Process
+
+    def snapshot(self) -> Snapshot:
+        """The figures."""
+        return self.process.snapshot
 
 
 @dataclass
@@ -56,8 +71,7 @@ class Seen:
     process: Process
 
     def snapshot(self) -> Snapshot:
-        """The figures."""
-        return self.process.snapshot
+        raise AssertionError("a scrape is made of less")
 
     def status(self, wanted: StatusFilter) -> object:
         """The document."""
@@ -86,7 +100,7 @@ async def admin() -> AsyncIterator[Admin]:
         Telemetry(),
         not_ready=lambda: process.reasons,
         degraded=lambda: process.troubles,
-        measure=process.look,
+        measure=process.measure,
         look=process.look,
         explain=process.explain,
     )
@@ -213,9 +227,9 @@ async def test_a_scrape_is_written_out_beside_the_event_loop(admin: Admin) -> No
     made_in: list[threading.Thread] = []
     released = threading.Event()
 
-    async def look() -> Seen:
+    async def measure() -> Measured:
         taken_in.append(threading.current_thread())
-        return await admin.process.look()
+        return await admin.process.measure()
 
     class Slow(Telemetry):
         def render(self, snapshot: Snapshot, *, accept: str = "") -> tuple[bytes, str]:
@@ -228,8 +242,8 @@ async def test_a_scrape_is_written_out_beside_the_event_loop(admin: Admin) -> No
         Slow(),
         not_ready=lambda: (),
         degraded=lambda: (),
-        measure=look,
-        look=look,
+        measure=measure,
+        look=admin.process.look,
         explain=lambda _question: (),
     )
     await server.start()
@@ -280,11 +294,11 @@ async def test_lag_is_measured_until_cancelled() -> None:
 async def test_reports_are_gone_while_a_scrape_is_written(
     admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    views: list[weakref.ref[Seen]] = []
+    views: list[weakref.ref[Measured]] = []
     gone: list[bool] = []
     render = Telemetry.render
 
-    def snapshot(view: Seen) -> Snapshot:
+    def snapshot(view: Measured) -> Snapshot:
         views.append(weakref.ref(view))
         return view.process.snapshot
 
@@ -292,7 +306,7 @@ async def test_reports_are_gone_while_a_scrape_is_written(
         gone.extend(view() is None for view in views)
         return render(telemetry, figures, accept=accept)
 
-    monkeypatch.setattr(Seen, "snapshot", snapshot)
+    monkeypatch.setattr(Measured, "snapshot", snapshot)
     monkeypatch.setattr(Telemetry, "render", note)
     assert (await admin.get("/metrics"))[0] == 200
     assert gone == [True]

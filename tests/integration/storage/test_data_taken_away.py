@@ -100,9 +100,10 @@ async def test_everything_taken_away_under_a_running_relay(
     for image in (before, after):
         async with (
             OtlpServer() as again,
-            running(made(tmp_path, manifest("bad", again.url), data=image)),
+            running(made(tmp_path, manifest("bad", again.url), data=image)) as sender,
         ):
             await again.wait_until(lambda again=again: set(again.values) == set(range(10, 50)))
+            await eventually(lambda: sender.ledger("bad")["queued"] == 0)
             times = Counter(again.values)
             assert times == Counter(range(10, 50)) or image is before
             assert all(times[value] == 1 for value in range(10, 40))

@@ -15,7 +15,7 @@ from relay.config.exporter.types import (
 from relay.control.explain import Explainer, parse_series
 from relay.control.explain_service import ExplainService, ProjectQuestion
 from relay.control.time_slicing import Turns
-from relay.pipeline.routing.tenancy import Tenancy
+from relay.pipeline.routing.tenancy import ANYWHERE, UNMAPPED, IngestPath, Tenancy
 from relay.selector.metricsql.parser import parse_query
 from tests.kit.engine_rig import Rig, RigSink
 from tests.kit.otlp.official import METRICS, attribute
@@ -168,3 +168,17 @@ async def test_a_project_hears_of_its_own_streams_alone() -> None:
     found = await service.answer_project(question)
     assert found.takers == (("acme/default/x", "s"),)
     assert "globex" not in "\n".join(found.lines)
+
+
+@pytest.mark.parametrize(
+    ("series", "origin"),
+    [("orders_open", UNMAPPED), ('orders_open{project="other"}', ANYWHERE)],
+)
+def test_a_series_of_nobody_or_of_others_is_no_project_s_stream(
+    series: str, origin: IngestPath
+) -> None:
+    one = exporter("orders_open", project="acme")
+    rig = rig_of(one, tenancy=Tenancy("project"), sent=body("acme"))
+    explainer = Explainer.running(rig.engine, {one.id: one})
+    assert explainer.takers(parse_series("orders_open")) == [("acme/default/x", "s")]
+    assert explainer.takers(parse_series(series), origin) == []

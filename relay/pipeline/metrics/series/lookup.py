@@ -25,7 +25,6 @@ from relay.pipeline.metrics.series.resolver import Resolver
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.metrics.series.series_table import SeriesTable
 from relay.pipeline.metrics.translate.target_info import KEY_LABELS, Resource, TargetKey
-from relay.pipeline.pacing import empty
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath, Tenancy
 from relay.runtime.errors import OverloadedError
 from relay.selector.inventory.info_series import InfoReader, InfoSeriesClaim
@@ -198,8 +197,9 @@ class SeriesLookup:
         assert reader is not None
         metadata = reader.metadata(self._body, bounded=self._bounded, pause=self._pause)
         if metadata:
+            # Freed at once: a pause that ends the request would hide what it has taught, as an
+            # attempt that learns nothing more is not written to the journal.
             self._learn(metadata)
-            empty(metadata, self._pause)
         for key in reader.target_info_keys(
             self._body,
             bytes_max=self._series_bytes_max,

@@ -59,8 +59,20 @@ def fields_of_records() -> bytes:
     return resource(b"", message(0x12, message(0x12, fields) * 6))
 
 
+def large_records() -> bytes:
+    record = message(0x12, b"\x18\x00" * 16_300)
+    return resource(b"", message(0x12, record * 1_000))
+
+
 @pytest.mark.parametrize(
-    "shape", [attributes_of_heads, values_in_values, attributes_of_records, fields_of_records]
+    "shape",
+    [
+        large_records,
+        attributes_of_heads,
+        values_in_values,
+        attributes_of_records,
+        fields_of_records,
+    ],
 )
 def test_no_request_holds_the_loop(shape: Callable[[], bytes]) -> None:
     body = shape()

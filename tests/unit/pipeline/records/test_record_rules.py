@@ -317,7 +317,7 @@ LARGE = {"fields": FIELDS, "attribute": field_bytes(b"\x32", FIELDS)}
     ("name", "look", "pauses"),
     [
         ("fields", lambda large, pause: with_severity(large, [(0, 4)], 1, pause), 4 * 32),
-        ("fields", lambda large, pause: without_severity(large, 0, 3, pause), 3 * 31),
+        ("fields", lambda large, pause: without_severity(large, 0, 4, pause), 4 * 32),
         ("fields", lambda large, pause: sampled(large, [(0, 4)], 1, pause), 4 * 32),
         ("fields", lambda large, pause: field_of(large, 3, 5, pause), 31),
         ("fields", lambda large, pause: attributes_of(large, 3, 6, pause), 31),

@@ -84,6 +84,15 @@ def test_a_series_that_no_source_takes_for_a_while_is_known_once() -> None:
     assert made.sinks[0].held == 11, "while it was taken"
 
 
+def test_a_removed_sink_gets_no_row_for_what_still_waits() -> None:
+    made = waiting_rig(RigSink("s", limit=100))
+    made.feed(write("c 1"))
+    made.engine.replace_exporter("x", [])
+    made.engine.drops.forget(made.sinks[0].target.counter)
+    leave(made, 2.0)
+    assert not made.engine.drops.rows()
+
+
 def test_a_series_with_an_exemplar_that_came_alone_is_known_once() -> None:
     made = waiting_rig(RigSink("s", limit=100))
     for number in range(6):
