@@ -163,6 +163,8 @@ class FirstSamples:
             self._handlers = self._home.handlers_of(self)
         for handler in self._handlers:
             handler.take(stamp, value, extra, emitter)
+        if extra is not None and not self._handlers:
+            emitter.transaction.note_exemplars(len(extra.exemplars), is_sent=False)
 
     def rest(self) -> None:
         """Forget what sending has made.

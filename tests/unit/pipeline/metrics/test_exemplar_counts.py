@@ -63,3 +63,12 @@ def test_an_exemplar_counts_once_whatever_its_sinks_take(
     made.flush()
     held = [point for sink in made.sinks for point in sink.any_points() if point.exemplars]
     assert exemplars(made) == (1, bool(held), not held)
+
+
+def test_an_exemplar_that_waited_for_a_source_that_is_gone_is_dropped() -> None:
+    made = Rig(Limits(), first_sight_s=1.5)
+    made.export(RigSink("s", limit=100))
+    made.feed(with_exemplar("c_total"), protocol="remote_write_v2")
+    made.engine.replace_exporter("x", [])
+    leave(made, 60.0)
+    assert exemplars(made) == (1, 0, 1)
