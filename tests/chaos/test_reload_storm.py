@@ -33,14 +33,15 @@ from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.processes import eventually
 from tests.kit.remote_write.write_client import WriteClient
 from tests.kit.stored_relay import AT_ONCE, Sender
+from tests.own_time import crowding
 
 SERIES = 400
 EDITED = 300
 EDITS_PER_MINUTE = 1_000
 BATCH_TIMEOUT_S = 1.0
-DELIVERY_S = 0.05
+DELIVERY_S = 0.1
 """From the sender's first byte to the batch, and from the sealed batch to the receiver: without
-edits, 0.03 s."""
+edits 0.03 s, on a machine of a third of the speed 0.08."""
 TURNS = 3
 """In which the loop may be late on that way: the flush, the request, and its receiver, which lives
 on the same loop."""
@@ -201,7 +202,7 @@ async def storm(
     worst_s = _check(arrivals, sent_at)
     print(f"latest delivery {worst_s:.3f} s after its request, loop at most {lag_s:.3f} s late")
     assert lag_s <= LAG_S_MAX
-    assert worst_s <= BATCH_TIMEOUT_S + DELIVERY_S + TURNS * lag_s
+    assert worst_s <= BATCH_TIMEOUT_S + DELIVERY_S * crowding() + TURNS * lag_s
 
 
 async def _send_records(relay: Relay, until: float) -> dict[str, list[float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -156,36 +157,42 @@ def redirect_to(url: str) -> Behaviour:
 
 
 class HostileServer:
-    """A bare TCP endpoint; ``behaviour`` has each connection to itself, then it is closed."""
+    """A bare TCP endpoint; ``behaviour`` has each connection to itself, then it is closed.
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    With a ``context`` its connections have TLS.
+    """
+
+    def __init__(self, behaviour: Behaviour, context: ssl.SSLContext | None = None) -> None:
         self.behaviour = behaviour
         self.connections = 0
         self.port = 0
+        self._context = context
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}/v1/metrics"
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # No coroutine: a connection is known before its task has begun, which may never happen.
         self.connections += 1
+        self._tasks[asyncio.create_task(self._serve(reader, writer))] = writer
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await self.behaviour(reader, writer)
         finally:
-            self._tasks.discard(task)
             writer.close()
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(
+            self._connected, "127.0.0.1", 0, ssl=self._context
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -197,8 +204,16 @@ class HostileServer:
     ) -> None:
         assert self._server is not None
         self._server.close()
-        tasks = list(self._tasks)
-        for task in tasks:
+        await _some_turns()  # what was accepted has its transport then
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._tasks.values():
+            writer.transport.abort()
+        await _some_turns()
         await self._server.wait_closed()
+
+
+async def _some_turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
