@@ -81,6 +81,17 @@ class PauseWatch(Pace):
         self._last_s = time.thread_time()
 
 
+class CountingPace(Pace):
+    """Counts pauses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses = 0
+
+    def pause(self) -> None:
+        self.pauses += 1
+
+
 def slowness() -> float:
     """Return how many times longer than :data:`REFERENCE_S` the same work takes now; at least 1."""
     began_s = time.thread_time()

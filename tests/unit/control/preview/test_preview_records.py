@@ -20,7 +20,7 @@ from relay.control.preview.record_rates import (
 from relay.control.preview.records import AT_ONCE, preview_records
 from relay.control.preview.result import PreviewResult
 from relay.control.time_slicing import Turns
-from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
+from relay.pipeline.pacing import ENTRIES, UNPACED
 from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
@@ -29,6 +29,7 @@ from relay.selector.records.selection import RecordSelection
 from tests.kit.engine_rig import Rig
 from tests.kit.otlp.batches import request_of
 from tests.kit.otlp.official import LOGS, TRACES, attribute
+from tests.own_time import CountingPace
 
 
 async def settled() -> None:
@@ -176,17 +177,6 @@ def test_a_part_of_a_large_scope_stands_for_it() -> None:
     rates.begin()
     logs.ingest(body.SerializeToString(), now=1.0, tick=1.0)
     assert rates.per_minute(60.0)["logs", "all"].records == LOOKED_MAX * 1.5
-
-
-class CountingPace(Pace):
-    """Counts pauses."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pauses = 0
-
-    def pause(self) -> None:
-        self.pauses += 1
 
 
 def many_resources(count: int) -> tuple[RecordsPipeline, Envelope]:

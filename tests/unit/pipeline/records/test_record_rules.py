@@ -22,7 +22,6 @@ from relay.codec.otlp.record_fields import (
 from relay.codec.protobuf import field_bytes
 from relay.codec.remote_write.v1 import no_pause
 from relay.pipeline.contract import MULTITENANT, Tenant
-from relay.pipeline.pacing import Pace
 from relay.pipeline.records.pipeline import RecordOptions, RecordsPipeline
 from relay.pipeline.records.resource_table import (
     ATTRIBUTE_BYTES,
@@ -47,6 +46,7 @@ from relay.selector.resources.label_selector import (
 )
 from tests.kit.otlp.batches import request_of, values_of
 from tests.kit.otlp.official import LOGS, TRACES, attribute
+from tests.own_time import CountingPace
 
 ACCOUNTS = {(1, 0): "acme", (2, 0): "umbrella"}
 
@@ -293,17 +293,6 @@ def test_a_sampled_span_goes_out_as_it_came_with_its_tracestate() -> None:
     assert TRACES.rows(batch.point_buffer.encode()) == [first, third]
 
 
-class _Counting(Pace):
-    """Counts its pauses."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pauses = 0
-
-    def pause(self) -> None:
-        self.pauses += 1
-
-
 def _ended() -> None:
     raise TimeoutError
 
@@ -347,7 +336,7 @@ def test_records_are_copied_to_many_sinks_with_pauses() -> None:
         outputs = [SinkOutputSpec(SinkCounter("e", "s"), [batch]) for batch in batches]
         pipeline.router.set_sources("e", "", [("s", selection, outputs)])
         pipeline.ingest(body, now=1.0, tick=1.0)
-        pace = _Counting()
+        pace = CountingPace()
         pipeline.ingest(body, now=1.0, tick=1.0, pace=pace)
         assert pace.pauses >= 10
 
