@@ -99,6 +99,17 @@ cdef inline const unsigned char *mark_behind(
     return stop if stop - at <= FIELDS_BYTES else at + FIELDS_BYTES
 
 
+cdef inline const unsigned char *read_paced(
+    const unsigned char *at, const unsigned char *stop, Field *field,
+    const unsigned char **mark, pause,
+) except? NULL:
+    """Read a field, behind a pause if one is due at ``mark``."""
+    if at >= mark[0]:
+        pause()
+        mark[0] = mark_behind(at, stop)
+    return read_field(at, stop, field)
+
+
 cdef int severity_of(const unsigned char *at, const unsigned char *stop, pause) except? -1:
     """Return a log record's severity number; 0 where it has none."""
     cdef Field field
@@ -198,19 +209,14 @@ cdef bint is_sampled(
     cdef uint64_t randomness = 0
     cdef int number
     cdef const unsigned char *mark = mark_behind(at, stop)
-    while True:
-        while at < mark:
-            at = read_field(at, stop, &field)
-            if at == NULL:
-                return False
-            if field.number == TRACE_ID and field.wire_type == BYTES:
-                trace_id = field.payload if field.end - field.payload == TRACE_ID_BYTES else NULL
-            elif field.number == TRACE_STATE and field.wire_type == BYTES:
-                state, state_end = field.payload, field.end
-        if at >= stop:
-            break
-        pause()
-        mark = mark_behind(at, stop)
+    while at < stop:
+        at = read_paced(at, stop, &field, &mark, pause)
+        if at == NULL:
+            return False
+        if field.number == TRACE_ID and field.wire_type == BYTES:
+            trace_id = field.payload if field.end - field.payload == TRACE_ID_BYTES else NULL
+        elif field.number == TRACE_STATE and field.wire_type == BYTES:
+            state, state_end = field.payload, field.end
     if trace_id == NULL:
         return False
     found.has_randomness = found.has_threshold = False
@@ -310,35 +316,28 @@ cdef list pairs_of(
     cdef Field one, part
     cdef list found = []
     cdef bytes key, value
-    while True:
-        while at < mark:
-            at = read_field(at, stop, &one)
-            if at == NULL:
+    while at < stop:
+        at = read_paced(at, stop, &one, &mark, pause)
+        if at == NULL:
+            return None
+        if one.number != field or one.wire_type != BYTES or one.payload == one.end:
+            continue
+        if len(found) == most:
+            return None
+        key = value = b""
+        pair = one.payload
+        while pair < one.end:
+            pair = read_paced(pair, one.end, &part, &mark, pause)
+            if pair == NULL:
                 return None
-            if one.number != field or one.wire_type != BYTES or one.payload == one.end:
+            if part.wire_type != BYTES:
                 continue
-            if len(found) == most:
-                return None
-            key = value = b""
-            pair = one.payload
-            while pair < one.end:
-                if pair >= mark:
-                    pause()
-                    mark = mark_behind(pair, stop)
-                pair = read_field(pair, one.end, &part)
-                if pair == NULL:
-                    return None
-                if part.wire_type != BYTES:
-                    continue
-                if part.number == KEY:
-                    key = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
-                elif part.number == VALUE:
-                    value = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
-            found.append((key, value))
-        if at >= stop:
-            return found
-        pause()
-        mark = mark_behind(at, stop)
+            if part.number == KEY:
+                key = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
+            elif part.number == VALUE:
+                value = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
+        found.append((key, value))
+    return found
 
 
 def attributes_of(
@@ -431,14 +430,10 @@ def field_of(Envelope envelope not None, Py_ssize_t number, uint64_t field, paus
     cdef const unsigned char *mark = mark_behind(at, stop)
     cdef Field one
     cdef bytes found = None
-    while True:
-        while at < mark:
-            at = read_field(at, stop, &one)
-            if at == NULL:
-                return None
-            if one.number == field and one.wire_type == BYTES:
-                found = PyBytes_FromStringAndSize(<char *>one.payload, one.end - one.payload)
-        if at >= stop:
-            return found
-        pause()
-        mark = mark_behind(at, stop)
+    while at < stop:
+        at = read_paced(at, stop, &one, &mark, pause)
+        if at == NULL:
+            return None
+        if one.number == field and one.wire_type == BYTES:
+            found = PyBytes_FromStringAndSize(<char *>one.payload, one.end - one.payload)
+    return found
