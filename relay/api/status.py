@@ -44,8 +44,8 @@ from relay.api.storage_status import (
     without_namesakes,
 )
 from relay.api.usage_status import figures_document, project_documents, project_figures
-from relay.config.exporter.records.outputs import main_url, outputs_by_signal
-from relay.config.exporter.types import Exporter, Sink, Source, kind_and_version
+from relay.config.exporter.records.outputs import main_url, signals_of
+from relay.config.exporter.types import Exporter, Source, kind_and_version
 from relay.control.durability.admission import ZERO_MEMORY, MemoryStatistics
 from relay.control.durability.replay import IDLE_REPLAY, ReplayStatistics
 from relay.control.projects.usage_facts import UsageFacts
@@ -348,12 +348,9 @@ def _resources(
     for drop in facts.engine.drops:
         drops.setdefault((drop.exporter, drop.sink), []).append(drop)
     states = Counter(
-        max(
-            (sinks[one.id, output].worker.state for output in _outputs(one, sink)),
-            key=_SEVERITY.index,
-        )
+        max((sinks[one.id, name].worker.state for name in names.values()), key=_SEVERITY.index)
         for one in exporters
-        for sink in one.sinks
+        for names in signals_of(one).values()
     )
     judged = {one.key.id: one for one in objects if one.runs}
     shown = (
@@ -386,13 +383,6 @@ def _in_state(state: str, exporter: dict[str, Any]) -> dict[str, Any] | None:
         return exporter
     sinks = [sink for sink in exporter["sinks"] if state in _states(sink)]
     return {**exporter, "sinks": sinks} if sinks else None
-
-
-def _outputs(exporter: Exporter, sink: Sink) -> Iterable[str]:
-    """Return the names of a sink's outputs that have sources."""
-    if not exporter.record_sources:
-        return (sink.name,)
-    return outputs_by_signal(exporter, sink).values()
 
 
 def _states(sink: Mapping[str, Any]) -> set[str]:

@@ -114,8 +114,6 @@ def _delivery(running: RunningExporter | None, sink: Sink, now: float) -> Delive
     if running is None or sink.name not in running.entries:
         return None
     at = running.programmed_at
-    if not running.exporter.record_sources:
-        return delivery_facts(running.entries[sink.name], programmed_at=at, now=now)
     urls = output_urls(running.exporter)
     return merged(
         {

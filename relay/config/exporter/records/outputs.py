@@ -32,6 +32,8 @@ def record_outputs(exporter: Exporter) -> Iterator[Sink]:
 
 def outputs_by_signal(exporter: Exporter, sink: Sink) -> dict[str, str]:
     """Return the names of a sink's outputs that have sources, by signal; never empty."""
+    if not exporter.record_sources:
+        return {"metrics": sink.name}
     found = {
         output.name.removeprefix(f"{sink.name}/"): output.name
         for output in record_outputs(exporter)
@@ -45,15 +47,11 @@ def outputs_by_signal(exporter: Exporter, sink: Sink) -> dict[str, str]:
 
 def signals_of(exporter: Exporter) -> dict[str, dict[str, str]]:
     """Return the names of the outputs of each sink that have sources, by sink and signal."""
-    if not exporter.record_sources:
-        return {sink.name: {"metrics": sink.name} for sink in exporter.sinks}
     return {sink.name: outputs_by_signal(exporter, sink) for sink in exporter.sinks}
 
 
 def main_url(exporter: Exporter, sink: Sink) -> str:
     """Return the URL of a sink's metrics, or of the first signal that it sends without them."""
-    if not exporter.record_sources:
-        return sink.endpoint.url
     main = next(iter(outputs_by_signal(exporter, sink).values()))
     return output_urls(exporter).get(main, sink.endpoint.url)
 
