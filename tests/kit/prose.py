@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-RIDDLE = re.compile(
-    r"(?<![a-z])(?:whoever|whomever|who[ _]is[ _]gone|who[ _]are[ _]gone|so-manieth)(?![a-z])",
-    re.IGNORECASE,
-)
+RIDDLE = re.compile(r"\b(?:whoever|whomever|who is gone|who are gone|so-manieth)\b", re.IGNORECASE)
 """Things are named, never "who"."""
+
+
+def riddles(text: str) -> list[str]:
+    """Return the riddles in a text, also in names, whose words underscores divide."""
+    return RIDDLE.findall(text.replace("_", " "))

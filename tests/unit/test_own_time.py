@@ -33,7 +33,6 @@ def test_where_the_system_does_not_tell_it_is_the_monotonic_clock(
     assert before <= own_time() <= time.monotonic()
 
 
-@pytest.mark.skipif(not own_time_module._HAS_SCHEDULE, reason="the system does not tell it")
 def test_it_stands_still_while_others_have_the_processor() -> None:
     before = os.sched_getaffinity(0)
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.kit.prose import RIDDLE
+from tests.kit.prose import riddles
 
 ROOT = Path(__file__).parents[2]
 TREES = ("relay", "bench")
@@ -90,9 +90,7 @@ def test_docstrings_begin_with_one_line(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_things_are_not_who(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
-    found = [
-        f"{name_of(path)}:{n}: {line}" for n, line in enumerate(lines, 1) if RIDDLE.search(line)
-    ]
+    found = [f"{name_of(path)}:{n}: {line}" for n, line in enumerate(lines, 1) if riddles(line)]
     assert not found
 
 

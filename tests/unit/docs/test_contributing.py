@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.kit.documents import ROOT, documents
-from tests.kit.prose import RIDDLE
+from tests.kit.prose import riddles
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
@@ -53,4 +53,4 @@ def test_editors_keep_tabs_in_makefiles_and_the_line_length() -> None:
 )
 def test_documents_speak_plainly(path: Path) -> None:
     """CONTRIBUTING.md quotes what it forbids."""
-    assert not RIDDLE.findall(path.read_text(encoding="utf-8"))
+    assert not riddles(path.read_text(encoding="utf-8"))
