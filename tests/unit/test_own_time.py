@@ -34,7 +34,7 @@ def test_where_the_system_does_not_tell_it_is_the_monotonic_clock(
 
 
 def test_it_stands_still_while_others_have_the_processor() -> None:
-    assert own_time_module._HAS_SCHEDULE, "the system does not tell how long a thread could run and did not"
+    assert own_time_module._HAS_SCHEDULE, "the system does not tell how long threads wait"
     before = os.sched_getaffinity(0)
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
         try:
