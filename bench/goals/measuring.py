@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.dataset import Shape, write_dataset
 from bench.goals.floor import floor_s
 from bench.goals.memory import resident_bytes
-from bench.goals.records import costs_us
+from bench.goals.records import measure_records
 from bench.goals.rows import Figures
 from bench.harness import Datasets, Plan, run_plan
 from bench.labels import LabelSet
@@ -125,13 +125,18 @@ def _load(run: Measuring, pair: int) -> None:
 
 def _records(signal: str) -> Callable[[Measuring, int], None]:
     def measure(run: Measuring, pair: int) -> None:
-        costs = costs_us(signal, run.relay, run.directory())
+        found = measure_records(signal, run.relay, run.directory())
+        costs = dict(found.costs_us)
         best = costs.pop("collector")
         for name, cost in costs.items():
             run.figures.add_cost(f"{signal} {name}", cost, best, best / cost, "each")
         for peer, cost in ((RELAY, costs["all"]), (COLLECTOR, best)):
             shown = Measurement(signal, peer, pair, samples_per_cpu_s=1e6 / cost)
             run.measurements.append(shown)
+        own, other = found.peaks_bytes["all"], found.peaks_bytes["collector"]
+        rests = found.rests_bytes["all"] >> 20, found.rests_bytes["collector"] >> 20
+        note = f"{own >> 20}, {other >> 20} MiB; at rest {rests[0]}, {rests[1]}"
+        run.figures.add(f"{signal} memory", own / other, note)
 
     return measure
 

@@ -28,6 +28,7 @@ NEWEST = "vmagent, newest"
 DEBIAN = "vmagent 1.79"
 CPU = "samples per CPU-second"
 CLOCK = "wall clock"
+MEMORY = "resident memory at the most"
 FLOOR = "decompress, one copy, compress"
 
 ROWS: Mapping[str, Row] = {
@@ -45,6 +46,8 @@ ROWS: Mapping[str, Row] = {
     "logs some": Row("logs", "logs, 4 %", "Collector", "records per CPU-second", Bound(12.0)),
     "traces all": Row("traces", "traces, all", "Collector", "spans per CPU-second", Bound(6.0)),
     "traces some": Row("traces", "traces, 4 %", "Collector", "spans per CPU-second", Bound(12.0)),
+    "logs memory": Row("logs", "logs, all, 8 senders", "Collector", MEMORY, Bound(0, 1.0)),
+    "traces memory": Row("traces", "traces, all, 8 senders", "Collector", MEMORY, Bound(0, 1.0)),
     "scrape-platform floor": Row(
         "scrape-platform", "own cost, platform labels", FLOOR, "times the CPU", Bound(0, 1.4)
     ),

@@ -1,20 +1,22 @@
 """Measure the CPU time of a log record or span through the relay, beside the Collector.
 
-``python -m bench.micro.otlp_records [--signal traces] [--records 500] [--turns 12]``. The sender is
-this process, one request after the other; the receiver another one that only counts. All forwarders
-run at once and get the same requests in turns, gzip in and gzip out, so that a busy machine is as
-busy for each; of the turns' CPU times the lower quartile counts. The relay is measured with all
-forwarded and with one service of 25, in memory and with a journal; the Collector, which keeps
-nothing on disk, with all forwarded, with its batch processor and without. The last line is the
-memory of a Python with nothing but uvloop and aiohttp's server.
+``python -m bench.micro.otlp_records [--signal traces] [--records 500] [--turns 12]
+[--senders 1]``. The sender is this process, one request after the other over each connection; the
+receiver another one that only counts. All forwarders run at once and get the same requests in
+turns, gzip in and gzip out, so that a busy machine is as busy for each; of the turns' CPU times the
+lower quartile counts. The relay is measured with all forwarded and with one service of 25, in
+memory and with a journal; the Collector, which keeps nothing on disk, with all forwarded, with its
+batch processor and without. The last line is the memory of a Python with nothing but uvloop and
+aiohttp's server.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import gzip
-import http.client
+import math
 import random
 import socket
 import statistics
@@ -23,7 +25,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -130,26 +134,32 @@ def _span(scope: Any, rng: random.Random) -> Any:
 class Forwarder:
     """One process, its connection, and the CPU time of a request in each turn, s."""
 
-    def __init__(self, process: Process, port: int, path: str) -> None:
+    def __init__(self, process: Process, port: int, path: str, senders: int = 1) -> None:
         self.process = process
         self.costs_s: list[float] = []
         self.rest_bytes = 0
         self._path = path
         wait_for(port, process)
-        self._connection = http.client.HTTPConnection("127.0.0.1", port)
+        self._connections = [HTTPConnection("127.0.0.1", port) for _ in range(senders)]
+        self._threads = ThreadPoolExecutor(senders)
 
     def send(self, bodies: Sequence[bytes], count: int) -> None:
-        """Send so many requests, and note what they cost."""
-        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+        """Send so many requests over all connections, and note what they cost."""
         before_s = self.process.cpu_s()
+        share = math.ceil(count / len(self._connections))
+        send = functools.partial(self._send_over, bodies=bodies, count=share)
+        list(self._threads.map(send, self._connections))
+        time.sleep(FLUSH_S)
+        self.costs_s.append((self.process.cpu_s() - before_s) / (share * len(self._connections)))
+
+    def _send_over(self, connection: HTTPConnection, bodies: Sequence[bytes], count: int) -> None:
+        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
         for number in range(count):
-            self._connection.request("POST", self._path, bodies[number % len(bodies)], headers)
-            answer = self._connection.getresponse()
+            connection.request("POST", self._path, bodies[number % len(bodies)], headers)
+            answer = connection.getresponse()
             answer.read()
             if answer.status != 200:
                 raise BenchError(f"{self.process.name} answered {answer.status}")
-        time.sleep(FLUSH_S)
-        self.costs_s.append((self.process.cpu_s() - before_s) / count)
 
     def cost_s(self) -> float:
         """Return the lower quartile of all turns."""
@@ -262,6 +272,9 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=500, help="records of a request")
     parser.add_argument("--turns", type=int, default=12, help="of each forwarder")
     parser.add_argument("--batch", type=int, default=BATCH, help="records of the relay's batches")
+    parser.add_argument(
+        "--senders", type=int, default=1, help="connections, one request after the other on each"
+    )
     parser.add_argument("--receiver", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.receiver:
@@ -285,6 +298,7 @@ def main() -> None:
                 stack.enter_context(Process(name, command, directory=directory)),
                 listen,
                 f"/v1/{arguments.signal}",
+                arguments.senders,
             )
             for name, command, listen in commands(arguments, directory, int(sink.read_line()))
         ]
