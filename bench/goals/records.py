@@ -39,7 +39,7 @@ SELECTORS = {"all": "{}", "some": '{service_name="svc-3"}'}
 
 @dataclass(frozen=True, slots=True)
 class RecordFigures:
-    """What forwarding costs each of ``collector``, ``all`` and ``some`` (the relay's two).
+    """CPU and memory of ``collector``, and of the relay with ``all`` and ``some``.
 
     ``costs_us``: CPU of a record, µs. ``peaks_bytes``: resident memory at the most with
     ``SENDERS``. ``rests_bytes``: after the start.
