@@ -36,7 +36,7 @@ class Signals:
         self.logs = logs
         self.traces = traces
         self._all: tuple[Signal, ...] = (metrics, logs, traces)
-        self._by_protocol: Mapping[WriteProtocol, Signal] = {
+        self._by_protocol: dict[WriteProtocol, Signal] = {
             one.protocol: one for one in self.records
         }
 

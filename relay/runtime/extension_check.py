@@ -33,6 +33,8 @@ MODULES: Final = (
     "relay.pipeline.batching.transaction",
     "relay.pipeline.batching.watermark",
     "relay.pipeline.engine",
+    "relay.pipeline.signals",
+    "relay.control.durability.admission",
     "relay.pipeline.metrics.hotpath.slow_path",
     "relay.pipeline.metrics.hotpath.v1_loop",
     "relay.pipeline.metrics.hotpath.v2_loop",

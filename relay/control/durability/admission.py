@@ -182,7 +182,7 @@ class Admission:
         return MemoryStatistics(
             self._memory_bytes_max,
             self._queued.used,
-            self._open_bytes + self._grown,
+            self._open_bytes + self._grown_bytes(),
             self._journal.pending_bytes if self._journal is not None else 0,
         )
 
@@ -198,13 +198,13 @@ class Admission:
         self._measured_grown = self._signal.grown
         self._open_bytes = self._reconciler.open_bytes()
 
-    @property
-    def _grown(self) -> int:
+    def _grown_bytes(self) -> int:
         """Bytes by which requests have enlarged open batches since the last measurement.
 
         An upper bound: batches flushed meanwhile are not subtracted.
         """
-        return max(0, self._signal.grown - self._measured_grown)
+        grown = self._signal.grown - self._measured_grown
+        return grown if grown > 0 else 0
 
     def _check(self, size: int) -> None:
         """Raise OverloadedError where there is no room for ``size`` bytes more."""
@@ -218,10 +218,10 @@ class Admission:
                 )
         self._unsampled_bytes += size
         part = self._memory_bytes_max // MEASURE_EVERY_FRACTION
-        grown = self._grown
+        grown = self._grown_bytes()
         if grown > part:
             self.measure()
-            grown = self._grown
+            grown = self._grown_bytes()
         if self._unsampled_bytes > part:
             self._unsampled_bytes = 0
             # The reconciler does so once a second; a fast sender fills any memory in that time.
