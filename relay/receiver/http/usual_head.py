@@ -35,10 +35,11 @@ _FORBIDDEN: Final = frozenset(
 class UsualHead:
     """A head without its length; ``closes``: the connection closes behind the answer.
 
-    ``facts`` is what its service keeps of it.
+    ``facts`` is what its service keeps of it; ``front`` and ``back`` are the bytes of a POST around
+    the digits of its length, once one has come.
     """
 
-    __slots__ = ("closes", "facts", "headers", "method", "path")
+    __slots__ = ("back", "closes", "facts", "front", "headers", "method", "path")
 
     def __init__(
         self, method: str, path: str, headers: CIMultiDictProxy[str], *, closes: bool
@@ -48,6 +49,7 @@ class UsualHead:
         self.headers = headers
         self.closes = closes
         self.facts: Any = None
+        self.front = self.back = b""
 
     def __repr__(self) -> str:
         return f"<UsualHead {self.method} {self.path}>"

@@ -9,7 +9,8 @@ Rules:
   connection becomes aiohttp's for good, which gets every byte from that request's first on. So
   slow, large and strange requests have the limits, times and answers that they have there.
 * aiohttp is imported for the first such connection, in a thread.
-* Senders repeat their heads: all but the length is recognised by its bytes, and parsed once.
+* Senders repeat their heads: all but the length is recognised by its bytes, and parsed once. The
+  one that came before on a connection is compared in place.
 * A request that has to wait for nothing is answered at once, without a task. Others get one, and so
   does the next request of a connection with several in its buffer: each has a turn of the loop.
 
@@ -42,7 +43,12 @@ HEADS_MAX: Final = 1_000
 ARRIVAL_S: Final = 0.05
 """Time for the rest of a body, s: agents write head and body at once."""
 
+LENGTH_DIGITS_MAX: Final = 6
+"""Digits of a usual body's length."""
+
 _END: Final = b"\r\n\r\n"
+_ZERO: Final = 0x30
+_NINE: Final = 0x39
 BUFFER_BYTES_MAX: Final = HEAD_BYTES_MAX + len(_END) + BODY_BYTES_MAX
 """Reading pauses beyond it: so many bytes have a whole request, or one that is not usual."""
 _LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
@@ -134,9 +140,9 @@ class UsualRequests:
         self._is_usual = is_usual
         self._heads: dict[bytes, UsualHead] = {}
 
-    def __call__(self) -> UsualConnection:
+    def __call__(self) -> asyncio.Protocol:
         """Return the protocol of a new connection."""
-        return UsualConnection(self)
+        return cast("asyncio.Protocol", UsualConnection(self))
 
     def head_of(self, text: bytes) -> UsualHead | None:
         """Return a head, a POST's with its length as 0; None if it is not usual."""
@@ -170,11 +176,15 @@ class UsualRequests:
         return f"<UsualRequests {len(self.open)} connections, {len(self._heads)} heads>"
 
 
-class UsualConnection(asyncio.Protocol):
-    """One connection, while its requests are usual; one request at a time."""
+class UsualConnection:
+    """One connection, while its requests are usual; one request at a time.
+
+    It has what :class:`asyncio.Protocol` has, which a compiled class cannot extend.
+    """
 
     __slots__ = (
         "_arrival_timer",
+        "_before",
         "_body_at",
         "_buffer",
         "_head",
@@ -196,6 +206,8 @@ class UsualConnection(asyncio.Protocol):
         self._remote = ""
         self._buffer = b""
         self._head: UsualHead | None = None
+        self._before: UsualHead | None = None
+        """Of the POST that came before."""
         self._body_at = self._size = 0
         self._partial_since = 0.0
         """The loop's clock when a part of a body had arrived, s; 0: none is missing."""
@@ -238,6 +250,9 @@ class UsualConnection(asyncio.Protocol):
         if len(self._buffer) > BUFFER_BYTES_MAX and self._transport is not None:
             self._transport.pause_reading()
 
+    def eof_received(self) -> None:
+        """Do nothing: the transport closes itself."""
+
     def pause_writing(self) -> None:
         """Serve nothing more until the sender reads its answers."""
         self._is_writable = False
@@ -271,6 +286,8 @@ class UsualConnection(asyncio.Protocol):
     def _next(self) -> None:
         """Serve the next request if it is there."""
         buffer = self._buffer
+        if self._head is None:
+            self._head = self._repeated_head(buffer)
         if self._head is None:
             head_end = buffer.find(_END)
             if not 0 <= head_end <= HEAD_BYTES_MAX:
@@ -318,6 +335,25 @@ class UsualConnection(asyncio.Protocol):
             owner.loop.call_soon(self._continue)
         return True
 
+    def _repeated_head(self, buffer: bytes) -> UsualHead | None:
+        """Return the head of the POST before where it comes again, and note where its body is."""
+        head = self._before
+        if head is None or not buffer.startswith(head.front):
+            return None
+        begin = at = len(head.front)
+        most = min(begin + LENGTH_DIGITS_MAX, len(buffer))
+        size = 0
+        while at < most and _ZERO <= (digit := buffer[at]) <= _NINE:
+            size = size * 10 + digit - _ZERO
+            at += 1
+        body_at = at + len(head.back)
+        if at == begin or size > BODY_BYTES_MAX or body_at - len(_END) > HEAD_BYTES_MAX:
+            return None
+        if not buffer.startswith(head.back, at):
+            return None
+        self._size, self._body_at = size, body_at
+        return head
+
     def _read_head(self, head_end: int) -> UsualHead | None:
         """Return the head in front of ``head_end`` and note its length; None if it is not usual."""
         buffer = self._buffer
@@ -330,10 +366,14 @@ class UsualConnection(asyncio.Protocol):
         begin = at + len(_LENGTHS[0])
         end = buffer.find(b"\r", begin)
         digits = buffer[begin:end]
-        if at < 0 or not digits.isdigit() or len(digits) > 6:
+        if at < 0 or not digits.isdigit() or len(digits) > LENGTH_DIGITS_MAX:
             return None
         self._size = int(digits)
-        return self._owner.head_of(buffer[:begin] + b"0" + buffer[end:head_end])
+        head = self._owner.head_of(buffer[:begin] + b"0" + buffer[end:head_end])
+        if head is not None and not head.front:
+            head.front, head.back = buffer[:begin], buffer[end : head_end + len(_END)]
+        self._before = head
+        return head
 
     async def _serve(self, request: WholeRequest) -> None:
         """Serve and answer a request."""
