@@ -55,6 +55,10 @@ class LazyDeque(Generic[_T]):
         """Remove all."""
         self._items = None
 
+    def first(self) -> _T | None:
+        """Return the head, or None if there is none."""
+        return None if self._items is None else self._items[0]
+
     def _present(self) -> deque[_T]:
         if self._items is None:
             self._items = deque()

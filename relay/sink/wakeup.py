@@ -93,7 +93,8 @@ class ShardTasks:
             at_work.wakeup.set()
             return
         wakeup = WakeupEvent()
-        task = asyncio.create_task(serve(shard, self.generation, wakeup), name=name)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(serve(shard, self.generation, wakeup), name=name)
         self._at_work[shard] = _AtWork(task, wakeup)
 
     def rest(self, shard: int, generation: int) -> None:

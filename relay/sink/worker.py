@@ -470,12 +470,13 @@ class SinkWorker:
             if generation != self._tasks.generation:
                 return True  # since it was read: the next task sends it
             verdict = await self._attempt(ready)
+            now = self.now()
             if isinstance(verdict, Delivered):
-                self._throughput.delivered(self._clock.wall() - request.created_at)
+                self._throughput.delivered(now.wall - request.created_at)
             if generation == self._tasks.generation or not isinstance(
                 verdict, Retry | Split | Bisect | Unauthorized
             ):
-                self._delivery.on_response(request, verdict, self.now())
+                self._delivery.on_response(request, verdict, now)
         finally:
             # Also where the configuration has changed: it is tried again with the new one.
             self._delivery.give_back(request)

@@ -13,7 +13,6 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from relay.codec.body import Body
 from relay.codec.otlp.batch import SealedBatch
@@ -26,11 +25,9 @@ SPLIT_DEPTH_MAX = 14
 that is too large, and takes no neighbour with it. Only an unbatched giant is cut less finely."""
 
 
-class _Key(NamedTuple):
-    """Key of a shared body, beside the size limit; equal batches have equal keys."""
-
-    kind: str
-    compression: Compression
+_Key = tuple[str, Compression]
+"""Key of a shared body, beside the size limit: kind and compression. Equal batches have equal keys.
+"""
 
 
 class BatchBodies:
@@ -64,8 +61,10 @@ class BatchBodies:
             self._bodies = encoder.encode_bodies(sealed, compression, bytes_max)
         bodies = self._plain or self._bodies
         self.pieces = len(bodies)
-        self.plain_bytes = sum(body.encoded_bytes for body in bodies)
-        self.lone_exemplars = sum(body.lone_exemplars for body in bodies)
+        self.plain_bytes = self.lone_exemplars = 0
+        for body in bodies:
+            self.plain_bytes += body.encoded_bytes
+            self.lone_exemplars += body.lone_exemplars
 
     @property
     def is_ready(self) -> bool:
@@ -78,10 +77,11 @@ class BatchBodies:
         if plain is None:
             return
         try:
-            self._bodies = tuple(
-                body._replace(data=self._encoder.compress(body.data, self._compression))
-                for body in plain
-            )
+            bodies = []
+            for data, points, encoded_bytes, lone_exemplars in plain:
+                packed = self._encoder.compress(data, self._compression)
+                bodies.append(Body(packed, points, encoded_bytes, lone_exemplars))
+            self._bodies = tuple(bodies)
         except Exception as error:
             self._error = error
         # Last: another thread takes the bodies once it sees this.
@@ -106,7 +106,7 @@ class SharedBodyCache:
 
     def __init__(self) -> None:
         self._batch: SealedBatch | None = None
-        self._key = _Key("", "none")
+        self._key: _Key = ("", "none")
         self._bytes_max = 0
         self._bodies: BatchBodies | None = None
         self.lone_exemplars = 0
@@ -126,7 +126,7 @@ class SharedBodyCache:
         self, sealed: SealedBatch, encoder: Encoder, compression: Compression, bytes_max: int
     ) -> BatchBodies:
         """Encode a batch as :meth:`bodies_of` does, and leave its bodies to be compressed."""
-        key = _Key(encoder.kind, compression)
+        key = (encoder.kind, compression)
         if (
             self._batch is not None
             and self._bodies is not None
@@ -205,7 +205,10 @@ def encode_and_cut(
 
 def cut_plain(sealed: SealedBatch, encoder: Encoder, bytes_max: int) -> tuple[Body, ...]:
     """Implement :meth:`Encoder.encode_plain` by the encoder's other methods."""
-    whole = _Piece(encoder.encode(sealed), sealed.count, 0)
+    data = encoder.encode(sealed)
+    if len(data) <= bytes_max:
+        return (Body(data, sealed.count, len(data)),)
+    whole = _Piece(data, sealed.count, 0)
     return tuple(
         Body(piece.data, piece.points, len(piece.data))
         for piece in _cut(whole, encoder, bytes_max, depth_max=None)

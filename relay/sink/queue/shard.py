@@ -95,7 +95,7 @@ class QueueShard:
             return self.disk.peek()
         if self._spilling_next < len(self._spilling):
             return self._spilling[self._spilling_next]
-        return self._waiting[0] if self._waiting else None
+        return self._waiting.first()
 
     def take(self) -> Item | None:
         """Take the next item to send; None if nothing waits.

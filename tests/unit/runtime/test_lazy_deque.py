@@ -51,3 +51,11 @@ def test_its_last_item_frees_it(end: Any) -> None:
     assert sys.getsizeof(queue._items) > 500
     end(queue)
     assert queue._items is None
+
+
+@given(st.lists(st.integers()))
+def test_its_first_item_is_its_head(items: list[int]) -> None:
+    lazy = LazyDeque[int]()
+    for item in items:
+        lazy.append(item)
+    assert lazy.first() == (items[0] if items else None)
