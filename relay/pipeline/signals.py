@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from relay.codec.otlp.batch import OpenBatch
@@ -36,9 +36,7 @@ class Signals:
         self.logs = logs
         self.traces = traces
         self._all: tuple[Signal, ...] = (metrics, logs, traces)
-        self._by_protocol: dict[WriteProtocol, Signal] = {
-            one.protocol: one for one in self.records
-        }
+        self._by_protocol: dict[WriteProtocol, Signal] = {one.protocol: one for one in self.records}
 
     @property
     def records(self) -> Iterator[RecordsPipeline]:

@@ -204,7 +204,7 @@ class Admission:
         An upper bound: batches flushed meanwhile are not subtracted.
         """
         grown = self._signal.grown - self._measured_grown
-        return grown if grown > 0 else 0
+        return max(0, grown)
 
     def _check(self, size: int) -> None:
         """Raise OverloadedError where there is no room for ``size`` bytes more."""
