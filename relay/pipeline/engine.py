@@ -415,7 +415,8 @@ class MetricsPipeline:
             self.first_sight.release_told(emitter)
         if not is_plain:
             keep_exemplars(transaction, self.exemplar_buffer)
-        self.resolver.raw.send_metadata(transaction)
+        if self.resolver.raw.is_used:
+            self.resolver.raw.send_metadata(transaction)
         self._commit(transaction, tick)
         self.offsets.release(transaction.request)
         return withheld + [(batch, 1) for batch in emitter.withheld]
@@ -465,7 +466,8 @@ class MetricsPipeline:
         self.exemplar_buffer.dropped += transaction.exemplars_lost
         transaction.commit(self.offsets, self.schedule, tick)
         self.grown += transaction.batch_growth_bytes
-        self.table.outdate(self.first_sight.take_outdated())
+        if self.first_sight.outdated:
+            self.table.outdate(self.first_sight.take_outdated())
         if self.resolver.pop_changed():
             self.table.invalidate()
 
@@ -485,7 +487,7 @@ class MetricsPipeline:
         self.types.sweep(tick)
         self.resources.sweep(tick)
         self.streams.known.sweep(tick)
-        changed = self.types.take_changed()
+        changed = self.types.changed and self.types.take_changed()
         if self.resolver.sweep_raw(tick, self.table.active) or changed:
             self.table.invalidate()
 
