@@ -71,6 +71,7 @@ MODULES: Final = (
     "relay.pipeline.records.results",
     "relay.pipeline.records.pipeline",
     "relay.codec.uninitialized_bytes",
+    "relay.codec.compression",
     "relay.codec.remote_write.label_parser",
     "relay.codec.remote_write.cut",
     "relay.codec.remote_write.raw.label_table",
