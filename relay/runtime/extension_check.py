@@ -20,7 +20,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Final
+from typing import Final, NamedTuple
 
 MODULES: Final = (
     "relay.pipeline.metrics.histograms.group",
@@ -145,13 +145,13 @@ def stale_modules(package: Path = PACKAGE) -> list[str]:
 
 def source_digests(package: Path = PACKAGE) -> dict[str, str]:
     """Return the SHA-256 of each module's sources and compiler directives."""
-    contents: dict[Path, bytes] = {}
+    read: dict[str, _Source | None] = {}
     digests = {}
     for name in MODULES:
         whole = hashlib.sha256(repr(sorted(DIRECTIVES.items())).encode())
-        for path in _sources(name, package, contents):
-            whole.update(_place(path, package).encode() + b"\n")
-            whole.update(hashlib.sha256(contents[path]).digest())
+        for source in _sources(name, package, read):
+            whole.update(source.place.encode() + b"\n")
+            whole.update(source.digest)
         digests[name] = whole.hexdigest()
     return digests
 
@@ -210,24 +210,48 @@ def _replace_manifest(entries: Mapping[str, str], package: Path) -> None:
     (package / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def _sources(name: str, package: Path, contents: dict[Path, bytes]) -> list[Path]:
+class _Source(NamedTuple):
+    """A file that modules are compiled from."""
+
+    place: str
+    """Its path below the package, with slashes."""
+
+    digest: bytes
+    cimports: tuple[str, ...]
+    """Paths below the package of the ``.pxd`` files that it names; they need not be there."""
+
+
+def _sources(name: str, package: Path, read: dict[str, _Source | None]) -> list[_Source]:
     """Return the files that a module is compiled from, in a fixed order.
 
     Includes the ``.pxd`` files that it cimports, because they define field offsets and inlined
-    code.
+    code. ``read`` has each file that was asked for by its path, None where there is none: all
+    modules share most of theirs, and every process of a checkout asks for all.
     """
-    found = [main_source(name, package), _source(name, ".pxd", package)]
-    found = [path for path in found if path in contents or path.is_file()]
-    for path in found:  # the list grows during the loop
-        if path not in contents:
-            contents[path] = path.read_bytes()
-        if path.suffix == ".py":
-            continue  # a .py file cannot cimport
-        for other in _CIMPORT.findall(contents[path].decode()):
-            declared = _source(other, ".pxd", package)
-            if declared not in found and declared.is_file():
+    stem = name.partition(".")[2].replace(".", "/")
+    raw = _read(f"{stem}.pyx", package, read)
+    main = raw if raw is not None else _read(f"{stem}.py", package, read)
+    found = [one for one in (main, _read(f"{stem}.pxd", package, read)) if one is not None]
+    for source in found:  # the list grows during the loop
+        for place in source.cimports:
+            declared = _read(place, package, read)
+            if declared is not None and declared not in found:
                 found.append(declared)
     return found
+
+
+def _read(place: str, package: Path, read: dict[str, _Source | None]) -> _Source | None:
+    if place not in read:
+        try:
+            content = (package / place).read_bytes()
+        except (FileNotFoundError, IsADirectoryError):
+            read[place] = None
+        else:
+            # A .py file cannot cimport.
+            names = [] if place.endswith(".py") else _CIMPORT.findall(content.decode())
+            cimports = [f"{one.partition('.')[2].replace('.', '/')}.pxd" for one in names]
+            read[place] = _Source(place, hashlib.sha256(content).digest(), tuple(cimports))
+    return read[place]
 
 
 def _source(name: str, suffix: str, package: Path) -> Path:
