@@ -1,7 +1,8 @@
 """Which tests run side by side: folders of tests by lane, and what runs alone.
 
-Tests that compute keep one processor busy; those with real processes mostly wait. A test that
-measures how long something takes is marked ``alone``, and runs with nothing beside it.
+Tests that compute keep one processor busy, and are two lanes of about the same size: one lane would
+go on when all others have ended, with a processor idle. Those with real processes mostly wait. A
+test that measures how long something takes is marked ``alone``, and runs with nothing beside it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from tests.kit.paths import ROOT
 
 LANES = {
-    "computing": ("unit", "property", "contract"),
+    "computing": ("unit", "contract", "property/control"),
+    "property": ("property",),
     "waiting": ("integration",),
     "peers": (
         "chaos",
@@ -32,6 +34,9 @@ LANES = {
 }
 """By lane: folders and files below tests/. One within another is that lane's alone."""
 
+COMPUTING = {"computing", "property"}
+"""Nothing in these is marked ``alone``."""
+
 ALONE = "alone"
 CHOICES = (*LANES, ALONE)
 
@@ -49,4 +54,4 @@ def lane_of(path: Path) -> str:
 def is_elsewhere(path: Path, lane: str) -> bool:
     """Return whether nothing below a path can be in a lane; what runs alone waits otherwise."""
     found = lane_of(path)
-    return found not in {"", lane} and (lane != ALONE or found == "computing")
+    return found not in {"", lane} and (lane != ALONE or found in COMPUTING)

@@ -38,6 +38,9 @@ def test_a_folder_within_another_one_is_of_its_own_lane() -> None:
     assert lane_of(TESTS / "integration/control/test_customers.py") == "waiting"
     assert lane_of(TESTS / "integration/control/kubernetes/test_real_source.py") == "control"
     assert lane_of(TESTS / "integration/control/kubernetes/test_real_api.py") == "peers"
+    assert lane_of(TESTS / "property") == ""
+    assert lane_of(TESTS / "property/codec") == "property"
+    assert lane_of(TESTS / "property/control") == "computing"
     assert lane_of(TESTS / "conftest.py") == ""
 
 
@@ -61,14 +64,14 @@ def run_lanes(monkeypatch: pytest.MonkeyPatch, script: str, arguments: tuple[str
 @pytest.mark.parametrize(
     ("statuses", "told"),
     [
-        ((0, 0, 0, 0, 0, 0, 0), 0),
-        ((0, 1, 0, 0, 0, 0, 0), 1),
-        ((0, 0, 1, 1, 0, 0, 0), 1),
-        ((0, 0, 0, 0, 0, 0, 1), 1),
-        ((2, 1, 0, 0, 0, 0, 0), 2),
-        ((5, 0, 5, 5, 5, 5, 5), 0),  # what is selected is in one lane
-        ((5, 1, 5, 5, 5, 5, 5), 1),
-        ((5, 5, 5, 5, 5, 5, 5), 5),
+        ((0, 0, 0, 0, 0, 0, 0, 0), 0),
+        ((0, 1, 0, 0, 0, 0, 0, 0), 1),
+        ((0, 0, 0, 1, 1, 0, 0, 0), 1),
+        ((0, 0, 0, 0, 0, 0, 0, 1), 1),
+        ((2, 1, 0, 0, 0, 0, 0, 0), 2),
+        ((5, 0, 5, 5, 5, 5, 5, 5), 0),  # what is selected is in one lane
+        ((5, 1, 5, 5, 5, 5, 5, 5), 1),
+        ((5, 5, 5, 5, 5, 5, 5, 5), 5),
     ],
 )
 def test_a_failure_of_any_lane_is_one_of_the_suite(
