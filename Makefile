@@ -159,10 +159,12 @@ wheels: $(RELEASE)/.installed
 # Dependencies and build tools in another choice than the lock's, on the sources of the sdist in an
 # environment of their own. Development tools are the lock's with the lowest, the newest otherwise.
 # What the tools share with the relay is not constrained by them where its lowest version works.
+# What the lowest Cython makes is compiled for these tests alone, and with less optimization.
 test-newest: RESOLUTION := --resolution highest --group dev
 test-newest: VERSIONS := 3.13 3.12 3.11
 test-lowest: RESOLUTION := --resolution lowest-direct --constraint build/test-lowest/tools.txt
 test-lowest: VERSIONS := 3.11 3.12 3.13
+test-lowest: export RELAY_OPTIMIZE ?= -O1
 test-newest test-lowest: $(RELEASE)/.installed
 	@set -eu; \
 	python=$(PYTHON); \

@@ -3,6 +3,7 @@
 * The system's own where it works: $CC, then the interpreter's, cc, gcc, clang.
 * Otherwise the one in the ``ziglang`` package, for Linux on x86-64 and AArch64.
 * ``RELAY_CC=zig`` takes the second at once, ``RELAY_CC=system`` never takes it.
+* ``RELAY_OPTIMIZE=-O1`` compiles in half of the time what is not for use: a build for tests.
 
 ``python -m build_support.compiler`` prints the requirement that is missing, if any.
 """
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SWITCH = "RELAY_CC"
+OPTIMIZE = "RELAY_OPTIMIZE"
 ZIG_REQUIREMENT = "ziglang>=0.13"
 
 # glibc 2.17 is manylinux2014's. Without a target and a processor zig compiles for the very machine
@@ -53,8 +55,15 @@ class Compiler:
     compile: tuple[str, ...]
     link: tuple[str, ...]
     optimize: str = "-O3"
+    """Its level; the one of $RELAY_OPTIMIZE counts instead."""
+
     is_zig: bool = False
     """Whether it came from the package index."""
+
+    @property
+    def level(self) -> str:
+        """Return the level of optimization to compile with."""
+        return os.environ.get(OPTIMIZE) or self.optimize
 
 
 def choose() -> Compiler:

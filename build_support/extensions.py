@@ -104,7 +104,7 @@ class BuildExtensions(build_ext):  # type: ignore[misc]  # setuptools has no typ
         )
         for one in self.extensions:
             # By bench.micro.kernel: -O2 of gcc makes histograms 15 % slower, -O3 of zig gains none.
-            one.extra_compile_args = [*one.extra_compile_args, compiler.optimize]
+            one.extra_compile_args = [*one.extra_compile_args, compiler.level]
             if sys.platform == "linux" and not self.inplace:
                 one.extra_link_args = [*one.extra_link_args, "-s"]
 
