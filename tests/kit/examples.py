@@ -1,8 +1,9 @@
 """How many examples hypothesis draws for a test.
 
 Profile ``ci`` (the default) always draws the same ones, so that a red run can be run again; ``dev``
-looks for three times as many new ones; ``fast`` draws at most :data:`FAST_EXAMPLES_MAX` for each
-test (``make test-fast``). ``HYPOTHESIS_PROFILE=dev pytest tests/property`` chooses another one.
+looks for three times as many new ones; ``fast`` draws at most 20 for each test (``make
+test-fast``), and ``few`` at most 5, for what has passed with all of them under other versions.
+``HYPOTHESIS_PROFILE=dev pytest tests/property`` chooses another one.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from hypothesis import HealthCheck, settings
 
 EXAMPLES = 100
 """Of a test that does not say how many it wants."""
-FAST_EXAMPLES_MAX = 20
 _DEV_FACTOR = 3
+_AT_MOST = {"fast": 20, "few": 5}
 
 _PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
 
@@ -26,8 +27,8 @@ def examples(count: int, **options: Any) -> settings:
 
 
 def _scaled(count: int) -> int:
-    if _PROFILE == "fast":
-        return min(count, FAST_EXAMPLES_MAX)
+    if _PROFILE in _AT_MOST:
+        return min(count, _AT_MOST[_PROFILE])
     return count * _DEV_FACTOR if _PROFILE == "dev" else count
 
 
@@ -40,6 +41,7 @@ def load_profile() -> None:
         "max_examples": _scaled(EXAMPLES),
     }
     settings.register_profile("ci", derandomize=True, print_blob=True, **common)
-    settings.register_profile("fast", derandomize=True, print_blob=True, **common)
+    for profile in _AT_MOST:
+        settings.register_profile(profile, derandomize=True, print_blob=True, **common)
     settings.register_profile("dev", **common)
     settings.load_profile(_PROFILE)
