@@ -19,7 +19,7 @@ import yaml
 
 from bench import newest
 from tests.kit.documents import ROOT, commands
-from tests.kit.kubernetes.kubectl import VERSIONS
+from tests.kit.kubernetes.kubectl import AGAIN_S, VERSIONS
 from tests.kit.processes import binary
 from tests.own_time import patience
 
@@ -164,6 +164,7 @@ async def delivers(place: Path, path: str, script: str) -> None:
             conditions = yaml.safe_load(said).get("status", {}).get("conditions", [])
             if ("Delivering", "True") in {(one["type"], one["status"]) for one in conditions}:
                 return
+            await asyncio.sleep(AGAIN_S)
 
 
 async def edited(place: Path, path: str, old: str, new: str) -> str:
@@ -177,8 +178,11 @@ async def shows(place: Path, path: str, script: str, text: str) -> None:
     said = ""
     try:
         async with patience(TIMEOUT_S):
-            while text not in said:
+            while True:
                 said = await shell(place, path, f"export KUBECONFIG=hooli.kubeconfig\n{script}")
+                if text in said:
+                    return
+                await asyncio.sleep(AGAIN_S)
     except TimeoutError:
         raise AssertionError(f"{text!r} is not in {said}") from None
 

@@ -27,8 +27,8 @@ CRDS = sorted((ROOT / "config/crds").glob("*.datumapis.com.yaml")) + sorted(
 
 async def define(kubectl: Kubectl) -> None:
     """Apply the CRDs as they are shipped, and wait until they are served."""
-    for path in CRDS:
-        await kubectl("apply", "--server-side", "-f", str(path))
+    files = [word for path in CRDS for word in ("-f", str(path))]
+    await kubectl("apply", "--server-side", *files)
     names = [f"crd/{path.name.removesuffix('.yaml')}" for path in CRDS]
     await kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
 
