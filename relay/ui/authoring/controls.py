@@ -61,6 +61,7 @@ SINK_KINDS: Final = (
             ),
             Control("otlp_http.profile", "Profile", "select"),
             Control("otlp_http.temporality", "Temporality", "select", is_rare=True),
+            Control("otlp_http.metricsEndpoint", "Endpoint of metrics", is_rare=True),
             Control("otlp_http.logsEndpoint", "Endpoint of logs", is_rare=True),
             Control("otlp_http.tracesEndpoint", "Endpoint of traces", is_rare=True),
             Control("otlp_http.compression", "Compression", "select", is_rare=True),

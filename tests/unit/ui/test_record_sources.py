@@ -174,3 +174,12 @@ def test_a_preview_tells_of_records_without_a_severity() -> None:
     assert (logs.unit, logs.severity_share, logs.asks_severity) == ("log records", (2.0, 8.0), True)
     assert (traces.unit, traces.asks_severity) == ("spans", False)
     assert preview_view({}).has_metrics
+
+
+def test_each_signal_has_a_control_for_a_url_of_its_own() -> None:
+    value = exporter({"logs": {}})
+    fields = {f"{row.field}Endpoint" for row in SIGNALS}
+    for field in fields:
+        path = f"spec.sinks[0].otlp_http.{field}"
+        url = "https://own.example.com/in"
+        assert sent(draft_of(value), **{path: url}).sinks[0]["otlp_http"][field] == url
