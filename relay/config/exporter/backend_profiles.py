@@ -136,20 +136,29 @@ def _profile_of_path(url: str) -> ProfileName | None:
     return None
 
 
-def profile_warnings(otlp: OtlpHttp, name: ProfileName) -> Iterator[tuple[str, str]]:
-    """Yield (field, expected loss or refusal and its remedy) for a sink."""
+def profile_warnings(
+    otlp: OtlpHttp, name: ProfileName, *, sends_metrics: bool = True
+) -> Iterator[tuple[str, str]]:
+    """Yield (field, expected loss or refusal and its remedy) for a sink.
+
+    What is expected of metrics is left out unless it ``sends_metrics``.
+    """
     guessed = profile_of_host(otlp.url)
-    if guessed is not None and guessed != name and _is_refused(otlp, PROFILES[guessed]):
+    if (
+        guessed is not None
+        and guessed != name
+        and _is_refused(otlp, PROFILES[guessed], sends_metrics=sends_metrics)
+    ):
         yield "endpoint", f"belongs to {guessed}, which will refuse data; write profile: {guessed}"
     profile = PROFILES[name]
     likely = _profile_of_path(otlp.url)
-    if name == "generic" and guessed is None and likely is not None:
+    if sends_metrics and name == "generic" and guessed is None and likely is not None:
         problem = (
             f"has the path of {likely}; write profile: {likely}, or job and instance arrive there "
             "as service.name and service.instance.id alone"
         )
         yield "endpoint", problem
-    if profile.other_temporality and otlp.temporality != profile.temporality:
+    if sends_metrics and profile.other_temporality and otlp.temporality != profile.temporality:
         yield "temporality", f"{otlp.temporality}: {profile.other_temporality}"
     if otlp.compression not in profile.accepted_compressions:
         accepted = " or ".join(profile.accepted_compressions)
@@ -158,13 +167,13 @@ def profile_warnings(otlp: OtlpHttp, name: ProfileName) -> Iterator[tuple[str, s
         limits = [("", profile.request_bytes_max or 0), *profile.signal_bytes_max]
         told = ", ".join(f"{format_bytes(size)} {signal}".rstrip() for signal, size in limits)
         yield "maxRequestBytes", f"{name} refuses requests over {told} (before compression)"
-    if profile.summaries:
+    if sends_metrics and profile.summaries:
         yield "profile", profile.summaries
 
 
-def _is_refused(otlp: OtlpHttp, profile: Profile) -> bool:
-    wrong_temporality = bool(profile.other_temporality) and otlp.temporality != profile.temporality
-    return wrong_temporality or _is_too_large(otlp, profile)
+def _is_refused(otlp: OtlpHttp, profile: Profile, *, sends_metrics: bool) -> bool:
+    is_other = sends_metrics and bool(profile.other_temporality)
+    return (is_other and otlp.temporality != profile.temporality) or _is_too_large(otlp, profile)
 
 
 def _is_too_large(otlp: OtlpHttp, profile: Profile) -> bool:

@@ -74,6 +74,10 @@ METRICS_ONLY: Final = (
     "prometheusRemoteWrite takes metrics only, and {name} is a source of {signal}: "
     "name the sources of metrics, and send {signal} to a sink with otlp_http"
 )
+NOTHING_FOR_METRICS: Final = (
+    "takes metrics only, and the exporter has no source of metrics: nothing is sent; add such a "
+    "source, or send logs and traces to a sink with otlp_http"
+)
 PAUSED: Final = "nothing is sent while this is true; the queue is kept within its limits"
 
 CHECKS: Final = {
@@ -231,11 +235,15 @@ def _sinks(
             if name in others:
                 message = METRICS_ONLY.format(name=name, signal=others[name])
                 reading.fault("spec", "sinks", index, "sources", number, message=message)
+        if takes_metrics_only and others and not metrics:
+            place = ("spec", "sinks", index, "prometheusRemoteWrite")
+            reading.warn(*place, message=NOTHING_FOR_METRICS)
+        sends_metrics = any(name in metrics for name in names or metrics)
         sinks.append(
             Sink(
                 name=sink.get("name", ""),
                 sources=names or (metrics if takes_metrics_only else (*metrics, *others)),
-                endpoint=_endpoint(reading, index, sink),
+                endpoint=_endpoint(reading, index, sink, sends_metrics=sends_metrics),
                 batch=_batch(sink.get("batch", {})),
                 retry=_retry(sink.get("retry", {})),
                 queue=_queue(sink.get("queue", {})),
@@ -246,10 +254,11 @@ def _sinks(
 
 
 def _endpoint(
-    reading: Reading, index: int, sink: dict[str, Any]
+    reading: Reading, index: int, sink: dict[str, Any], *, sends_metrics: bool
 ) -> OtlpHttp | PrometheusRemoteWrite:
     if "prometheusRemoteWrite" not in sink:
-        return _otlp_http(reading, index, sink.get("otlp_http", {}))
+        values = sink.get("otlp_http", {})
+        return _otlp_http(reading, index, values, sends_metrics=sends_metrics)
     values = sink["prometheusRemoteWrite"]
     authentication = build_authentication(values.get("authentication", {}))
     endpoint = build_remote_write(values, authentication)
@@ -296,7 +305,9 @@ OWN_ENDPOINTS: Final[dict[SignalName, str]] = {
 """Fields of the whole URLs of signals."""
 
 
-def _otlp_http(reading: Reading, index: int, values: dict[str, Any]) -> OtlpHttp:
+def _otlp_http(
+    reading: Reading, index: int, values: dict[str, Any], *, sends_metrics: bool
+) -> OtlpHttp:
     endpoint = values.get("endpoint", "")
     authentication = build_authentication(values.get("authentication", {}))
     profile_name: ProfileName = values.get("profile", "generic")
@@ -341,6 +352,6 @@ def _otlp_http(reading: Reading, index: int, values: dict[str, Any]) -> OtlpHttp
     for steps, warning in access_warnings(otlp):
         reading.warn(*place, *steps, message=warning)
     if endpoint and not reading.report.faulty:
-        for field, warning in profile_warnings(otlp, profile_name):
+        for field, warning in profile_warnings(otlp, profile_name, sends_metrics=sends_metrics):
             reading.warn(*place, field, message=warning)
     return otlp

@@ -11,6 +11,7 @@ from relay.config.exporter.backend_profiles import PROFILE_NAMES, PROFILES, prof
 from relay.config.exporter.manifest_loader import load_exporters
 from relay.config.exporter.records.outputs import outputs_of
 from relay.config.exporter.types import Exporter, ExporterPath, OtlpHttp
+from tests.kit.exporter_yaml import exporter_of
 
 MANIFEST = """
 apiVersion: telemetry.datumapis.com/v1alpha1
@@ -207,3 +208,35 @@ def test_a_url_of_a_signal_is_warned_about_at_its_field(
     assert result.faults == ()
     (warning,) = (one for one in result.exporters[0].warnings if said in one.text)
     assert setting.partition(":")[0] in warning.path
+
+
+LOGS_ALONE = [{"name": "lines", "logs": {}}, {"name": "numbers", "metrics": {"metricsql": ""}}]
+
+
+@pytest.mark.parametrize(
+    ("http", "said"),
+    [
+        ({"endpoint": "http://logs.example.com:9428/insert/opentelemetry"}, ""),
+        ({"endpoint": "https://a.live.dynatrace.com/api/v2/otlp"}, "which will refuse data"),
+        ({"endpoint": "https://otlp.example.com", "profile": "dynatrace"}, ""),
+        (
+            {"endpoint": "https://o.example.com", "profile": "mimir", "temporality": "delta"},
+            "",
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_sink_without_metrics_is_not_warned_of_what_happens_to_them(
+    tmp_path: Path, http: dict[str, str], said: str, is_named: bool
+) -> None:
+    sources = LOGS_ALONE if is_named else LOGS_ALONE[:1]
+    sink = {"name": "s", "otlp_http": http, **({"sources": ["lines"]} if is_named else {})}
+    file = tmp_path / "e.yaml"
+    file.write_text(exporter_of("x", sources, [sink]))
+    (exporter,) = load_exporters([ExporterPath(file)]).exporters
+    warnings = [one.message for one in exporter.warnings]
+    assert len(warnings) == bool(said)
+    assert said in "".join(warnings)
+    file.write_text(exporter_of("x", LOGS_ALONE, [{"name": "s", "otlp_http": http}]))
+    (exporter,) = load_exporters([ExporterPath(file)]).exporters
+    assert exporter.warnings

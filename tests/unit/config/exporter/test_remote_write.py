@@ -24,6 +24,7 @@ from relay.config.exporter.types import (
     PrometheusRemoteWrite,
     SecretRef,
 )
+from tests.kit.exporter_yaml import exporter_of
 from tests.kit.paths import ROOT
 
 GOOD = ROOT / "tests/data/exporters/good"
@@ -125,3 +126,14 @@ def test_nothing_is_appended_and_only_the_scheme_is_folded() -> None:
 def test_urls_of_something_else_have_one_warning(url: str, says: str) -> None:
     (warning,) = remote_write_warnings(url)
     assert says in warning
+
+
+def test_a_sink_that_gets_nothing_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "e.yaml"
+    logs, metrics = {"name": "l", "logs": {}}, {"name": "m", "metrics": {"metricsql": ""}}
+    sink = {"name": "s", "prometheusRemoteWrite": {"endpoint": "https://p.example.com/write"}}
+    file.write_text(exporter_of("x", [logs], [sink]))
+    (warning,) = load(file).warnings
+    assert "the exporter has no source of metrics: nothing is sent" in warning.message
+    file.write_text(exporter_of("x", [logs, metrics], [sink]))
+    assert load(file).warnings == ()
