@@ -197,7 +197,9 @@ def _failing(sink: SinkFacts, facts: DeliveryFacts) -> str:
             return f"{facts.failure}: {does}; {_KEPT}"
         case "rejected":
             lost = "the endpoint refuses this data for good, and it is lost"
-            return f"{facts.failure}: {lost}; change what is sent, or the endpoint's limits"
+            address = facts.address or sink.address
+            where = f"the address {address}, " if address else ""
+            return f"{facts.failure}: {lost}; check {where}what is sent, and the endpoint's limits"
         case "given up":
             does = "raise retry.maxAttempts or queue.maxAge to keep it longer"
             return f"{facts.failure}: the data was given up and is lost; {does}"

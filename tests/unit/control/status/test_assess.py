@@ -46,7 +46,7 @@ BROKEN = GOOD._replace(failure="503 Service Unavailable")
             {"succeeded": False, "failure": "400: bad", "kind": "rejected"},
             "False",
             "Rejected",
-            "it is lost; change what is sent, or the endpoint's limits",
+            "it is lost; check the address https://h:4318/v1/metrics, what is sent, and",
         ),
         ({"failure": "503", "kind": "given up"}, "False", "Failing", "retry.maxAttempts"),
         (
