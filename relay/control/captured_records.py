@@ -6,7 +6,7 @@ The reason is the first condition that alone would leave a record out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,8 +21,15 @@ from relay.codec.otlp.any_value import (
 )
 from relay.codec.otlp.envelope import Envelope, scan
 from relay.codec.signal_names import RECORD_UNITS, RecordSignal
+from relay.config.exporter.records.outputs import sources_of
 from relay.config.exporter.types import Exporter
-from relay.control.explain_records import RecordRules, compiled_sources, resource_text
+from relay.control.explain_records import (
+    OTHERS_MAX,
+    RecordRules,
+    compiled_sources,
+    resource_text,
+    to_sinks,
+)
 from relay.pipeline.pacing import UNPACED
 from relay.pipeline.records.pipeline import FIELDS
 from relay.pipeline.records.selecting import RecordFields, select
@@ -34,6 +41,8 @@ from relay.selector.records.selection import severity_name
 SHOWN_MAX: Final = 5
 """Records of a scope that are shown, of those that a source does not take."""
 _TEXT_CHARS_MAX: Final = 120
+_ANSWER_CHARS_MAX: Final = 1024 * 1024
+"""Longest answer about records to a project."""
 
 
 @dataclass(slots=True)
@@ -46,11 +55,18 @@ class _Counts:
 
 
 def captured_records(
-    body: bytes, exporter: Exporter, signal: RecordSignal, rules: RecordRules, *, origin: IngestPath
+    body: bytes,
+    exporter: Exporter,
+    signal: RecordSignal,
+    rules: RecordRules,
+    *,
+    origin: IngestPath,
+    takers: set[str] | None = None,
+    pause: Callable[[], None] = UNPACED.pause,
 ) -> Iterator[str]:
     """Yield lines: what each source takes of each resource and scope, and what it does not.
 
-    Raise DecodeError.
+    The names of sources that take a record are added to ``takers``. Raise DecodeError.
     """
     envelope = scan(body, entries_max=len(body))
     sources = list(compiled_sources(exporter, signal, rules))
@@ -70,41 +86,99 @@ def captured_records(
             yield f"{resource_text([*texts, *of_scope])}: {stop - first} {unit}"
             taken: set[int] = set()
             for source, compiled in sources:
-                part = _Part(envelope, first, stop, FIELDS[signal], compiled)
-                yield from _source_lines(source.name, part, texts, of_scope, taken)
+                part = _Part(envelope, first, stop, FIELDS[signal], compiled, pause)
+                to = to_sinks(exporter, source)
+                yield from _source_lines(source.name, part, texts, of_scope, taken, to)
+                if takers is not None and part.takes:
+                    takers.add(source.name)
             counts.taken += len(taken)
     others = f"; {counts.others} more are not of its project" if counts.others else ""
     yield f"{exporter.id} takes {counts.taken} of {counts.own} {unit}{others}"
 
 
-@dataclass(frozen=True, slots=True)
+def explained_records(
+    body: bytes,
+    exporters: Iterable[Exporter],
+    signal: RecordSignal,
+    rules: RecordRules,
+    *,
+    origin: IngestPath,
+    every: bool,
+    pause: Callable[[], None],
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return exporter and source of those that take one of a few records, and the lines of all.
+
+    Exporters that take none are listed as long as they are few, or with ``every``. Raise
+    DecodeError.
+    """
+    found: list[tuple[str, str]] = []
+    lines: list[str] = []
+    left = chars = 0
+    for exporter in exporters:
+        pause()
+        takers: set[str] = set()
+        told = list(
+            captured_records(
+                body, exporter, signal, rules, origin=origin, takers=takers, pause=pause
+            )
+        )
+        found += [
+            (exporter.id, one.name) for one in sources_of(exporter, signal) if one.name in takers
+        ]
+        left += not takers
+        if not takers and not every and left > OTHERS_MAX:
+            continue
+        chars += sum(map(len, told))
+        if chars > _ANSWER_CHARS_MAX:
+            lines.append("… and more: ask for one exporter")
+            break
+        *rest, summary = told
+        lines += [f"{summary}:" if rest else summary, *(f"  {line}" for line in rest)]
+    if left > OTHERS_MAX and not every:
+        lines.append(f"{left - OTHERS_MAX} more exporters take none of them")
+    return found, lines or ["there is no exporter: what is received is not exported"]
+
+
+@dataclass(slots=True)
 class _Part:
-    """The records of one scope, and a source that is asked for them."""
+    """The records of one scope, and a source that is asked for them.
+
+    ``takes``: it takes one, as far as was asked.
+    """
 
     envelope: Envelope
     first: int
     stop: int
     fields: RecordFields
     compiled: CompiledRecords
+    pause: Callable[[], None]
+    takes: bool = False
 
     def taken(self, residual: Residual) -> list[int]:
         """Return the numbers of the records that meet a residual."""
-        rows = select(
-            residual, self.envelope, [(self.first, self.stop)], self.fields, UNPACED.pause
-        )
+        rows = select(residual, self.envelope, [(self.first, self.stop)], self.fields, self.pause)
+        self.takes = bool(rows)
         return [number for first, stop in rows for number in range(first, stop)]
 
     def meets(self, residual: Residual, number: int) -> bool:
         """Return whether one record meets a residual."""
         return bool(
-            select(residual, self.envelope, [(number, number + 1)], self.fields, UNPACED.pause)
+            select(residual, self.envelope, [(number, number + 1)], self.fields, self.pause)
         )
 
 
 def _source_lines(
-    name: str, part: _Part, texts: AttributeTexts, of_scope: AttributeTexts, taken: set[int]
+    name: str,
+    part: _Part,
+    texts: AttributeTexts,
+    of_scope: AttributeTexts,
+    taken: set[int],
+    to: str,
 ) -> Iterator[str]:
-    """Yield the lines of one source; add the numbers of the records that it takes."""
+    """Yield the lines of one source; add the numbers of the records that it takes.
+
+    ``to`` is said behind those that are taken.
+    """
     resource = Attributes(texts)
     both = Attributes(of_scope, before=resource)
     residual = part.compiled.decide(resource, both)
@@ -114,7 +188,9 @@ def _source_lines(
     own = part.taken(residual)
     taken.update(own)
     count = part.stop - part.first
-    yield f"  {name}: takes {'all' if len(own) == count else len(own) or 'none'} of them"
+    many = "all" if len(own) == count else len(own) or "none"
+    said = f",{to}" if to.startswith(" to") else to
+    yield f"  {name}: takes {many} of them{said if own else ''}"
     left = sorted(set(range(part.first, part.stop)) - set(own))
     for number in left[:SHOWN_MAX]:
         yield f"    not {_shown(part, number)}: {_reason(part, residual, number)}"

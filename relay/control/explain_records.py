@@ -168,6 +168,16 @@ def compiled_sources(
         )
 
 
+def to_sinks(exporter: Exporter, source: RecordSource) -> str:
+    """Return in words which sinks get what a source takes."""
+    to = [
+        sink.name
+        for sink in exporter.sinks
+        if source.name in sink.sources and isinstance(sink.endpoint, OtlpHttp)
+    ]
+    return f" to {', '.join(to)}" if to else ", and no sink takes the source"
+
+
 def _answers(
     exporter: Exporter, signal: SignalName, found: Attributes, rules: RecordRules
 ) -> tuple[list[str], bool]:
@@ -179,14 +189,8 @@ def _answers(
         if not takes:
             lines.append(f"  {source.name}: no: {text}")
             continue
-        to = [
-            sink.name
-            for sink in exporter.sinks
-            if source.name in sink.sources and isinstance(sink.endpoint, OtlpHttp)
-        ]
         condition = f", records with {text}" if text else ", all records"
-        where = f" to {', '.join(to)}" if to else ", and no sink takes the source"
-        lines.append(f"  {source.name}: yes{condition}{where}")
+        lines.append(f"  {source.name}: yes{condition}{to_sinks(exporter, source)}")
         lines += [
             f"    {action} attribute {quote_string(name)}"
             for name, action in source.selection.redactions

@@ -33,7 +33,8 @@ class ProjectQuestion:
     """A question of a project about one series; fields are those of ExplainQuery.
 
     ``labels`` hold ``__name__``, and no label that is empty. With another signal than metrics they
-    are the attributes of a resource.
+    are the attributes of a resource. With ``records``, an OTLP request of that signal in protobuf,
+    the question is of these, and ``labels`` do not count.
     """
 
     project: str
@@ -41,11 +42,15 @@ class ProjectQuestion:
     exporter: str = ""
     every: bool = False
     signal: SignalName = "metrics"
+    records: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectAnswer:
-    """The series in PromQL form, exporter and source of those that take it, and the reasons."""
+    """The series in PromQL form, exporter and source of those that take it, and the reasons.
+
+    ``series`` is "" where the question is of records.
+    """
 
     series: str
     takers: tuple[tuple[str, str], ...]
@@ -93,6 +98,8 @@ class ExplainService:
                 explainer = Explainer.running(self._engine, own, self._rules)
                 if question.exporter:
                     explainer.require(question.exporter, "exporter")
+                if question.records:
+                    return await self._answer_records(question, own)
                 return await self._answer(question, explainer, origin)
 
     async def _answer(
@@ -118,8 +125,31 @@ class ExplainService:
         shown = written(labels) if of_series else resource_text(attributes)
         return ProjectAnswer(shown, own, tuple(found))
 
+    async def _answer_records(
+        self, question: ProjectQuestion, own: Mapping[str, Exporter]
+    ) -> ProjectAnswer:
+        """Explain records to their project: what each of its exporters takes, and why not more."""
+        from relay.control.captured_records import explained_records
+
+        rules, signal = self._rules, question.signal
+        assert rules is not None, "only of running pipelines"
+        assert signal != "metrics", "records are of logs or traces"
+        asked = [own[question.exporter]] if question.exporter else [own[one] for one in sorted(own)]
+        every = question.every or bool(question.exporter)
+        path = IngestPath(question.project) if rules.tenants.enabled else ANYWHERE
+
+        def explain(*, pace: Pace) -> tuple[list[tuple[str, str]], list[str]]:
+            return explained_records(
+                question.records, asked, signal, rules, origin=path, every=every, pause=pace.pause
+            )
+
+        takers, lines = await self._turns.run(explain, lambda _: None)
+        return ProjectAnswer("", tuple(takers), tuple(lines))
+
     def _origin(self, question: ProjectQuestion) -> IngestPath:
         """Return a path on which the question is the project's. Raises ConfigError."""
+        if question.records:
+            return ANYWHERE  # their resources tell, one by one
         if question.signal != "metrics":
             assert self._rules is not None, "only of running pipelines"
             return path_for(question.project, question.labels.items(), self._rules)

@@ -1,11 +1,13 @@
 """Answer SeriesExplanations: the exporters of the project that take a series, and why.
 
-With ``spec.signal`` the question is of a resource of logs or traces, by its attributes.
+With ``spec.signal`` the question is of a resource of logs or traces, by its attributes, or of
+``spec.records``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from relay.apiserver.actions.subjects import Subjects, refusal, refusing
@@ -14,6 +16,7 @@ from relay.apiserver.merging.managed_fields import JsonObject
 from relay.apiserver.objects.failures import Cause, forbidden_field, required
 from relay.control.explain import read_attributes, read_series
 from relay.control.explain_service import ExplainService, ProjectQuestion
+from relay.runtime.event_loop import run_in_thread
 from relay.selector.matchers import NAME
 
 SERIES_CHARS_MAX: Final = 64 * 1024
@@ -34,7 +37,8 @@ class ExplainAction:
     async def __call__(self, request: ActionRequest) -> JsonObject:
         """Return the status of an explanation; raise ApiRefusalError."""
         spec = request.spec
-        labels = await self._labels(request)
+        records = await self._records(request)
+        labels = {} if records else await self._labels(request)
         exporter = spec.get("exporter", "")
         ident = (await self._subjects.named(request, exporter))[0] if exporter else ""
         question = ProjectQuestion(
@@ -43,14 +47,29 @@ class ExplainAction:
             ident,
             every=bool(spec.get("all", False)),
             signal=spec.get("signal", "metrics"),
+            records=records,
         )
         with refusing(request, "spec"):
             answer = await self._explanations.answer_project(question)
         return {
-            "series": answer.series,
+            **({} if records else {"series": answer.series}),
             "takenBy": [{"exporter": one, "source": source} for one, source in answer.takers],
             "lines": list(answer.lines),
         }
+
+    async def _records(self, request: ActionRequest) -> bytes:
+        """Return the records that are asked about, as a request in protobuf; b"" for none."""
+        records, signal = request.spec.get("records"), request.spec.get("signal", "metrics")
+        if records is None:
+            return b""
+        if signal == "metrics":
+            raise refusal(request, required("spec.signal", "logs or traces, beside spec.records"))
+        from relay.apiserver.actions.pasted_records import read_records
+
+        has_resource = bool(request.spec.get("series") or request.spec.get("labels"))
+        attributes = list((await self._labels(request)).items()) if has_resource else []
+        with refusing(request, "spec"):
+            return await run_in_thread(partial(read_records, records, signal, attributes))
 
     async def _labels(self, request: ActionRequest) -> dict[str, str]:
         series, labels = request.spec.get("series", ""), request.spec.get("labels", {})

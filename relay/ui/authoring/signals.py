@@ -45,6 +45,8 @@ class SignalRow:
     placeholder: str
     controls: tuple[Control, ...] = ()
     selector_help: str = ""
+    example: str = ""
+    """A record as OTLP's JSON."""
 
 
 def _redact(field: str) -> Control:
@@ -79,6 +81,7 @@ SIGNALS: Final = (
             Control("logs.categories", "Categories", "words", "access, security"),
             _redact("logs"),
         ),
+        example='{"severityNumber": 17, "body": {"stringValue": "GET /a 502"}}',
     ),
     SignalRow(
         "traces",
@@ -100,6 +103,7 @@ SIGNALS: Final = (
             Control("traces.keep", "Keep", "select"),
             _redact("traces"),
         ),
+        example='{"traceId": "5b8efff798038103d269b633813fc60c", "name": "GET /a"}',
     ),
 )
 _ROWS: Final = {row.field: row for row in SIGNALS}

@@ -28,6 +28,7 @@ MEASURE_S: Final = 10
 TAP_S: Final = 5
 EXAMPLES_OF_METRIC: Final = 3
 TAP_POINTS: Final = 20
+_SERIES_CHARS_MAX: Final = 20_000
 _WAITS: Final = "The preview waits until what is marked is mended."
 
 
@@ -172,19 +173,26 @@ async def _test(
 
 
 async def show_explain(visit: Visit) -> web.StreamResponse:
-    """Explain which exporters take a series, or records of a resource, and why."""
-    series = visit.text("series", 20_000).strip()
-    row = signal_row(visit.text("signal", 20)) or SIGNALS[0]
+    """Explain which exporters take a series, records of a resource or single ones, and why."""
+    fields: Mapping[str, str] = visit.request.rel_url.query
+    if visit.request.method == "POST":  # records are too long for an address
+        fields = await visit.form()
+    series = fields.get("series", "")[:_SERIES_CHARS_MAX].strip()
+    row = signal_row(fields.get("signal", "")) or SIGNALS[0]
+    records = fields.get("records", "").strip() if row is not SIGNALS[0] else ""
+    every = bool(fields.get("all"))
     values: dict[str, Any] = {"series": series, "answer": None, "problem": "", "here": "explain"}
-    values |= {"first": [], "signals": SIGNALS, "signal": row}
-    if series:
+    values |= {"first": [], "signals": SIGNALS, "signal": row, "records": records, "every": every}
+    if series or records:
+        spec = {"series": series, "signal": row.field, "all": every}
+        spec |= {"records": records} if records else {}
         try:
             values["answer"] = await act(
                 visit,
                 "seriesexplanations",
                 "SeriesExplanation",
-                visit.text("namespace", 63) or "default",
-                {"series": series, "signal": row.field, "all": bool(visit.text("all"))},
+                fields.get("namespace", "") or "default",
+                spec,
             )
         except ApiProblemError as problem:
             values["problem"] = _said(problem)
@@ -292,4 +300,5 @@ ROUTES: Final = (
     Route("POST", f"{_ONE}/sinks/{{sink}}/test", test_sink),
     Route("POST", f"{_ONE}/sinks/{{sink}}/tap", show_tap),
     Route("GET", "explain", show_explain),
+    Route("POST", "explain", show_explain),
 )

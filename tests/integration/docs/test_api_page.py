@@ -28,7 +28,7 @@ FILES = {
     if block.path == PAGE and (found := re.match(r"# (\S+)\n", block.text))
 }
 COMMANDS = [one for one in commands() if one.block.path == PAGE]
-WRITTEN = ("relay.yaml", "tokens.yaml", "exporter.yaml", "preview.yaml")
+WRITTEN = ("relay.yaml", "tokens.yaml", "exporter.yaml", "preview.yaml", "why.yaml")
 RUN = "relay run --config relay.yaml"
 ADDRESS = re.compile(r"127\.0\.0\.1:(949\d)")
 TIMEOUT_S = 60.0

@@ -124,6 +124,17 @@ async def test_logs_and_traces_from_the_form_to_the_endpoint(tmp_path: Path) -> 
         found = await visitor.get('/ui/explain?signal=logs&series={service.name="other"}')
         assert "No exporter takes it" in found.text
         assert "service_name is" in found.text
+        line = json.dumps({"severityNumber": 9, "body": {"stringValue": "<b>it</b>"}})
+        asked = {"signal": "logs", "series": '{service.name="api"}', "records": line}
+        found = await visitor.post("/ui/explain", asked)
+        assert "source lines" in found.text
+        assert "lines: takes all of them, to out" in found.text
+        found = await visitor.post("/ui/explain", {**asked, "series": '{service.name="b"}'})
+        assert "No exporter takes any" in found.text
+        assert "service_name is" in found.text
+        found = await visitor.post("/ui/explain", {**asked, "records": '{"msg": "<b>"}'})
+        assert "which a log record of OTLP has not" in found.text
+        assert "<b>" not in found.text
         listed = await visitor.get("/ui/explain?signal=traces")
         assert "Some of your resources" in listed.text
 

@@ -74,7 +74,7 @@ SOURCES = [
 ]
 TOLD = [
     '{service.name="api", log.category="access"}: 5 log records',
-    "  loud: takes 1 of them",
+    "  loud: takes 1 of them, to s",
     '    not "GET /b 200": its severity INFO is less than WARN',
     '    not "GET /c": it has no severity number, and WARN or more is asked',
     '    not "POST /d": its attributes do not meet user=""',
@@ -134,12 +134,12 @@ def test_each_span_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[st
         {"name": "all", "traces": {}},
     ]
     told = explained(tmp_path, capsys, sources, found.SerializeToString())
-    assert told[1] == "  some: takes 1 of them"
+    assert told[1] == "  some: takes 1 of them, to s"
     left = "its trace is not among the 10 % that are kept"
     assert told[2] == f'    not "GET /" of trace {TRACE_OUT.hex()}: {left}'
     assert told[7:] == [
         "    nor 2 more",
-        "  all: takes all of them",
+        "  all: takes all of them, to s",
         "default/x takes 8 of 8 spans",
     ]
 
