@@ -99,3 +99,10 @@ def test_schemas_are_those_of_the_definitions() -> None:
         assert [column.name for column in kind.columns] == [
             column["name"] for column in version["additionalPrinterColumns"]
         ]
+
+
+def test_what_matches_of_each_signal_is_shown_without_wide_columns() -> None:
+    for kind in KINDS.values():
+        if kind.is_custom:
+            shown = [one.name for one in kind.columns if not one.priority]
+            assert shown[-3:] == ["Series", "Records/min", "Age"]
