@@ -66,6 +66,28 @@ def changed(draw: st.DrawFn, values: st.SearchStrategy[dict[str, Any]]) -> Any:
     return value
 
 
+def otlp(resources: str, scopes: str, field: str, record: dict[str, Any]) -> dict[str, Any]:
+    """A request with one record of one resource."""
+    named = {"attributes": [{"key": "service.name", "value": {"stringValue": "a"}}]}
+    return {resources: [{"resource": named, scopes: [{field: [record]}]}]}
+
+
+LINE = {"severityNumber": 9, "body": {"stringValue": "x"}, "attributes": [{"key": "a"}]}
+SPAN = {"traceId": "00" * 16, "spanId": "01" * 8, "name": "x", "links": [{"traceId": "02" * 16}]}
+records = changed(
+    st.sampled_from(
+        (
+            otlp("resourceLogs", "scopeLogs", "logRecords", LINE),
+            otlp("resourceSpans", "scopeSpans", "spans", SPAN),
+            LINE,
+            SPAN,
+        )
+    )
+)
+some_records = st.one_of(
+    records, st.lists(records, max_size=3), records.map(json.dumps), text, json_values
+)
+signals = st.sampled_from(("logs", "traces", "metrics"))
 sinks = manifests.map(lambda one: one["spec"]["sinks"][0])
 series = st.sampled_from(
     ('up{job="a"}', 'up{tenant="globex"}', f"{NEIGHBOUR}_x", "up{", '{a="b"}', "ü{}")
@@ -81,6 +103,8 @@ specs = st.fixed_dictionaries(
         "sink": st.one_of(st.sampled_from(("one", "two")), changed(sinks), json_values),
         "series": st.one_of(series, text, json_values),
         "labels": st.one_of(labels, json_values),
+        "signal": st.one_of(signals, json_values),
+        "records": some_records,
         "measureSeconds": st.one_of(st.just(0), st.integers(-1, 0), text),
         "all": st.one_of(st.booleans(), json_values),
     },
@@ -90,6 +114,7 @@ specs = st.fixed_dictionaries(
 plain = st.one_of(
     series.map(lambda one: {"series": one}),
     labels.map(lambda one: {"labels": one}),
+    st.tuples(signals, some_records).map(lambda one: {"signal": one[0], "records": one[1]}),
     st.one_of(manifests, st.sampled_from(NAMES)).map(lambda one: {"exporter": one}),
     sinks.map(lambda one: {"sink": one}),
 )
