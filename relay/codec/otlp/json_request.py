@@ -93,6 +93,8 @@ def protobuf_of(body: bytes, signal: SignalName) -> bytes:
         json_format.ParseError,
         EncodeError,
         TypeError,
+        ValueError,
+        OverflowError,  # of an integer that no float has: 1 and 400 zeros
         AttributeError,
         RecursionError,
     ) as error:

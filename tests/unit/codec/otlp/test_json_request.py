@@ -59,6 +59,11 @@ def test_a_fault_is_told_with_the_path_to_its_field(record: Any, fault: str) -> 
         protobuf_of(logs(record), "logs")
 
 
+def test_a_number_that_no_float_has_is_a_fault() -> None:
+    with pytest.raises(DecodeError, match="a value is out of range"):
+        protobuf_of(logs({"body": {"doubleValue": 10**400}}), "logs")
+
+
 @pytest.mark.parametrize("value", [{}, []])
 def test_too_many_objects_and_lists_are_refused(value: Any) -> None:
     body = logs().replace(b"[]", b"[], " + b'"x": ' + json.dumps([value] * VALUES_MAX).encode())
