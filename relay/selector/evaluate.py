@@ -123,9 +123,12 @@ def compile_selector(selector: Selector) -> CompiledSelector:
     return CompiledSelector(selector)
 
 
-def matcher_test(matcher: Matcher) -> Test:
-    """Return the test of one label's value; it is given "" for a missing label."""
-    return _costed_test(matcher)[1]
+def matcher_test(matcher: Matcher, *, is_long: bool = False) -> Test:
+    """Return the test of one label's value; it is given "" for a missing label.
+
+    ``is_long``: values may be of any length; see :attr:`relay.selector.regex.Regex.matches_start`.
+    """
+    return _costed_test(matcher, is_long=is_long)[1]
 
 
 def render(matcher: Matcher) -> str:
@@ -148,15 +151,15 @@ def _tests(group: tuple[Matcher, ...]) -> tuple[tuple[str, Test], ...]:
     return tuple((label, test) for _, test, label in costed)
 
 
-def _costed_test(matcher: Matcher) -> tuple[int, Test]:
+def _costed_test(matcher: Matcher, *, is_long: bool = False) -> tuple[int, Test]:
     if matcher.op == "=":
         return _COST_EQUAL, matcher.value.__eq__
     if matcher.op == "!=":
         return _COST_UNEQUAL, matcher.value.__ne__
     regex = compile_regex(matcher.value)
+    test = regex.matches_start if is_long else regex.matches
     if matcher.op == "=~":
-        return _COST_REGEX if regex.values is None else _COST_VALUES, regex.matches
-    test = regex.matches
+        return _COST_REGEX if regex.values is None else _COST_VALUES, test
     return _COST_UNEQUAL, lambda value: not test(value)
 
 

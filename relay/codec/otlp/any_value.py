@@ -10,6 +10,7 @@ Senders do write texts that are no UTF-8, and the Collector forwards them: what 
 from __future__ import annotations
 
 import base64
+import codecs
 import json
 import math
 import struct
@@ -32,10 +33,13 @@ VALUES_MAX: Final = 10_000
 """Values in a list or mapping that has a text: 8 ms."""
 STEP: Final = 128
 """Attributes of a microsecond or two between two pauses."""
-_LARGE_BYTES: Final = 1 << 12
+LARGE_BYTES: Final = 1 << 12
 """Values that are larger take longer."""
+_DECODED_BYTES: Final = 1 << 18
+"""Bytes that are no UTF-8 and are replaced between two pauses: 10 ms, where each of them is one."""
 _DEEP_BYTES: Final = 100
 """Values that are smaller are not too deep."""
+_CHARACTER_BYTES_MAX: Final = 4  # in UTF-8
 _ANY_NUMBER: Final = 1 << 60
 
 _STRING_TAG: Final = b"\x0a"  # of AnyValue
@@ -78,25 +82,53 @@ def texts_of(
         raise DecodeError(f"{what} cannot be read")
     found = []
     for number, (key, value) in enumerate(pairs):
-        if not (number + 1) % STEP or len(value) > _LARGE_BYTES:
+        if not (number + 1) % STEP or len(key) + len(value) > LARGE_BYTES:
             pause()
-        found.append((key.decode(errors="replace"), text_of(value)))
+        found.append((_decoded(key, pause), text_of(value, pause)))
     return found
 
 
-def text_of(encoded: bytes) -> str:
-    """Return the text of an encoded AnyValue; "" where it cannot be read."""
+def text_of(
+    encoded: bytes, pause: Callable[[], None] = no_pause, *, chars_max: int | None = None
+) -> str:
+    """Return the text of an encoded AnyValue; "" where it cannot be read.
+
+    ``chars_max``: only so many of its first characters.
+    """
+    return _text_of(encoded, pause, chars_max)[:chars_max]
+
+
+def _text_of(encoded: bytes, pause: Callable[[], None], chars_max: int | None) -> str:
+    """Return the text, of which more characters than asked for may be read."""
     try:
         if encoded.startswith(_STRING_TAG):
             start, stop = read_length(encoded, 1, len(encoded))
             if stop == len(encoded):
-                return encoded[start:].decode(errors="replace")
+                if chars_max is not None:
+                    stop = min(stop, start + chars_max * _CHARACTER_BYTES_MAX)
+                return _decoded(encoded[start:stop], pause)
         number = _number_in(encoded)
         if number is not None:
             return number
         return "" if has_more_values(encoded, VALUES_MAX) else _any_text(encoded)
     except DecodeError:
         return ""
+
+
+def _decoded(encoded: bytes, pause: Callable[[], None]) -> str:
+    """Return bytes as text; what is no UTF-8 is replaced, which takes 40 times as long."""
+    if len(encoded) <= _DECODED_BYTES:
+        return encoded.decode(errors="replace")
+    try:
+        return encoded.decode()
+    except UnicodeDecodeError:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        parts = []
+        for start in range(0, len(encoded), _DECODED_BYTES):
+            pause()
+            parts.append(decoder.decode(encoded[start : start + _DECODED_BYTES]))
+        parts.append(decoder.decode(b"", final=True))
+        return "".join(parts)
 
 
 def _number_in(encoded: bytes) -> str | None:

@@ -1,8 +1,8 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """Fields of log records and spans, read where a selection asks for them.
 
-* Nothing is decoded but the fields asked for. Of a field that occurs twice the last one counts, as
-  in protobuf's own parsers.
+* Nothing is decoded but the fields asked for. Of a field that occurs twice the last one counts, and
+  a message is merged of both, as in protobuf's own parsers: encoded, one stands behind the other.
 * A record that cannot be read is never an error here: it has none of the fields, because only some
   sources ask and others forward it as it is.
 * Field numbers are from opentelemetry-proto, ``logs/v1/logs.proto``, ``trace/v1/trace.proto`` and
@@ -314,8 +314,8 @@ cdef list pairs_of(
     cdef const unsigned char *pair
     cdef const unsigned char *mark = mark_behind(at, stop)
     cdef Field one, part
-    cdef list found = []
-    cdef bytes key, value
+    cdef list found = [], values
+    cdef bytes key, value, more
     while at < stop:
         at = read_paced(at, stop, &one, &mark, pause)
         if at == NULL:
@@ -325,6 +325,7 @@ cdef list pairs_of(
         if len(found) == most:
             return None
         key = value = b""
+        values = None
         pair = one.payload
         while pair < one.end:
             pair = read_paced(pair, one.end, &part, &mark, pause)
@@ -335,8 +336,14 @@ cdef list pairs_of(
             if part.number == KEY:
                 key = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
             elif part.number == VALUE:
-                value = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
-        found.append((key, value))
+                more = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
+                if not PyBytes_GET_SIZE(value):
+                    value = more
+                    continue
+                if values is None:
+                    values = [value]
+                values.append(more)
+        found.append((key, value if values is None else b"".join(values)))
     return found
 
 
@@ -422,18 +429,34 @@ def has_more_values(bytes value not None, Py_ssize_t most):
     return count_values(at, at + PyBytes_GET_SIZE(value), most, 0) > most
 
 
-def field_of(Envelope envelope not None, Py_ssize_t number, uint64_t field, pause=no_pause):
+def message_of(Envelope envelope not None, Py_ssize_t number, uint64_t field, pause=no_pause):
     """Return the message in a record's ``field``; None where it has none or cannot be read."""
+    cdef list parts = fields_of(envelope, number, field, pause)
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def field_of(Envelope envelope not None, Py_ssize_t number, uint64_t field, pause=no_pause):
+    """Return the bytes in a record's ``field``; None where it has none or cannot be read."""
+    cdef list parts = fields_of(envelope, number, field, pause)
+    return parts[len(parts) - 1] if parts else None
+
+
+cdef list fields_of(Envelope envelope, Py_ssize_t number, uint64_t field, pause):
+    """Return all of a record's ``field``; None where it cannot be read."""
     assert 0 <= number < envelope.count
     cdef const unsigned char *at = data_of(envelope) + envelope.records[number].payload
     cdef const unsigned char *stop = data_of(envelope) + envelope.records[number].end
     cdef const unsigned char *mark = mark_behind(at, stop)
     cdef Field one
-    cdef bytes found = None
+    cdef list found = []
     while at < stop:
         at = read_paced(at, stop, &one, &mark, pause)
         if at == NULL:
             return None
         if one.number == field and one.wire_type == BYTES:
-            found = PyBytes_FromStringAndSize(<char *>one.payload, one.end - one.payload)
+            found.append(
+                PyBytes_FromStringAndSize(<char *>one.payload, one.end - one.payload)
+            )
     return found

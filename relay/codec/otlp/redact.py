@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
-from relay.codec.otlp.any_value import text_of
+from relay.codec.otlp.any_value import LARGE_BYTES, text_of
 from relay.codec.protobuf import BYTES, field_bytes, iter_fields, varint
 from relay.codec.remote_write.v1 import no_pause
 from relay.runtime.errors import DecodeError, TooLargeError
@@ -33,6 +33,10 @@ FIELDS_MAX: Final = 20_000
 """Fields of one message that is read, in 20 ms."""
 _STEP: Final = 1024
 """Fields between two pauses."""
+_SOUGHT_BYTES: Final = 1 << 16
+"""A name is sought in a larger message between two pauses; up to 50 ms in 4 MiB."""
+_HASHED_BYTES: Final = 1 << 20
+"""Bytes that are hashed between two pauses: 5 ms."""
 
 _KEY: Final = 1  # of KeyValue
 _VALUE: Final = 2
@@ -43,11 +47,11 @@ _STRING_VALUE: Final = b"\x0a"  # of AnyValue
 class _Fields:
     """The fields of one message, which are counted."""
 
-    __slots__ = ("_count", "_data", "_pause")
+    __slots__ = ("_count", "_data", "pause")
 
     def __init__(self, data: bytes, pause: Callable[[], None]) -> None:
         self._data = data
-        self._pause = pause
+        self.pause = pause
         self._count = 0
 
     def of(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int, int]]:
@@ -55,7 +59,7 @@ class _Fields:
         for field in iter_fields(self._data, start, stop):
             self._count += 1
             if not self._count % _STEP:
-                self._pause()
+                self.pause()
                 if self._count > FIELDS_MAX:
                     raise TooLargeError(f"over {FIELDS_MAX} fields in one message")
             yield field
@@ -87,9 +91,19 @@ class Redaction:
         Raise DecodeError where a message on the way to an attribute cannot be read, TooLargeError
         for too many fields, and what ``pause`` raises.
         """
-        if not any(name in data for name in self._rules):
+        if not self._occurs(data, pause):
             return data
         return self._rewritten(data, 0, len(data), places, _Fields(data, pause))
+
+    def _occurs(self, data: bytes, pause: Callable[[], None]) -> bool:
+        """Return whether one of the names is anywhere in a message."""
+        if len(data) <= _SOUGHT_BYTES:
+            return any(name in data for name in self._rules)
+        for name in self._rules:
+            pause()
+            if name in data:
+                return True
+        return False
 
     def _rewritten(
         self, data: bytes, start: int, stop: int, places: Places, fields: _Fields
@@ -109,10 +123,10 @@ class Redaction:
     def _attribute(
         self, data: bytes, number: int, tag_at: int, payload: int, end: int, fields: _Fields
     ) -> bytes:
-        key, value, others = b"", b"", []
+        key, values, others = b"", [], []
         for own, wire_type, own_tag, start, stop in fields.of(payload, end):
             if own == _VALUE and wire_type == BYTES:
-                value = data[start:stop]
+                values.append(data[start:stop])  # of several the value is merged
                 continue
             if own == _KEY and wire_type == BYTES:
                 key = data[start:stop]
@@ -122,9 +136,22 @@ class Redaction:
             return data[tag_at:end]
         if action == "drop":
             return b""
-        digest = hashlib.sha256(text_of(value).encode()).hexdigest().encode()
+        value = values[0] if len(values) == 1 else b"".join(values)
+        if len(value) > LARGE_BYTES:
+            fields.pause()
+        digest = _digest(text_of(value, fields.pause).encode(), fields.pause)
         others.append(field_bytes(_VALUE_TAG, field_bytes(_STRING_VALUE, digest)))
         return field_bytes(varint(number << 3 | BYTES), b"".join(others))
 
     def __repr__(self) -> str:
         return f"<Redaction of {len(self._rules)} attributes>"
+
+
+def _digest(data: bytes, pause: Callable[[], None]) -> bytes:
+    """Return the SHA-256 in hexadecimal."""
+    digest = hashlib.sha256()
+    for start in range(0, len(data), _HASHED_BYTES):
+        if start:
+            pause()
+        digest.update(data[start : start + _HASHED_BYTES])
+    return digest.hexdigest().encode()

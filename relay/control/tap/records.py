@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from relay.codec.otlp.any_value import AttributeTexts, resource_attributes, text_of, texts_of
 from relay.codec.otlp.envelope import Envelope, scan
-from relay.codec.otlp.record_fields import attributes_of, field_of
+from relay.codec.otlp.record_fields import attributes_of, field_of, message_of
 from relay.control.tap.tapped_point import TappedPoint
 from relay.pipeline.records.selecting import LOG_RECORD, SPAN, RecordFields
 from relay.runtime.errors import DecodeError
@@ -37,7 +37,7 @@ def read_logs(body: bytes) -> Iterator[TappedPoint]:
             value = record.severity_text or str(int(record.severity_number))
             time_s = (record.time_unix_nano or record.observed_time_unix_nano) / 1e9
         yield TappedPoint(
-            _short(text_of(field_of(envelope, number, LOG_RECORD.body) or b"")),
+            _short(text_of(message_of(envelope, number, LOG_RECORD.body) or b"")),
             "log record",
             _attributes(envelope, number, LOG_RECORD),
             resource,

@@ -163,7 +163,7 @@ class RecordRouter:
             if not number % STEP:
                 pause()
             depends = depends or source.uses_inventory
-            residual = source.compiled.decide(resource, both)
+            residual = source.compiled.decide(resource, both, pause)
             if residual is not None:
                 takes.append(Take(source, None if residual.asks_nothing else residual))
         return at.plan(tuple(takes), self.inventory.changes if depends else -1)

@@ -13,6 +13,7 @@ from relay.codec.otlp.envelope import Envelope
 from relay.codec.otlp.record_fields import (
     attributes_of,
     field_of,
+    message_of,
     sampled,
     with_severity,
 )
@@ -22,8 +23,8 @@ from relay.selector.records.compile import Attributes, Residual
 Ranges: TypeAlias = list[tuple[int, int]]
 """Rows of records: the number of the first one, and of the one behind the last."""
 
-LINE_BYTES_MAX: Final = 64 << 10
-"""Line filters look at so many bytes of a body: a regular expression takes 10 ms for them."""
+LINE_CHARS_MAX: Final = 64 << 10
+"""Line filters look at so many characters of a body."""
 
 STEP_BYTES: Final = 8 << 10
 """Bytes of records that are looked at between two pauses."""
@@ -121,13 +122,13 @@ def _meets(
     pause: Callable[[], None],
 ) -> bool:
     if residual.lines:
-        body = field_of(envelope, number, fields.body, pause)
-        line = text_of(body)[:LINE_BYTES_MAX] if body is not None else ""
-        if not residual.meets_line(line):
+        body = message_of(envelope, number, fields.body, pause)
+        line = text_of(body, pause, chars_max=LINE_CHARS_MAX) if body is not None else ""
+        if not residual.meets_line(line, pause):
             return False
     if not residual.asks_attributes:
         return True
     pairs = attributes_of(envelope, number, fields.attributes, pause)
     if pairs is None:
         return False
-    return residual.meets_attributes(Attributes(texts_of(pairs, "a record", pause)))
+    return residual.meets_attributes(Attributes(texts_of(pairs, "a record", pause)), pause)

@@ -9,11 +9,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from relay.selector.evaluate import Test, matcher_test
+from relay.selector.index.regex_set import no_pause
 from relay.selector.matchers import Matcher
 from relay.selector.quoting import quote_string
 from relay.selector.records.logql import line_pattern
@@ -28,6 +30,15 @@ from relay.selector.records.selection import (
 from relay.selector.regex import compile_regex
 from relay.selector.resources.compiler import Compiled, Compiler
 from relay.selector.resources.object_lookup import Objects
+
+LONG_CHARS: Final = 1 << 10
+"""Texts that are longer are tested with a pause before each test."""
+
+_PLAIN_CHOICE: Final = re.compile(r"[^\\^$.?*+()\[\]{}]*")
+"""A regular expression of texts with ``|`` between them, in which nothing else has a meaning."""
+
+LineTest: TypeAlias = Callable[[str, Callable[[], None]], bool]
+"""A test of a line, with pauses where that is long."""
 
 
 class Attributes:
@@ -65,9 +76,13 @@ class _Condition:
     is_exact: bool
     test: Test
 
-    def holds(self, attributes: Attributes) -> bool:
-        found = self.get(attributes)
-        return self.test("" if found is None else found)
+    def holds(self, attributes: Attributes, pause: Callable[[], None] = no_pause) -> bool:
+        return self.passes(self.get(attributes) or "", pause)
+
+    def passes(self, value: str, pause: Callable[[], None]) -> bool:
+        if len(value) > LONG_CHARS:
+            pause()
+        return self.test(value)
 
     def get(self, attributes: Attributes) -> str | None:
         return attributes.get(self.name, is_exact=self.is_exact)
@@ -88,7 +103,7 @@ class Residual:
     category: _Condition | None = None
     severity_min: int = 0
     threshold: int = 0
-    lines: tuple[Test, ...] = ()
+    lines: tuple[LineTest, ...] = ()
 
     @property
     def asks_nothing(self) -> bool:
@@ -100,17 +115,19 @@ class Residual:
         """True if attributes of records are asked for."""
         return bool(self.groups) or self.category is not None
 
-    def meets_attributes(self, attributes: Attributes) -> bool:
+    def meets_attributes(
+        self, attributes: Attributes, pause: Callable[[], None] = no_pause
+    ) -> bool:
         """Return whether a record's attributes meet the conditions on them."""
-        if self.category is not None and not self.category.holds(attributes):
+        if self.category is not None and not self.category.holds(attributes, pause):
             return False
         return not self.groups or any(
-            all(condition.holds(attributes) for condition in group) for group in self.groups
+            all(condition.holds(attributes, pause) for condition in group) for group in self.groups
         )
 
-    def meets_line(self, line: str) -> bool:
+    def meets_line(self, line: str, pause: Callable[[], None] = no_pause) -> bool:
         """Return whether a record's body, as text, meets the line filters."""
-        return all(test(line) for test in self.lines)
+        return all(test(line, pause) for test in self.lines)
 
 
 NOTHING: Final = Residual()
@@ -141,7 +158,9 @@ class CompiledRecords:
         )
         self._lines: Final = tuple(_line_test(one) for one in selection.selector.lines)
 
-    def decide(self, resource: Attributes, both: Attributes) -> Residual | None:
+    def decide(
+        self, resource: Attributes, both: Attributes, pause: Callable[[], None] = no_pause
+    ) -> Residual | None:
         """Return the conditions on each record of a resource and scope; None: take none.
 
         ``resource`` has the attributes of the resource, ``both`` those of the scope as well.
@@ -150,7 +169,7 @@ class CompiledRecords:
             return None
         selection = self.selection
         known = resource if selection.whole_traces else both
-        groups = self._decide_groups(known)
+        groups = self._decide_groups(known, pause)
         if groups is None:
             return None
         category = self._category
@@ -164,7 +183,7 @@ class CompiledRecords:
         """Return whether records may be taken, and why not, or what is asked of each of them."""
         residual = self.decide(resource, both)
         if residual is not None:
-            return True, " and ".join(self._asked(residual))
+            return True, self.asked(residual)
         if self._resources is not None and not self._resources.matches(resource.plain):
             return False, "; ".join(map(str, self._resources.explain(resource.plain).failures))
         selection = self.selection
@@ -190,8 +209,11 @@ class CompiledRecords:
             return False
         return not condition.test(value or "")
 
+    def asked(self, residual: Residual) -> str:
+        """Return in words what is asked of each record; "" for nothing."""
+        return " and ".join(self._asked(residual))
+
     def _asked(self, residual: Residual) -> Iterator[str]:
-        """Yield in words what is asked of each record."""
         selection = self.selection
         if residual.groups:
             yield f"attributes {self.asked_of_attributes(residual)}"
@@ -212,7 +234,9 @@ class CompiledRecords:
         ]
         return " or ".join(group for group in groups if group)
 
-    def _decide_groups(self, known: Attributes) -> tuple[_Group, ...] | None:
+    def _decide_groups(
+        self, known: Attributes, pause: Callable[[], None]
+    ) -> tuple[_Group, ...] | None:
         """Return the groups that may still hold; () if one holds, None if none can."""
         if not self._groups:
             return ()
@@ -223,7 +247,7 @@ class CompiledRecords:
                 value = condition.get(known)
                 if value is None and not self.selection.whole_traces:
                     open_.append(condition)
-                elif not condition.test(value or ""):
+                elif not condition.passes(value or "", pause):
                     break
             else:
                 if not open_:
@@ -241,20 +265,31 @@ def _failure(matcher: AttributeMatcher, value: str | None) -> str:
 
 
 def _condition(matcher: AttributeMatcher) -> _Condition:
-    test = matcher_test(Matcher(matcher.name, matcher.op, matcher.value))
+    test = matcher_test(Matcher(matcher.name, matcher.op, matcher.value), is_long=True)
     return _Condition(matcher.name, matcher.is_exact, test)
 
 
-def _line_test(one: LineFilter) -> Test:
-    tests: list[Callable[[str], bool]] = []
+def _line_test(one: LineFilter) -> LineTest:
+    tests: list[Test] = []
     for value in one.values:
         if one.op in ("|=", "!="):
             tests.append(_contains(value))
+        elif _PLAIN_CHOICE.fullmatch(value):
+            tests += map(_contains, value.split("|"))
         else:
-            tests.append(compile_regex(line_pattern(value)).matches)
-    if one.op in ("|=", "|~"):
-        return lambda line: any(test(line) for test in tests)
-    return lambda line: not any(test(line) for test in tests)
+            tests.append(compile_regex(line_pattern(value)).matches_start)
+    is_wanted = one.op in ("|=", "|~")
+
+    def meets(line: str, pause: Callable[[], None]) -> bool:
+        is_long = len(line) > LONG_CHARS
+        for test in tests:
+            if is_long:
+                pause()
+            if test(line):
+                return is_wanted
+        return not is_wanted
+
+    return meets
 
 
 def _contains(text: str) -> Test:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import permutations
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from relay.codec.otlp.any_value import value_text
 from relay.codec.otlp.envelope import scan
@@ -95,10 +97,31 @@ def test_too_many_fields_are_an_error_and_are_read_with_pauses(*, inside: bool) 
     record = field_bytes(b"\x32", name + many) if inside else many + field_bytes(b"\x32", name)
     with pytest.raises(TooLargeError):
         Redaction([("a", "drop")]).apply(record, LOG_RECORD, lambda: pauses.append(1))
-    assert len(pauses) == FIELDS_MAX // 1024 + 1
+    assert len(pauses) == 1 + FIELDS_MAX // 1024 + 1, "one for the name, which is sought first"
+
+
+def test_a_value_in_two_parts_is_merged_before_it_is_hashed() -> None:
+    key, texts = field_bytes(b"\x0a", b"a"), (b"\x0a\x01x", b"", b"\x18\x07", b"\xf8\x3f\x01")
+    for parts in permutations(texts):
+        values = b"".join(field_bytes(b"\x12", part) for part in parts)
+        record = field_bytes(b"\x32", values + key)
+        (came,) = LogRecord.FromString(record).attributes
+        made = Redaction([("a", "hash")]).apply(record, LOG_RECORD)
+        (left,) = LogRecord.FromString(made).attributes
+        digest = hashlib.sha256(value_text(came.value).encode()).hexdigest()
+        assert left.value.string_value == digest
 
 
 def test_what_has_no_such_name_is_not_read() -> None:
     assert (
         Redaction([("zz", "drop")]).apply(b"\x32\x05\x0a\x09a", LOG_RECORD) == b"\x32\x05\x0a\x09a"
     )
+
+
+def test_values_to_hash_and_names_are_looked_at_with_pauses() -> None:
+    pauses: list[int] = []
+    value = field_bytes(b"\x12", field_bytes(b"\x0a", b"v" * 5_000))
+    record = field_bytes(b"\x32", field_bytes(b"\x0a", b"a") + value) * 20
+    names = [(f"b{number}", "drop") for number in range(30)]
+    Redaction([*names, ("a", "hash")]).apply(record, LOG_RECORD, lambda: pauses.append(1))
+    assert len(pauses) == 31 + 20

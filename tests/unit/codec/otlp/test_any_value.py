@@ -103,3 +103,20 @@ def test_long_heads_are_read_with_pauses() -> None:
     found = resource_attributes(field_bytes(b"\x0a", attributes), lambda: pauses.append(1))
     assert len(found) == 3 * STEP + 1
     assert len(pauses) == 4
+
+
+@pytest.mark.parametrize("piece", [b"\xff", b"\xff\xf0\x9f", "a€".encode() + b"\xe2\x82", b"ab"])
+def test_a_long_text_that_is_no_utf8_is_replaced_with_pauses(piece: bytes) -> None:
+    pauses: list[int] = []
+    raw = piece * (1_000_000 // len(piece))
+    text = raw.decode(errors="replace")
+    assert text_of(value(raw), lambda: pauses.append(1)) == text
+    assert len(pauses) == (0 if piece == b"ab" else 4)
+    assert text_of(value(raw), chars_max=10_000) == text[:10_000]
+
+
+@pytest.mark.parametrize(
+    "encoded", [value(b"abc"), value(value(value(b"x")), b"\x2a"), b"\x18\x7b"]
+)
+def test_the_first_characters_alone(encoded: bytes) -> None:
+    assert text_of(encoded, chars_max=2) == text_of(encoded)[:2]

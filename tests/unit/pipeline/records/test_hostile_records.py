@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable
 
@@ -19,6 +20,8 @@ from relay.selector.records.selection import RecordSelection
 from tests.own_time import HELD_S_MAX, held_s, slowness
 
 TOTAL_S_MAX = 2.0
+DEAR = '{k!~".*a[ab]{600}c" or k=~".*a[ab]{601}c"} !~ "a[ab]{602}c" or "a[ab]{603}c" or "a[ab]{9}c"'
+"""A selector whose regular expressions need all their instructions for some characters."""
 
 
 def message(tag: int, payload: bytes) -> bytes:
@@ -64,9 +67,36 @@ def large_records() -> bytes:
     return resource(b"", message(0x12, record * 1_000))
 
 
+def values_to_hash() -> bytes:
+    """Return a record with many attributes to hash, each a list that is dear to write as text."""
+    value = message(0x12, message(0x2A, b"\x0a\x00" * 9_990))
+    secret = message(0x32, field_bytes(b"\x0a", b"secret") + value)
+    return resource(b"", message(0x12, message(0x12, secret * 100)))
+
+
+def texts_that_are_none() -> bytes:
+    """Return records and a resource with long texts, no byte of which is UTF-8."""
+    bad = message(0x12, field_bytes(b"\x0a", b"\xff" * 900_000))
+    attribute = field_bytes(b"\x0a", b"secret") + bad
+    record = message(0x2A, field_bytes(b"\x0a", b"\xff" * 3_000_000)) + message(0x32, attribute)
+    return resource(message(0x0A, attribute), message(0x12, message(0x12, record) * 2))
+
+
+def lines_without_an_automaton() -> bytes:
+    """Return long texts for which RE2 has to follow all ways through a pattern at once."""
+    choose = random.Random(1)
+    text = field_bytes(b"\x0a", bytes(choose.choices(b"ab", k=1 << 16)))
+    attribute = field_bytes(b"\x0a", b"r") + message(0x12, text)
+    record = message(0x2A, text) + message(0x32, field_bytes(b"\x0a", b"k") + message(0x12, text))
+    return resource(message(0x0A, attribute), message(0x12, message(0x12, record)))
+
+
 @pytest.mark.parametrize(
     "shape",
     [
+        values_to_hash,
+        texts_that_are_none,
+        lines_without_an_automaton,
         large_records,
         attributes_of_heads,
         values_in_values,
@@ -102,6 +132,7 @@ def pipeline_of_dear_sources() -> RecordsPipeline:
         "attributes": RecordSelection(parse_selector('{k!="v"}'), severity_min=1),
         "lines": RecordSelection(parse_selector('{} != "v"')),
         "redacted": RecordSelection(redactions=(("secret", "hash"), ("s", "drop"))),
+        "regular": RecordSelection(parse_selector(DEAR)),
     }
     sources = [(name, selection, outputs) for name, selection in selections.items()]
     pipeline.router.set_sources("e", "", sources)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from relay.selector.records.compile import NOTHING, Attributes, CompiledRecords, Residual
-from relay.selector.records.logql import parse_selector
+from relay.selector.records.compile import (
+    LONG_CHARS,
+    NOTHING,
+    Attributes,
+    CompiledRecords,
+    Residual,
+)
+from relay.selector.records.logql import line_pattern, parse_selector
 from relay.selector.records.selection import RecordSelection, threshold_of
+from relay.selector.regex import compile_regex
 from relay.selector.resources.compiler import Compiler
 from relay.selector.resources.label_selector import (
     KindSelector,
@@ -14,6 +21,7 @@ from relay.selector.resources.label_selector import (
     ResourceSelection,
     ResourceSelector,
 )
+from tests.own_time import CountingPace
 
 RESOURCE = [("service.name", "svc-1"), ("host_name", "h"), ("k8s.pod.name", "p")]
 SCOPE = [("service.name", "other"), ("lib", "x")]
@@ -114,3 +122,37 @@ def test_resource_selectors_see_the_attributes_of_the_resource() -> None:
 )
 def test_thresholds(ratio: float, threshold: int) -> None:
     assert threshold_of(ratio) == threshold
+
+
+def test_a_regular_expression_looks_at_the_start_of_a_long_text() -> None:
+    regex = compile_regex(line_pattern("a[ab]{500}c"))
+    start = "a" + "b" * 500 + "c"
+    assert regex.matches_start("é" * 1_000 + start)
+    assert regex.matches("é" * 10_000 + start)
+    assert not regex.matches_start("é" * 10_000 + start)
+    assert regex.bytes_max < 10_000
+
+
+def test_of_a_long_text_no_character_is_cut() -> None:
+    regex = compile_regex("é*x{0,9}[^x]*")
+    for begin in ("", "x"):
+        assert regex.matches_start(begin + "é" * regex.bytes_max)
+
+
+def test_a_choice_of_plain_texts_is_found_anywhere() -> None:
+    found = decide('{} |~ "one|two"')
+    assert found is not None
+    assert found.meets_line("x" * 60_000 + "two")
+
+
+def test_long_texts_are_tested_with_a_pause_before_each_test() -> None:
+    found = decide('{a=~"x.*y", b!="x"} |= "a" or "b" !~ "c.d" or "e"')
+    assert found is not None
+    for size, pauses in ((LONG_CHARS, 0), (LONG_CHARS + 1, 4)):
+        pace = CountingPace()
+        assert found.meets_line("b" * size, pace.pause)
+        assert pace.pauses == pauses
+    pace = CountingPace()
+    long = "x" + " " * LONG_CHARS + "y"
+    assert found.meets_attributes(Attributes([("a", long), ("b", long)]), pace.pause)
+    assert pace.pauses == 2
