@@ -60,6 +60,11 @@ class DirectPace(Pace):
         elif now_s > self._cpu_until_s:
             raise TurnsError
 
+    def need_slices(self) -> None:
+        """Raise TurnsError: here is no pause behind what is final."""
+        if not self.final:
+            raise TurnsError
+
 
 class _Sliced(Pace, Generic[_Result]):
     """One piece of work on a thread, which alternates with the loop by two locks."""

@@ -28,6 +28,9 @@ class Pace:
     def pause(self) -> None:
         """Pause if it is time to."""
 
+    def need_slices(self) -> None:
+        """Ask for pauses to the end, also behind what is final. May raise, as a pause does."""
+
 
 UNPACED: Final = Pace()
 """For short work, and for callers without an event loop."""

@@ -77,7 +77,7 @@ class SourceWatch:
         looked = min(LOOKED_MAX, stop - first)
         for name, compiled in self._sources.items():
             pace.pause()
-            residual = compiled.decide(entry.attributes, both)
+            residual = compiled.decide(entry.attributes, both, pace.pause)
             if residual is None:
                 continue
             rows = [(first, first + looked)]

@@ -12,21 +12,29 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+from relay.codec.otlp.any_value import AttributeTexts
 from relay.config.exporter.records.outputs import sources_of
 from relay.config.exporter.types import Exporter
 from relay.control.explain_records import resource_text
 from relay.control.preview.record_rates import compiled_for
 from relay.pipeline.records.entries import ResourceEntry
 from relay.pipeline.records.pipeline import RecordsPipeline
-from relay.runtime.event_loop import give_way
+from relay.runtime.event_loop import give_way, run_in_thread
 from relay.selector.records.compile import CompiledRecords
 
 FIRST_MAX: Final = 10
 """Resources that are shown of each source."""
 AT_ONCE: Final = 50
 """Resources that are matched before what else waits for the event loop."""
+LONG_HEAD_BYTES: Final = 4 << 10
+"""Resources that are larger are matched in a thread: regular expressions may take long for them."""
+SHOWN_CHARS_MAX: Final = 200
+"""Longest name and text of an attribute that is shown."""
+SHOWN_ATTRIBUTES_MAX: Final = 50
+"""Attributes of a resource that are shown."""
 
 
 @dataclass(slots=True)
@@ -91,25 +99,42 @@ async def preview_records(
                 await give_way()
                 await settled()
             if entry.project == exporter.project:
-                for compiled, selected in asked:
-                    _look(entry, compiled, selected, is_new=entry.head not in heads)
+                look = partial(_look, entry, asked, is_new=entry.head not in heads)
+                if len(entry.head) > LONG_HEAD_BYTES:
+                    await run_in_thread(look)
+                    await settled()
+                else:
+                    look()
                 heads.add(entry.head)
         found += [selected for _, selected in asked]
     return tuple(found)
 
 
 def _look(
-    entry: ResourceEntry, compiled: CompiledRecords, selected: SelectedRecords, *, is_new: bool
+    entry: ResourceEntry,
+    asked: Iterable[tuple[CompiledRecords, SelectedRecords]],
+    *,
+    is_new: bool,
 ) -> None:
-    """Count a resource; unless ``is_new``, its records alone."""
-    selected.of_resources += is_new
-    takes, asks = compiled.explain(entry.attributes, entry.attributes)
-    if not takes:
-        return
-    selected.resources += is_new
-    selected.records += entry.records
-    selected.sampled += entry.sampled
-    selected.without_severity += entry.without_severity
-    selected.asks = selected.asks or asks
-    if is_new and len(selected.first) < FIRST_MAX:
-        selected.first += (resource_text(entry.texts),)
+    """Count a resource for each source; unless ``is_new``, its records alone."""
+    for compiled, selected in asked:
+        selected.of_resources += is_new
+        residual = compiled.decide(entry.attributes, entry.attributes)
+        if residual is None:
+            continue
+        selected.resources += is_new
+        selected.records += entry.records
+        selected.sampled += entry.sampled
+        selected.without_severity += entry.without_severity
+        selected.asks = selected.asks or compiled.asked(residual)
+        if is_new and len(selected.first) < FIRST_MAX:
+            selected.first += (resource_text(_shown(entry.texts)),)
+
+
+def _shown(texts: AttributeTexts) -> AttributeTexts:
+    """Return what is shown of attributes: a resource may have a MiB of them."""
+    return [(_short(name), _short(text)) for name, text in texts[:SHOWN_ATTRIBUTES_MAX]]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS_MAX else f"{text[: SHOWN_CHARS_MAX - 1]}…"

@@ -235,6 +235,8 @@ class RecordsPipeline:
         bounded: bool,
     ) -> tuple[RecordsTaken, list[tuple[OpenBatch, int]]]:
         """Apply a request under the next position; return also what a replay took back."""
+        if self.watches:
+            pace.need_slices()
         self.table.sweep(tick)
         entries_max = ELEMENTS_MAX if bounded else len(body)
         position = self._current = self.offsets.begin()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import tracemalloc
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -17,13 +19,20 @@ from relay.control.preview.record_rates import (
     RecordCount,
     RecordRates,
 )
-from relay.control.preview.records import AT_ONCE, preview_records
+from relay.control.preview.records import (
+    AT_ONCE,
+    SHOWN_ATTRIBUTES_MAX,
+    SHOWN_CHARS_MAX,
+    preview_records,
+)
 from relay.control.preview.result import PreviewResult
-from relay.control.time_slicing import Turns
-from relay.pipeline.pacing import ENTRIES, UNPACED
+from relay.control.time_slicing import DirectPace, Turns
+from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
 from relay.pipeline.records.pipeline import RecordsPipeline
+from relay.pipeline.records.resource_table import ResourceTable
 from relay.pipeline.routing.resource_tenants import ResourceTenants
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath, Tenancy
+from relay.selector.records.compile import NOTHING, Attributes, CompiledRecords, Residual
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import RecordSelection
 from tests.kit.engine_rig import Rig
@@ -118,6 +127,53 @@ async def test_a_resource_of_several_paths_is_one() -> None:
     (found,) = await preview_records(wanted, [logs], settled)
     assert (found.of_resources, found.resources, len(found.first)) == (1, 1, 1)
     assert (found.records, found.sampled) == (4, 4)
+
+
+async def test_a_large_resource_is_matched_beside_the_loop_and_shown_in_short() -> None:
+    logs = RecordsPipeline("logs")
+    body = LOGS.request.FromString(request_of(LOGS, [1.0]))
+    long = [attribute(f"n{number}", "ab" * 5_000) for number in range(SHOWN_ATTRIBUTES_MAX)]
+    body.resource_logs[0].resource.attributes.extend(long)
+    logs.ingest(body.SerializeToString(), now=1.0, tick=1.0)
+    threads = set()
+
+    def names_thread(self: CompiledRecords, *of: Attributes) -> Residual:
+        threads.add(threading.current_thread())
+        return NOTHING
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CompiledRecords, "decide", names_thread)
+        (found,) = await preview_records(exporter(all="{}"), [logs], settled)
+    assert threads.isdisjoint({threading.current_thread()})
+    assert found.resources == len(threads) == 1
+    (shown,) = found.first
+    assert len(shown) < (SHOWN_CHARS_MAX + 20) * SHOWN_ATTRIBUTES_MAX
+    assert f'"{("ab" * SHOWN_CHARS_MAX)[: SHOWN_CHARS_MAX - 1]}…"' in shown
+
+
+async def test_a_request_is_sliced_while_its_records_are_measured() -> None:
+    """A watch looks at a request that is final, so a pace that cannot pause then will not do."""
+    logs, turns = RecordsPipeline("logs"), Turns()
+    paces = []
+    rates = RecordRates(exporter(all='{} |= "x"'), [logs])
+    rates.begin()
+    note = rates._watches[0].note
+
+    def noted(envelope: Envelope, origin: IngestPath, table: ResourceTable, pace: Pace) -> None:
+        paces.append(pace)
+        note(envelope, origin, table, pace)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rates._watches[0], "note", noted)
+        body = request_of(LOGS, [1.0])
+        work = partial(logs.ingest, body, now=1.0, tick=1.0)
+        taken = await turns.run(work, lambda _: None)
+    (pace,) = paces
+    assert not isinstance(pace, DirectPace)
+    assert taken.request == 0, "nothing of the request was done before"
+    rates.close()
+    assert (await turns.run(work, lambda _: None)).request == 1
+    assert len(paces) == 1
 
 
 async def test_many_resources_let_others_have_their_turn() -> None:
