@@ -45,6 +45,7 @@ _GZIP_MEM_LEVEL = igzip_lib.MEM_LEVEL_EXTRA_LARGE
 _GZIP_WBITS = 16 + zlib.MAX_WBITS  # gzip container instead of zlib's
 _ISAL_ERROR: type[Exception] = vars(isal_zlib)["error"]  # its stub says it is an instance
 _GZIP_MEMBERS_MAX = 256  # senders write one (RFC 1952, 2.2 allows any number)
+_GZIP_PART_BYTES = 64 << 10
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_MAGIC = b"\x2a\x4d\x18"  # preceded by a byte 0x50 to 0x5f (RFC 8878, 3.1.2)
 _FRAMED_SNAPPY = b"\xff\x06\x00\x00sNaPpY"  # google/snappy, framing_format.txt, 4.1
@@ -53,7 +54,7 @@ _ZSTD_BLOCK_BYTES_MAX = 128 << 10  # RFC 8878, 3.1.1.2.4
 _ZSTD_WINDOW_BYTES_MAX = 8 << 20  # what every decoder should support (RFC 8878, 3.1.1.1.2)
 _ZSTD_HEADER_BYTES_MAX = 18  # RFC 8878, 3.1.1.1
 _ZSTD_FRAMES_MAX = 256  # senders write one; a frame costs the decoder far more than its bytes
-_ZSTD_BLOCKS_MAX = 4096  # per frame; half a GiB if they are full
+_ZSTD_BLOCKS_MAX = 4096  # of all frames; half a GiB if they are full
 
 
 def decompress(body: bytes, encoding: SenderEncoding, *, bytes_max: int) -> bytes:
@@ -135,23 +136,38 @@ def _decompress_snappy(body: bytes, bytes_max: int) -> bytes:
 
 def _decompress_gzip(body: bytes, bytes_max: int) -> bytes:
     pieces: list[bytes] = []
-    left, rest = bytes_max, body
+    start, left = 0, bytes_max
     for _ in range(_GZIP_MEMBERS_MAX):
-        decoder = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
-        try:
-            piece = decoder.decompress(rest, left + 1)
-        except _ISAL_ERROR as error:
-            raise DecodeError(f"corrupt gzip member: {error}") from error
-        if len(piece) > left:
-            raise _too_large(None, bytes_max)
-        if not decoder.eof:
-            raise DecodeError("truncated gzip member", offset=len(body) - len(rest))
-        pieces.append(piece)
-        left -= len(piece)
-        rest = decoder.unused_data
-        if not rest:
+        left, start = _decode_member(body, start, left, bytes_max, pieces)
+        if start == len(body):
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
     raise TooLargeError(f"the body has more than {_GZIP_MEMBERS_MAX} gzip members")
+
+
+def _decode_member(
+    body: bytes, start: int, left: int, bytes_max: int, pieces: list[bytes]
+) -> tuple[int, int]:
+    """Decode the gzip member at ``start``; return what is left of ``bytes_max``, and its end.
+
+    The first member gets all of the body, which it nearly always is; others get small parts of it,
+    since the decoder copies what is behind a member.
+    """
+    decoder = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
+    at, size = start, len(body) if start == 0 else _GZIP_PART_BYTES
+    while at < len(body):
+        part = body[at : at + size]
+        try:
+            piece = decoder.decompress(part, left + 1)
+        except _ISAL_ERROR as error:
+            raise DecodeError(f"corrupt gzip member: {error}") from error
+        left -= len(piece)
+        if left < 0:
+            raise _too_large(None, bytes_max)
+        pieces.append(piece)
+        at += len(part)
+        if decoder.eof:
+            return left, at - len(decoder.unused_data)
+    raise DecodeError("truncated gzip member", offset=start)
 
 
 _spare_compressors: list[zstandard.ZstdCompressor] = []
@@ -217,13 +233,14 @@ def _measure_frames(body: bytes) -> list[_Frame]:
     """
     frames: list[_Frame] = []
     pos = 0
+    blocks_left = _ZSTD_BLOCKS_MAX
     for _ in range(_ZSTD_FRAMES_MAX):
         if not _starts_zstd(body, pos):
             raise DecodeError("trailing bytes after a zstd frame", offset=pos)
         if body[pos] >> 4 == 5:  # skippable: magic, size in four bytes, contents
             stop = pos + 8 + int.from_bytes(body[pos + 4 : pos + 8], "little")
         else:
-            frame = _measure_frame(body, pos)
+            frame, blocks_left = _measure_frame(body, pos, blocks_left)
             frames.append(frame)
             stop = frame.stop
         if stop > len(body):
@@ -234,16 +251,19 @@ def _measure_frames(body: bytes) -> list[_Frame]:
     raise TooLargeError(f"the body has more than {_ZSTD_FRAMES_MAX} zstd frames")
 
 
-def _measure_frame(body: bytes, start: int) -> _Frame:
+def _measure_frame(body: bytes, start: int, blocks_max: int) -> tuple[_Frame, int]:
     """Measure the frame at ``start`` by its block headers (RFC 8878, 3.1.1.2).
+
+    Return it and how many more blocks there may be.
 
     ``stop`` may exceed the body's length if the last block or the checksum is cut off.
     """
     header = body[start : start + _ZSTD_HEADER_BYTES_MAX]
     parameters = zstandard.get_frame_parameters(header)
     pos = start + zstandard.frame_header_size(header)
-    size_max = 0
-    for _ in range(_ZSTD_BLOCKS_MAX):
+    size_max, blocks_left = 0, blocks_max
+    while blocks_left:
+        blocks_left -= 1
         if pos + 3 > len(body):
             raise DecodeError("truncated zstd frame", offset=start)
         block = int.from_bytes(body[pos : pos + 3], "little")
@@ -255,17 +275,17 @@ def _measure_frame(body: bytes, start: int) -> _Frame:
         if last:
             break
     else:
-        raise TooLargeError(f"a zstd frame of the body has more than {_ZSTD_BLOCKS_MAX} blocks")
+        raise TooLargeError(f"the body has more than {_ZSTD_BLOCKS_MAX} zstd blocks")
     pos += 4 if parameters.has_checksum else 0
     declared = parameters.content_size
     if declared in (
         zstandard.CONTENTSIZE_UNKNOWN,
         0,
     ):
-        return _Frame(start, pos, size_max, exact=False)
+        return _Frame(start, pos, size_max, exact=False), blocks_left
     if declared > size_max:
         raise DecodeError(f"zstd frame too short for its {declared} bytes", offset=start)
-    return _Frame(start, pos, declared, exact=True)
+    return _Frame(start, pos, declared, exact=True), blocks_left
 
 
 def compress(data: bytes, encoding: OwnEncoding) -> bytes:

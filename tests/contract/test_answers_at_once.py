@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from relay.codec import official_classes
+from relay.codec.compression import SenderEncoding, decompress_as_said
 from relay.config.settings.settings import Ingest, SenderAuthentication
 from relay.pipeline.contract import IngestRequest, IngestResult
+from relay.receiver import remote_write
 from relay.runtime.errors import DecodeError, OverloadedError, TooLargeError
 from relay.telemetry.histogram import Distribution
 from tests.kit.ingest_server import MESSAGE, PROMETHEUS, VMAGENT, Taker, running
@@ -178,3 +181,22 @@ async def test_the_first_body_of_otlp_metrics_waits_for_an_import_in_a_thread(
         assert taker.waited == 2
     (thread,) = threads
     assert thread is not threading.current_thread()
+
+
+async def test_a_large_gzip_body_is_decompressed_in_a_thread_whatever_it_decodes_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = []
+
+    def decode(raw: bytes, encoding: SenderEncoding, *, bytes_max: int) -> bytes:
+        threads.append(threading.current_thread())
+        return decompress_as_said(raw, encoding, bytes_max=bytes_max)
+
+    monkeypatch.setattr(remote_write, "decoder_of", lambda _: decode)
+    noise = random.Random(1).randbytes(remote_write.INLINE_GZIP_BYTES_MAX)
+    async with running(taker=AtOnce()) as listener:
+        for size, is_inline in ((1000, True), (len(noise), False)):
+            body = gzip.compress(noise[:size])
+            assert (await listener.send(body, path="/v1/logs", headers=GZIP)).status == 200
+            assert (threads.pop() is threading.current_thread()) is is_inline
+    assert not threads

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import random
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 
@@ -17,12 +19,14 @@ from relay.codec.compression import (
     SenderEncoding,
     compress,
     decompress,
+    decompress_as_said,
     decompress_own,
 )
 from relay.codec.protobuf import varint
 from relay.codec.uninitialized_bytes import fresh_bytes
 from relay.runtime.errors import DecodeError, TooLargeError
 from tests.kit.paths import ROOT
+from tests.own_time import HELD_S_MAX, slowness
 
 MIB = 1 << 20
 LIMIT = 4 * MIB
@@ -187,8 +191,12 @@ def test_a_snappy_length_that_the_body_cannot_fill_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [zstd(b"") * 1000, UNKNOWN_SIZE + b"\x00\x00\x00" * 5000 + LAST_BLOCK],
-    ids=["frames", "blocks"],
+    [
+        zstd(b"") * 1000,
+        UNKNOWN_SIZE + b"\x00\x00\x00" * 5000 + LAST_BLOCK,
+        (UNKNOWN_SIZE + b"\x00\x00\x00" * 500 + LAST_BLOCK) * 10,
+    ],
+    ids=["frames", "blocks", "blocks of several frames"],
 )
 def test_zstd_frames_and_blocks_are_bounded(body: bytes) -> None:
     with pytest.raises(TooLargeError, match="more than"):
@@ -254,6 +262,30 @@ def test_own_data_round_trips_and_is_stable(data: bytes, encoding: OwnEncoding) 
     body = compress(data, encoding)
     assert decompress_own(body, encoding) == data
     assert compress(data, encoding) == body
+
+
+@pytest.mark.parametrize("rest", [b"", b"\x1f\x8b", gzip.compress(PLAIN)[:-1]])
+def test_gzip_members_of_any_size_are_joined(rest: bytes) -> None:
+    noise = random.Random(1).randbytes(300_000)
+    plain = [b"", noise, b"x", noise[:65_500], noise[:65_536], noise[:1000], b""]
+    body = b"".join(map(gzip.compress, plain)) + rest
+    if rest:
+        with pytest.raises(DecodeError):
+            decompress_as_said(body, "gzip", bytes_max=LIMIT)
+    else:
+        whole = b"".join(plain)
+        assert decompress_as_said(body, "gzip", bytes_max=len(whole)) == whole
+        with pytest.raises(TooLargeError, match=f"the limit of {len(whole) - 1} bytes"):
+            decompress_as_said(body, "gzip", bytes_max=len(whole) - 1)
+
+
+def test_many_empty_gzip_members_are_refused_before_long() -> None:
+    """The decoder copies what is behind a member; here that would be 2 GiB in all."""
+    body = gzip.compress(b"") * (8 * MIB // 20)
+    began_s = time.thread_time()
+    with pytest.raises(TooLargeError, match="256 gzip members"):
+        decompress_as_said(body, "gzip", bytes_max=LIMIT)
+    assert time.thread_time() - began_s < HELD_S_MAX * slowness()
 
 
 def test_own_gzip_is_what_everybody_calls_gzip() -> None:
