@@ -23,7 +23,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from multidict import CIMultiDictProxy
 
@@ -83,6 +83,9 @@ INLINE_GZIP_BYTES_MAX = 256 * 1024
 
 JSON_AT_ONCE = 2
 """JSON bodies that are converted at once: more would only take the interpreter from each other."""
+
+_KEPT_ENCODING: Final = "zstd"
+"""Encoding in which requests are kept that came as JSON."""
 
 _log = logging.getLogger("relay.receiver")
 
@@ -371,12 +374,10 @@ class IngestServer:
                 if not official_classes.are_loaded():
                     await run_in_thread(official_classes.load)
         if admitted.json_signal is not None:
-            body = await self._as_protobuf(raw, admitted.encoding, admitted.json_signal)
-            encoding: SenderEncoding = "zstd"
-            raw = compress(body, encoding)
+            body, raw = await self._as_protobuf(raw, admitted.encoding, admitted.json_signal)
             return await self._handler.accept(
                 IngestRequest(
-                    admitted.tenant, self._clock(), body, raw, encoding, admitted.protocol
+                    admitted.tenant, self._clock(), body, raw, _KEPT_ENCODING, admitted.protocol
                 )
             )
         # Neither the request nor its body has a name here: the handler decides when it is freed.
@@ -417,10 +418,15 @@ class IngestServer:
                 raise
             return None  # or gzip, which tells the size of its last member only, and may lie
 
-    async def _as_protobuf(self, raw: bytes, encoding: SenderEncoding, signal: SignalName) -> bytes:
-        """Return a JSON body as protobuf, converted in a thread. Raise WireError."""
+    async def _as_protobuf(
+        self, raw: bytes, encoding: SenderEncoding, signal: SignalName
+    ) -> tuple[bytes, bytes]:
+        """Return a JSON body as protobuf, converted in a thread, and compressed. Raise WireError.
 
-        def convert() -> bytes:
+        A number of two bytes may become one of eight, so that both may take long.
+        """
+
+        def convert() -> tuple[bytes, bytes]:
             # The official classes of all requests, for senders of JSON alone.
             from relay.codec.otlp.json_request import JSON_BYTES_MAX, protobuf_of
 
@@ -431,12 +437,13 @@ class IngestServer:
                 if bytes_max == self._settings.decoded_bytes_max:
                     raise  # protobuf has the same limit
                 raise TooLargeError(f"{error}, which is that of JSON; send protobuf") from error
-            return protobuf_of(text, signal)
+            body = protobuf_of(text, signal)
+            return body, compress(body, _KEPT_ENCODING)
 
         async with self._json_slots:
-            body = await run_in_thread(convert)
+            body, kept = await run_in_thread(convert)
         self._counters.decoded_bytes += len(body)
-        return body
+        return body, kept
 
     def _too_large(self) -> RefusedError:
         text = f"the body is larger than {self._settings.body_bytes_max} bytes"

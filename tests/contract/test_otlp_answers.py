@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,6 +19,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from relay.codec.compression import OwnEncoding, compress
 from relay.config.settings.settings import Ingest
 from relay.pipeline.contract import IngestResult, Tenant
 from relay.receiver.remote_write import JSON_AT_ONCE
@@ -303,3 +305,18 @@ async def test_json_has_hex_ids_in_exemplars_of_every_kind(served: Running) -> N
     reply = await served.send(json.dumps(document).encode(), path="/v1/metrics", headers=JSON)
     fault = "resourceMetrics[0].scopeMetrics[0].metrics[0].gauge.dataPoints[0].exemplars[0].spanId"
     assert fault in read(reply, Status).message
+
+
+async def test_json_is_compressed_in_the_thread_that_converts_it(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def noted(data: bytes, encoding: OwnEncoding) -> bytes:
+        threads.append(threading.current_thread())
+        return compress(data, encoding)
+
+    monkeypatch.setattr("relay.receiver.remote_write.compress", noted)
+    assert (await served.send(b"{}", path="/v1/logs", headers=JSON)).status == 200
+    (thread,) = threads
+    assert thread is not threading.current_thread()
