@@ -104,6 +104,8 @@ class Residual:
     severity_min: int = 0
     threshold: int = 0
     lines: tuple[LineTest, ...] = ()
+    tests: int = 0
+    """Texts and expressions that a record is compared with, at most."""
 
     @property
     def asks_nothing(self) -> bool:
@@ -157,6 +159,7 @@ class CompiledRecords:
             else None
         )
         self._lines: Final = tuple(_line_test(one) for one in selection.selector.lines)
+        self._line_tests: Final = sum(len(one.values) for one in selection.selector.lines)
 
     def decide(
         self, resource: Attributes, both: Attributes, pause: Callable[[], None] = no_pause
@@ -177,7 +180,10 @@ class CompiledRecords:
             if not category.holds(known):
                 return None
             category = None
-        return Residual(groups, category, selection.severity_min, selection.threshold, self._lines)
+        tests = self._line_tests + sum(map(len, groups))
+        return Residual(
+            groups, category, selection.severity_min, selection.threshold, self._lines, tests
+        )
 
     def explain(self, resource: Attributes, both: Attributes) -> tuple[bool, str]:
         """Return whether records may be taken, and why not, or what is asked of each of them."""

@@ -17,7 +17,7 @@ from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from relay.selector.records.logql import parse_selector
 from relay.selector.records.selection import RecordSelection
-from tests.own_time import HELD_S_MAX, held_s, slowness
+from tests.own_time import HELD_S_MAX, CountingPace, held_s, slowness
 
 TOTAL_S_MAX = 2.0
 DEAR = '{k!~".*a[ab]{600}c" or k=~".*a[ab]{601}c"} !~ "a[ab]{602}c" or "a[ab]{603}c" or "a[ab]{9}c"'
@@ -123,17 +123,33 @@ def test_no_request_holds_the_loop(shape: Callable[[], bytes]) -> None:
     assert total_s < TOTAL_S_MAX * slowness()
 
 
+def test_short_records_that_are_compared_with_many_expressions_pause_each() -> None:
+    record = message(0x12, message(0x2A, field_bytes(b"\x0a", b"a line")))
+    body = resource(b"", message(0x12, record * 100))
+    many = " or ".join(f'"z.{number:03}"' for number in range(1_000))
+    for selector, pauses in (("{} !~ " + many, 100), ('{} !~ "z."', 0)):
+        pipeline, pace = pipeline_of(many=RecordSelection(parse_selector(selector))), CountingPace()
+        taken = pipeline.ingest(body, now=1.0, tick=1.0, pace=pace)
+        assert taken.taken.samples == 100
+        assert pauses <= pace.pauses < pauses + 20
+
+
 def pipeline_of_dear_sources() -> RecordsPipeline:
     """A pipeline whose sources look at every attribute and every body."""
-    pipeline = RecordsPipeline("logs")
-    batch = OpenBatch(None, limit=10_000, new_buffer=RecordBuffer)
-    outputs = [SinkOutputSpec(SinkCounter("e", "s"), [batch])]
     selections = {
         "attributes": RecordSelection(parse_selector('{k!="v"}'), severity_min=1),
         "lines": RecordSelection(parse_selector('{} != "v"')),
         "redacted": RecordSelection(redactions=(("secret", "hash"), ("s", "drop"))),
         "regular": RecordSelection(parse_selector(DEAR)),
     }
+    return pipeline_of(**selections)
+
+
+def pipeline_of(**selections: RecordSelection) -> RecordsPipeline:
+    """A pipeline with these sources, for one sink."""
+    pipeline = RecordsPipeline("logs")
+    batch = OpenBatch(None, limit=10_000, new_buffer=RecordBuffer)
+    outputs = [SinkOutputSpec(SinkCounter("e", "s"), [batch])]
     sources = [(name, selection, outputs) for name, selection in selections.items()]
     pipeline.router.set_sources("e", "", sources)
     return pipeline
