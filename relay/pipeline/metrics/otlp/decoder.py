@@ -9,7 +9,7 @@ from relay.codec.otlp.any_value import resource_attributes
 from relay.codec.otlp.metrics_in.scan import MetricsEnvelope, scan_metrics
 from relay.codec.remote_write.v1 import ELEMENTS_MAX, Metadata, Pause, WriteProtocol
 from relay.codec.signal_names import RECORD_TOO_LARGE
-from relay.pipeline.batching.transaction import BatchTransaction
+from relay.pipeline.batching.transaction import EXAMPLES_MAX, BatchTransaction
 from relay.pipeline.metrics.otlp.streams import OtlpStreams
 from relay.pipeline.metrics.otlp.take_points import take_points
 from relay.pipeline.metrics.series.lookup import SeriesLookup
@@ -93,7 +93,10 @@ class OtlpMetrics:
             return
         # The head has the account, too, which known attributes are without.
         fault = self._tenants.fault(resource_attributes(head), self.streams.origin)
-        transaction.drop(NO_TENANT, count, fault)
+        transaction.dropped[NO_TENANT] = transaction.dropped.get(NO_TENANT, 0) + count
+        # Said once for all such resources, or they leave no room for what else was dropped.
+        if len(transaction.examples) < EXAMPLES_MAX and fault not in transaction.examples:
+            transaction.examples.append(fault)
 
     def __repr__(self) -> str:
         return f"<OtlpMetrics {self.streams!r}>"

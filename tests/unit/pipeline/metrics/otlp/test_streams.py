@@ -73,6 +73,18 @@ def test_tenants_are_named_by_the_resource_or_the_path(label: str) -> None:
     assert "account of its attributes belongs to another" in told
 
 
+def test_what_many_resources_lack_is_said_once_and_leaves_room() -> None:
+    rig = Rig(tenancy=TENANCY)
+    lost = b"".join(body(resource={"host.name": str(number)}) for number in range(9))
+    lost += body(resource=of_project("a"), text="x" * 20_000)
+    transaction = rig.feed(lost, protocol=PROTOCOL)
+    assert transaction.dropped == {"no_tenant": 9, "too_large": 1}
+    told, other = transaction.examples
+    assert told.startswith("the resource names no project: set its attribute")
+    assert "no_tenant" not in told
+    assert "too_large" in other
+
+
 def test_points_without_a_project_are_counted_and_told_if_the_operator_wants_it() -> None:
     resource = {"service.name": "api"}
     for reports in (True, False):
