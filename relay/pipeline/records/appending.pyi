@@ -1,7 +1,7 @@
 from relay.codec.otlp.envelope import Envelope
 from relay.codec.otlp.record_buffer import RecordGroup
 from relay.pipeline.batching.transaction import BatchTransaction
-from relay.pipeline.records.entries import RecordPlan
+from relay.pipeline.records.entries import RecordPlan, ResourceEntry
 from relay.pipeline.records.resource_table import ResourceTable
 from relay.pipeline.records.unknown_heads import UnknownHeads
 from relay.pipeline.routing.match_set import SinkOutputSpec
@@ -17,6 +17,7 @@ def append_envelope(
     inventory: Inventory,
     has_severities: bool,
     counts: list[tuple[RecordPlan, int]],
+    seen: list[tuple[ResourceEntry, int]],
 ) -> int: ...
 def append_records(
     transaction: BatchTransaction,

@@ -34,13 +34,14 @@ cdef enum:
 
 def append_envelope(
     unknown, Envelope envelope not None, BatchTransaction transaction not None, origin,
-    table, inventory, bint has_severities, list counts not None,
+    table, inventory, bint has_severities, list counts not None, list seen not None,
 ):
     """Append a request's records; return how many no source takes.
 
     ``counts`` gets the plans of those that were appended, with the number of records. Resources and
     scopes that ``table`` does not know, and plans that are not valid with ``inventory``, come from
-    ``unknown``, which also counts records without a project and looks at single ones.
+    ``unknown``, which also counts records without a project and looks at single ones. ``seen`` gets
+    the resources with a project, with the number of their records.
     """
     cdef object pause = transaction.pace.pause
     cdef KnownResources young = table.young(origin)
@@ -51,7 +52,7 @@ def append_envelope(
     cdef Part *inner
     cdef Py_ssize_t first, stop, number, at, targets, steps = 0
     cdef Py_ssize_t size, copied = 0
-    cdef Py_ssize_t unmatched = 0, pending = 0
+    cdef Py_ssize_t unmatched = 0, pending = 0, brought
     for number in range(envelope.resource_parts.count):
         part = &envelope.resource_parts.items[number]
         steps += 1
@@ -74,6 +75,7 @@ def append_envelope(
                 inner = &envelope.scope_parts.items[at]
                 unknown.count_no_tenant(resource, inner.stop - inner.first)
             continue
+        brought = 0
         for at in range(part.first, part.stop):
             inner = &envelope.scope_parts.items[at]
             first, stop = inner.first, inner.stop
@@ -90,7 +92,7 @@ def append_envelope(
                 scope = unknown.scope(resource, envelope.head_of(inner))
                 young = table.young(origin)
             plan = scope.plan
-            resource.records += stop - first
+            brought += stop - first
             if has_severities:
                 look_at_severities(resource, envelope, first, stop, pause)
             if plan.has_tests:
@@ -114,6 +116,7 @@ def append_envelope(
                     copied = 0
                     pause()
                 append_records(transaction, target, scope.group, envelope, first, stop)
+        seen.append((resource, brought))
     if pending:
         counts.append((last, pending))
     return unmatched

@@ -290,6 +290,10 @@ class RecordsPipeline:
         self._no_tenant += counts.no_tenant
         self._oversized += counts.oversized
         self._unmatched += counts.unmatched
+        for at, (resource, count) in enumerate(counts.resources):
+            if not at % ENTRIES:
+                pace.pause()
+            resource.records += count
         for at, (plan, count) in enumerate(counts.plans):
             if not at % ENTRIES:
                 pace.pause()
@@ -324,6 +328,7 @@ class RecordsPipeline:
             self.router.inventory,
             self._has_severities,
             counts.plans,
+            counts.resources,
         )
 
     def __repr__(self) -> str:

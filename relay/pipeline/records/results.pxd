@@ -16,6 +16,7 @@ cdef class RequestCounts:
     cdef public Py_ssize_t no_tenant
     cdef public Py_ssize_t oversized
     cdef public Py_ssize_t unmatched
+    cdef public list resources
     cdef public list plans
     cdef public list sources
     cdef public str example

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from relay.codec.otlp.batch import OpenBatch
 from relay.codec.signal_names import RecordSignal
 from relay.pipeline.batching.transaction import AcceptedCounts
-from relay.pipeline.records.entries import RecordPlan
+from relay.pipeline.records.entries import RecordPlan, ResourceEntry
 from relay.pipeline.records.resource_table import ResourceTableStatistics
 from relay.pipeline.records.selecting import Ranges
 from relay.pipeline.records.sources import RecordRoute
@@ -62,12 +62,14 @@ class RecordStatistics:
 class RequestCounts:
     """Counts of one request, added to the counters once it is final.
 
-    ``plans`` have the records that they took; ``sources`` the records that were taken, those beyond
-    the project's share, and those that are to be redacted and cannot be read.
+    ``resources`` have the records that came of them, ``plans`` those that they took; ``sources``
+    the records that were taken, those beyond the project's share, and those that are to be redacted
+    and cannot be read.
     """
 
     def __init__(self) -> None:
         self.received = self.no_tenant = self.oversized = self.unmatched = 0
+        self.resources: list[tuple[ResourceEntry, int]] = []
         self.plans: list[tuple[RecordPlan, int]] = []
         self.sources: list[tuple[RecordRoute, int, int, int]] = []
         self.example = ""

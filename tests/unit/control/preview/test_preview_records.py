@@ -54,6 +54,40 @@ def exporter(**selectors: str) -> Exporter:
     return Exporter("", "d", "x", (), (sink,), sources)
 
 
+class _Ending(Pace):
+    """Ends a request at its pause of this number."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.left = at
+
+    def pause(self) -> None:
+        self.left -= 1
+        if not self.left:
+            raise TimeoutError
+
+
+async def test_a_request_that_was_ended_and_comes_again_counts_once() -> None:
+    ended = 0
+    for at in range(1, 40):
+        logs, pace = RecordsPipeline("logs"), _Ending(at)
+        wanted = exporter(all='{} |= "x"')
+        source = wanted.record_sources[0]
+        logs.router.set_sources("/x", "", [(source.name, source.selection, [])])
+        body = request_of(LOGS, [1.0, 2.0, 3.0])
+        try:
+            logs.ingest(body, now=1.0, tick=1.0, pace=pace)
+        except TimeoutError:
+            ended += 1
+            logs.ingest(body, now=1.0, tick=1.0)
+        (found,) = await preview_records(wanted, [logs], settled)
+        assert found.records == 3
+        logs.dry_run(body, now=1.0)
+        (found,) = await preview_records(wanted, [logs], settled)
+        assert found.records == 3
+    assert ended > 2
+
+
 async def test_resources_and_records_are_counted() -> None:
     logs, traces = RecordsPipeline("logs"), RecordsPipeline("traces")
     body = LOGS.request.FromString(request_of(LOGS, [1.0, 2.0, 3.0]))
