@@ -1,7 +1,9 @@
 # Types that pipeline.py is compiled with: what a request costs besides its records.
+cimport cython
+
 from relay.codec.otlp.envelope cimport Envelope
 from relay.pipeline.batching.transaction cimport BatchTransaction
-from relay.pipeline.records.entries cimport RecordPlan
+from relay.pipeline.records.entries cimport RecordPlan, ResourceEntry
 from relay.pipeline.records.results cimport RecordsTaken, RequestCounts
 
 
@@ -31,6 +33,8 @@ cdef class RecordsPipeline:
         self, bytes body, double now, double tick, object origin, object pace, bint bounded
     )
     cpdef RecordsTaken _result(self, BatchTransaction transaction, RequestCounts counts)
+
+    @cython.locals(resource=ResourceEntry, at=Py_ssize_t, count=Py_ssize_t)
     cpdef _count(self, RequestCounts counts, object pace)
     cpdef _append(
         self, Envelope envelope, BatchTransaction transaction, object origin, RequestCounts counts
