@@ -26,6 +26,8 @@ cdef class Resolver:
     cdef str _latest_project
     cdef bint _latest_teaches
     cdef tuple _latest_target
+    cdef bint _has_wait
+    cdef dict _passed
 
     @cython.locals(young=dict)
     cdef object _typing(self, Series series)
@@ -50,6 +52,11 @@ cdef class Resolver:
     cdef _attach(
         self, Series series, SeriesLabels labels, str project, tuple matched, tuple key, bint waits
     )
+
+    @cython.locals(name=str, young=dict)
+    cdef bint _let_wait(
+        self, Series series, SeriesLabels labels, str project, bint waits
+    ) except -1
 
     @cython.locals(match_set=MatchSet, group=MetricGroup, prefix=bytes)
     cpdef place(self, Series series, SeriesLabels labels, str project, Resource resource)

@@ -35,7 +35,7 @@ from relay.pipeline.batching.emitter import NumberHandler, SampleProcessor, Sink
 from relay.pipeline.batching.unfinished import WaitingList
 from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.metrics.histograms.assembler import Assembly, Discard, Enrolment
-from relay.pipeline.metrics.metadata.metadata_wait import MetadataWait
+from relay.pipeline.metrics.metadata.metadata_wait import MetadataWait, passed_key
 from relay.pipeline.metrics.metadata.metric_types import NOTHING_SAID, TYPE_NUMBERS, UNKNOWN, Typing
 from relay.pipeline.metrics.metadata.project_types import Declaration
 from relay.pipeline.metrics.metadata.type_store import TypeStore
@@ -117,6 +117,8 @@ class Resolver:
             wait_s=first_sight_s,
             families_max=families_max,
         )
+        self._has_wait = self.first_sight.enabled
+        self._passed = self.first_sight.passed
         self.raw = RawRoutes(learned.types)
         learned.types.told = self._told
         self.router = router
@@ -345,7 +347,7 @@ class Resolver:
             facts = self.resources.facts(key, project)
             resource = facts[0]
             series.dependencies = facts + told if told else facts
-            if self.first_sight.enabled and self._let_wait(series, labels, project, waits):
+            if self._has_wait and self._let_wait(series, labels, project, waits):
                 return
             self.place(series, labels, project, resource)
             return
@@ -382,23 +384,24 @@ class Resolver:
             return Described(self.assembly.outcomes, reason, counters)
         return Discard(self.assembly, typing.identity.name, reason, counters)
 
-    def _let_wait(
-        self,
-        series: Series,
-        labels: SeriesLabels,
-        project: str,
-        waits: bool,
-    ) -> bool:
+    def _let_wait(self, series: Series, labels: SeriesLabels, project: str, waits: bool) -> bool:
         """Let a series' samples wait for metadata if its type is unknown; return whether they do.
 
         ``waits``: samples of it wait already.
         """
         declared = series.declared
-        if series.name == TARGET_INFO:
+        name = series.name
+        if declared is None:
+            typing = self._passed.get(passed_key(name, project) if project else name)
+            if typing is not None:
+                young = series.types.young
+                if young.get(name) is typing:
+                    return False
+        if name == TARGET_INFO:
             return False
         if declared is not None and declared.metadata.type != UNKNOWN and not waits:
             return False
-        family = self.first_sight.family(series.name, project)
+        family = self.first_sight.family(name, project)
         if family is None:
             return False
         series.match_set = series.match_set.variant(series.match_set.raw, series.match_set.typed)
@@ -411,12 +414,7 @@ class Resolver:
         return True
 
     def _share_out(
-        self,
-        series: Series,
-        labels: SeriesLabels,
-        project: str,
-        typing: Typing,
-        resource: Resource,
+        self, series: Series, labels: SeriesLabels, project: str, typing: Typing, resource: Resource
     ) -> None:
         """Set the routes and handlers through which every sink gets a series' samples."""
         match_set = series.match_set
