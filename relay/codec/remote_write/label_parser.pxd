@@ -15,6 +15,12 @@ cdef Layout layout_of(const unsigned char *key, const Span *spans, Py_ssize_t co
 cdef const Span *spans_of_labels(SeriesLabels labels, Span *room, Py_ssize_t *count) noexcept
 
 
+# Stays as it is until other labels are read.
+cdef const unsigned char *repeated_labels(
+    SeriesLabels labels, unsigned long long *number
+) noexcept
+
+
 @cython.final
 cdef class Layout:
     cdef bytes names  # each behind its size

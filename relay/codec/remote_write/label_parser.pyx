@@ -108,6 +108,15 @@ cdef Py_ssize_t latest_slot = 0  # of the answer that was given last
 cdef PyObject *known_names[KNOWN_NAMES]
 
 
+cdef inline void move(Span *span, const Span *before, Py_ssize_t distance) noexcept:
+    """Set a span to an equal label that stands elsewhere."""
+    span.at = before.at + distance
+    span.name = before.name + distance
+    span.name_size = before.name_size
+    span.value = before.value + distance
+    span.value_size = before.value_size
+
+
 cdef Py_ssize_t spans_beside(
     const unsigned char *key, Py_ssize_t size, Span *spans, unsigned char *repeated
 ) noexcept:
@@ -115,6 +124,8 @@ cdef Py_ssize_t spans_beside(
     cdef const unsigned char *known = <const unsigned char *>PyBytes_AS_STRING(latest_key)
     cdef const Span *before = read_spans[latest_half]
     cdef Py_ssize_t pos = 0, known_pos = 0, count = 0, moved, field
+    cdef Py_ssize_t known_size = PyBytes_GET_SIZE(latest_key)
+    cdef bint may_rest_be_equal = True
     cdef Span *span
     while pos < size:
         if count == SPANS_MAX:
@@ -122,15 +133,20 @@ cdef Py_ssize_t spans_beside(
         span = &spans[count]
         repeated[count] = 0
         if count < latest_count:
+            if may_rest_be_equal and known_size - known_pos == size - pos:
+                # One comparison for all labels of the target that are behind its own.
+                if not memcmp(key + pos, known + known_pos, <size_t>(size - pos)):
+                    moved = pos - known_pos
+                    while count < latest_count:
+                        move(&spans[count], &before[count], moved)
+                        repeated[count] = 1
+                        count += 1
+                    return count
             field = before[count].value + before[count].value_size - known_pos
             if field <= size - pos and not memcmp(key + pos, known + known_pos, <size_t>field):
-                moved = pos - known_pos
-                span.at = before[count].at + moved
-                span.name = before[count].name + moved
-                span.name_size = before[count].name_size
-                span.value = before[count].value + moved
-                span.value_size = before[count].value_size
+                move(span, &before[count], pos - known_pos)
                 repeated[count] = 1
+            may_rest_be_equal = not repeated[count]
             known_pos += field
         if not repeated[count] and not span_at(key, pos, size, span):
             return -1
@@ -172,6 +188,17 @@ cdef const Span *spans_of_labels(SeriesLabels labels, Span *room, Py_ssize_t *co
     cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(labels.key)
     count[0] = spans_of(key, PyBytes_GET_SIZE(labels.key), room)
     return room
+
+
+cdef const unsigned char *repeated_labels(
+    SeriesLabels labels, unsigned long long *number
+) noexcept:
+    """Tell which labels are equal to those of the series that was read before, if this one is the
+    latest; NULL else. ``number``: how many were read until then."""
+    if labels.key is not latest_key or latest_layout is None:
+        return NULL
+    number[0] = latest_number
+    return is_repeated[latest_half]
 
 
 cdef str shared_name(const unsigned char *name, Py_ssize_t size):
