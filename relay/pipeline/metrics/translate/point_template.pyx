@@ -8,7 +8,8 @@ Rules:
   same names in the same order: their *template*. Templates are found by the names as they stand in
   the key; mostly it is the one of the series before.
 * An attribute is its label with other tags and lengths, so it is written from the series' own
-  bytes, and only templates are cached.
+  bytes, and only templates are cached. Labels that are equal to those of the series before, as a
+  target's are, have their attributes copied from its prefix, those that stand together at once.
 * Labels that need more than a decision by name go through
   :meth:`~relay.pipeline.metrics.translate.translator.Translator.translate`.
 """
@@ -18,7 +19,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
 
 from relay.codec.remote_write.label_parser cimport (
-    Layout, SeriesLabels, layout_of, spans_of_labels,
+    Layout, SeriesLabels, layout_of, repeated_labels, spans_of_labels,
 )
 from relay.codec.remote_write.label_spans cimport SPANS_MAX, Span
 from relay.codec.varints cimport put_head, varint_size
@@ -63,31 +64,6 @@ cdef class _Template:
         PyMem_Free(self.places)
 
 
-cdef bytes written(const unsigned char *key, const Span *spans, _Template template):
-    """Write the prefix."""
-    cdef Py_ssize_t at, size, total = 0
-    cdef const Span *span
-    cdef bytes prefix
-    cdef unsigned char *out
-    for at in range(template.count):
-        size = attribute_size(&spans[template.places[at]])
-        total += 1 + varint_size(size) + size
-    size = total + REST_BYTES
-    prefix = PyBytes_FromStringAndSize(NULL, 1 + varint_size(size) + total + 1)
-    out = put_head(<unsigned char *>PyBytes_AS_STRING(prefix), POINT_TAG, size)
-    for at in range(template.count):
-        span = &spans[template.places[at]]
-        out = put_head(out, ATTRIBUTE_TAG, attribute_size(span))
-        size = span.name + span.name_size - span.at
-        memcpy(out, key + span.at, <size_t>size)
-        out = put_head(out + size, VALUE_TAG, text_size(span))
-        out = put_head(out, TEXT_TAG, span.value_size)
-        memcpy(out, key + span.value, <size_t>span.value_size)
-        out += span.value_size
-    out[0] = TIME_TAG
-    return prefix
-
-
 cdef class PointTemplates:
     """Writes point prefixes; caches a bounded number of templates.
 
@@ -106,6 +82,9 @@ cdef class PointTemplates:
         """
         cdef Span[SPANS_MAX] room
         cdef Py_ssize_t count
+        cdef unsigned long long number = 0
+        cdef const unsigned char *repeated
+        cdef bytes prefix
         cdef const Span *spans = spans_of_labels(labels, room, &count)
         cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(labels.key)
         cdef Layout layout = labels.layout
@@ -123,7 +102,69 @@ cdef class PointTemplates:
             spans = spans_of_labels(labels, room, &count)
         if promoted and not promoted.isdisjoint(template.labels):
             return None
-        return written(key, spans, template)
+        repeated = repeated_labels(labels, &number)
+        if template is not self.latest_template or number != self.latest_number + 1:
+            repeated = NULL
+        prefix = self.written(key, spans, template, repeated)
+        self.latest_number = number
+        return prefix
+
+    cdef bytes written(
+        self, const unsigned char *key, const Span *spans, _Template template,
+        const unsigned char *repeated
+    ):
+        """Write a prefix; attributes of ``repeated`` labels are copied from the latest one."""
+        cdef Py_ssize_t at, end, size, first, total = 0
+        cdef Py_ssize_t *starts = self.latest_starts
+        cdef const Py_ssize_t *places = template.places
+        cdef const unsigned char *before = NULL
+        cdef const Span *span
+        cdef bytes prefix
+        cdef unsigned char *out
+        cdef unsigned char *begin
+        for at in range(template.count):
+            if repeated != NULL and repeated[places[at]]:
+                total += starts[at + 1] - starts[at]
+            else:
+                size = attribute_size(&spans[places[at]])
+                total += 1 + varint_size(size) + size
+        if repeated != NULL:
+            before = <const unsigned char *>PyBytes_AS_STRING(self.latest)
+        size = total + REST_BYTES
+        prefix = PyBytes_FromStringAndSize(NULL, 1 + varint_size(size) + total + 1)
+        begin = <unsigned char *>PyBytes_AS_STRING(prefix)
+        out = put_head(begin, POINT_TAG, size)
+        at = 0
+        while at < template.count:
+            first = out - begin
+            if repeated != NULL and repeated[places[at]]:
+                # Labels of the target mostly stand together.
+                end = at + 1
+                while end < template.count and repeated[places[end]]:
+                    end += 1
+                size = starts[end] - starts[at]
+                memcpy(out, before + starts[at], <size_t>size)
+                out += size
+                first -= starts[at]
+                while at < end:
+                    starts[at] += first
+                    at += 1
+                continue
+            starts[at] = first
+            span = &spans[places[at]]
+            out = put_head(out, ATTRIBUTE_TAG, attribute_size(span))
+            size = span.name + span.name_size - span.at
+            memcpy(out, key + span.at, <size_t>size)
+            out = put_head(out + size, VALUE_TAG, text_size(span))
+            out = put_head(out, TEXT_TAG, span.value_size)
+            memcpy(out, key + span.value, <size_t>span.value_size)
+            out += span.value_size
+            at += 1
+        starts[at] = out - begin
+        out[0] = TIME_TAG
+        self.latest = prefix
+        self.latest_template = template
+        return prefix
 
     cdef _Template find(self, bytes names, SeriesLabels labels):
         """Return the template of these names; None if they need a translation."""
