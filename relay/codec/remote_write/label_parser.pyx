@@ -22,8 +22,9 @@ from libc.string cimport memcmp, memcpy
 from collections.abc import Mapping
 
 from relay.codec.remote_write.label_spans cimport (
-    SPANS_MAX, Span, are_as_before, are_valid, is_name, length_at, span_at, spans_of,
+    SPANS_MAX, Span, are_as_before, are_valid, is_name, length_at, spans_of,
 )
+from relay.codec.remote_write.spans_beside cimport spans_beside
 
 from relay.codec.remote_write.label_intern import LabelInterner, LabelReaderStatistics, label_field
 from relay.codec.remote_write.v1 import parse_labels
@@ -108,53 +109,6 @@ cdef Py_ssize_t latest_slot = 0  # of the answer that was given last
 cdef PyObject *known_names[KNOWN_NAMES]
 
 
-cdef inline void move(Span *span, const Span *before, Py_ssize_t distance) noexcept:
-    """Set a span to an equal label that stands elsewhere."""
-    span.at = before.at + distance
-    span.name = before.name + distance
-    span.name_size = before.name_size
-    span.value = before.value + distance
-    span.value_size = before.value_size
-
-
-cdef Py_ssize_t spans_beside(
-    const unsigned char *key, Py_ssize_t size, Span *spans, unsigned char *repeated
-) noexcept:
-    """Locate the labels of a key as :func:`spans_of`; tell which are equal to the latest key's."""
-    cdef const unsigned char *known = <const unsigned char *>PyBytes_AS_STRING(latest_key)
-    cdef const Span *before = read_spans[latest_half]
-    cdef Py_ssize_t pos = 0, known_pos = 0, count = 0, moved, field
-    cdef Py_ssize_t known_size = PyBytes_GET_SIZE(latest_key)
-    cdef bint may_rest_be_equal = True
-    cdef Span *span
-    while pos < size:
-        if count == SPANS_MAX:
-            return -1
-        span = &spans[count]
-        repeated[count] = 0
-        if count < latest_count:
-            if may_rest_be_equal and known_size - known_pos == size - pos:
-                # One comparison for all labels of the target that are behind its own.
-                if not memcmp(key + pos, known + known_pos, <size_t>(size - pos)):
-                    moved = pos - known_pos
-                    while count < latest_count:
-                        move(&spans[count], &before[count], moved)
-                        repeated[count] = 1
-                        count += 1
-                    return count
-            field = before[count].value + before[count].value_size - known_pos
-            if field <= size - pos and not memcmp(key + pos, known + known_pos, <size_t>field):
-                move(span, &before[count], pos - known_pos)
-                repeated[count] = 1
-            may_rest_be_equal = not repeated[count]
-            known_pos += field
-        if not repeated[count] and not span_at(key, pos, size, span):
-            return -1
-        pos = span.value + span.value_size
-        count += 1
-    return count
-
-
 cdef Layout layout_of(const unsigned char *key, const Span *spans, Py_ssize_t count):
     """Return the layout of valid labels; None for too long names."""
     cdef unsigned char[NAMES_BYTES_MAX] names
@@ -193,8 +147,7 @@ cdef const Span *spans_of_labels(SeriesLabels labels, Span *room, Py_ssize_t *co
 cdef const unsigned char *repeated_labels(
     SeriesLabels labels, unsigned long long *number
 ) noexcept:
-    """Tell which labels are equal to those of the series that was read before, if this one is the
-    latest; NULL else. ``number``: how many were read until then."""
+    """Tell which labels of the latest series are those of the one before; NULL for others."""
     if labels.key is not latest_key or latest_layout is None:
         return NULL
     number[0] = latest_number
@@ -486,7 +439,11 @@ cdef class LabelParser:
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(key)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(key), half = 1 - latest_half
         cdef Span *spans = read_spans[half]
-        cdef Py_ssize_t count = spans_beside(data, size, spans, is_repeated[half])
+        cdef Py_ssize_t count = spans_beside(
+            data, size, spans, is_repeated[half],
+            <const unsigned char *>PyBytes_AS_STRING(latest_key), PyBytes_GET_SIZE(latest_key),
+            read_spans[latest_half], latest_count,
+        )
         cdef SeriesLabels labels
         if count < 1 or count > self.labels_max or size > self.bytes_max:
             return self.read_validating(key)
