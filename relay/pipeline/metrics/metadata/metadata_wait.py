@@ -158,6 +158,7 @@ class MetadataWait:
 
     @gate.setter
     def gate(self, gate: ReplayGate | None) -> None:
+        """Begin a replay: what is known of names no longer counts."""
         self._gate = gate
         self.passed.clear()
 
