@@ -76,8 +76,8 @@ async def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
         assert code == 201, said
         async with person(chromium, found.url, EDITOR) as user:
             await user.open("/ui/projects/acme/exporters/default/hostile")
-            await user.page.get_by_text("alert(1)").first.wait_for(timeout=30_000)
-            await user.page.get_by_text("HTTP 400").first.wait_for(timeout=30_000)
+            await user.page.get_by_text("alert(1)").first.wait_for()
+            await user.page.get_by_text("HTTP 400").first.wait_for()
             for page in PAGES:
                 await user.open(f"/ui/projects/acme/exporters{page}")
                 await user.page.wait_for_timeout(500)

@@ -114,7 +114,7 @@ async def test_an_open_page_outlives_a_restart(tmp_path: Path) -> None:
             config = ("--config", str(found.config))
             async with relay(tmp_path, *config, port=found.port):
                 lost = user.page.get_by_text("The connection to the relay is lost")
-                await lost.wait_for(state="hidden", timeout=30_000)
+                await lost.wait_for(state="hidden")
                 delivered = user.page.locator(".legend dd").first
 
                 async def counts() -> bool:

@@ -12,11 +12,14 @@ from typing import Any, Literal
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
 from tests.kit.paths import ROOT
+from tests.own_time import crowding
 
 AXE = ROOT / "tests/data/axe/axe-4.14.1.min.js"
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 SCREENSHOTS = os.environ.get("RELAY_SCREENSHOTS", "")
 """Directory for screenshots; none are taken without."""
+WAIT_MS = 30_000
+"""How long a page may take to show what it is asked for where nothing else wants the processors."""
 WIDTHS = (360, 1280)
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
@@ -135,7 +138,7 @@ async def person(found: Browser, url: str, token: str = "") -> AsyncIterator[Bro
     )
     try:
         user = BrowserUser(context, await context.new_page(), url)
-        user.page.set_default_timeout(15_000)
+        user.page.set_default_timeout(WAIT_MS * crowding())
         if token:
             await user.log_in(token)
         yield user
