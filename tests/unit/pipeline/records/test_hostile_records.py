@@ -71,7 +71,7 @@ def values_to_hash() -> bytes:
     """Return a record with many attributes to hash, each a list that is dear to write as text."""
     value = message(0x12, message(0x2A, b"\x0a\x00" * 9_990))
     secret = message(0x32, field_bytes(b"\x0a", b"secret") + value)
-    return resource(b"", message(0x12, message(0x12, secret * 100)))
+    return resource(b"", message(0x12, message(0x12, secret * 30)))
 
 
 def texts_that_are_none() -> bytes:
