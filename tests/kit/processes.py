@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 import secrets
@@ -12,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,34 @@ POLL_S = 0.05
 
 PORTS = range(10_000, 32_000)
 """Below those that a system gives to outgoing connections, which would take one meanwhile."""
+PROCESS_PORTS = 500
 
-# In an order of its own in every process (hypothesis seeds the common generator alike in all), and
-# none a second time before all others: a port that was given out may not be listened on yet.
-_ports = itertools.cycle(secrets.SystemRandom().sample(PORTS, len(PORTS)))
+
+@functools.cache
+def _own_ports() -> tuple[socket.socket, Iterator[int]]:
+    """Return ports that no other process of tests gives out, and what says so while it is open.
+
+    Lanes start relays side by side: a port that one has given out, and nothing listens on yet,
+    would be free to another. None comes a second time before all others.
+    """
+    starts = PORTS[::PROCESS_PORTS]
+    # Hypothesis seeds the common generator alike in all processes.
+    for start in secrets.SystemRandom().sample(starts, len(starts)):
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0relay-tests-ports-{start}")
+        except OSError:
+            claim.close()
+        else:
+            return claim, itertools.cycle(range(start, start + PROCESS_PORTS))
+    raise AssertionError(f"{len(starts)} processes of tests have all ports")
 
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listened on a moment ago, another one at each call."""
+    _, ports = _own_ports()
     while True:
-        port = next(_ports)
+        port = next(ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
