@@ -170,7 +170,7 @@ class UsualRequests:
         tasks = [connection.task for connection in self.open if connection.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=timeout_s)
-        for connection in [*self.open]:
+        for connection in list(self.open):
             connection.force_close()
 
     def __repr__(self) -> str:
