@@ -132,7 +132,7 @@ def _span(scope: Any, rng: random.Random) -> Any:
 
 
 class Forwarder:
-    """One process, its connection, and the CPU time of a request in each turn, s."""
+    """One process, its connections, and the CPU time of a request in each turn, s."""
 
     def __init__(self, process: Process, port: int, path: str, senders: int = 1) -> None:
         self.process = process

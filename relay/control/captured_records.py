@@ -34,6 +34,7 @@ from relay.pipeline.pacing import UNPACED
 from relay.pipeline.records.pipeline import FIELDS
 from relay.pipeline.records.selecting import RecordFields, select
 from relay.pipeline.routing.tenancy import IngestPath
+from relay.runtime.excerpt import clipped
 from relay.selector.quoting import quote_string
 from relay.selector.records.compile import NOTHING, Attributes, CompiledRecords, Residual
 from relay.selector.records.selection import severity_name
@@ -239,5 +240,4 @@ def _log_record(part: _Part, number: int) -> LogRecord:
 
 
 def _quoted(text: str) -> str:
-    short = text if len(text) <= _TEXT_CHARS_MAX else f"{text[: _TEXT_CHARS_MAX - 1]}…"
-    return quote_string(short)
+    return quote_string(clipped(text, _TEXT_CHARS_MAX))

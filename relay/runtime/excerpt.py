@@ -28,6 +28,11 @@ def printable(text: str) -> str:
     return "\n".join(map(escaped, text.split("\n")))
 
 
+def clipped(text: str, chars_max: int) -> str:
+    """Return at most so many characters of a text, with an ellipsis where some are missing."""
+    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
+
+
 def excerpt(line: str, offset: int) -> str:
     """Return the line, escaped and cut, with a caret below the character at ``offset``."""
     offset = min(offset, len(line))

@@ -17,9 +17,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from relay.control.kubernetes.status_body import written_time
+from relay.runtime.excerpt import clipped
 from relay.ui.static_files import StaticFiles
 from relay.ui.views import quantities
-from relay.ui.views.texts import clipped, visible
+from relay.ui.views.texts import visible
 
 _FOLDER: Final = Path(__file__).parent / "templates"
 _PACKED_BYTES_MIN: Final = 1024

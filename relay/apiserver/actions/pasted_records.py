@@ -15,7 +15,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from relay.codec.otlp.envelope import scan
-from relay.codec.otlp.json_request import protobuf_of
+from relay.codec.otlp.json_request import FIELD_NAMES, PATHS, protobuf_of
 from relay.codec.signal_names import RECORD_UNITS, RecordSignal
 from relay.runtime.errors import ConfigError, Fault, WireError
 
@@ -23,10 +23,6 @@ CHARS_MAX: Final = 64 * 1024
 """Longest text of records."""
 RECORDS_MAX: Final = 100
 
-_PATHS: Final[Mapping[RecordSignal, tuple[str, str, str]]] = {
-    "logs": ("resourceLogs", "scopeLogs", "logRecords"),
-    "traces": ("resourceSpans", "scopeSpans", "spans"),
-}
 _RECORDS: Final[Mapping[RecordSignal, type[Message]]] = {"logs": LogRecord, "traces": Span}
 _FORM: Final = "it is a request, one of its records, or a list of these, as OTLP's JSON"
 
@@ -44,7 +40,7 @@ def read_records(
         raise _fault(f"has more than {CHARS_MAX} characters")
     try:
         resources = list(_resources(_documents(text), signal, attributes))
-        document = {_PATHS[signal][0]: resources}
+        document = {PATHS[signal][0]: resources}
         body = protobuf_of(msgspec.json.encode(document), signal)
         count = scan(body, entries_max=len(body)).count
     except (WireError, RecursionError) as error:
@@ -77,17 +73,18 @@ def _resources(
     documents: Iterator[Any], signal: RecordSignal, attributes: Sequence[tuple[str, str]]
 ) -> Iterator[Any]:
     """Yield the resources of a request, each with its records."""
-    of_request, of_resource, of_scope = _PATHS[signal]
+    of_request, of_resource, of_scope = PATHS[signal]
     alone = []
     for one in documents:
         if not isinstance(one, dict):
             raise _fault(f"holds what is no object; {_FORM}")
-        for other, (key, *_) in _PATHS.items():
-            if other != signal and (key in one or _plain(key) in one):
+        for other in _RECORDS:
+            key = PATHS[other][0]
+            if other != signal and (key in one or FIELD_NAMES[key] in one):
                 raise _fault(f"has {RECORD_UNITS[other]}, and {signal} are asked for")
-        if (found := one.get(of_request, one.get(_plain(of_request)))) is not None:
+        if (found := one.get(of_request, one.get(FIELD_NAMES[of_request]))) is not None:
             yield from found if isinstance(found, list) else [found]
-        elif of_resource in one or _plain(of_resource) in one:
+        elif of_resource in one or FIELD_NAMES[of_resource] in one:
             yield one
         else:
             _check_names(one, signal)
@@ -109,11 +106,6 @@ def _check_names(record: Mapping[str, Any], signal: RecordSignal) -> None:
         if name not in known:
             article = "a log record" if signal == "logs" else "a span"
             raise _fault(f"has {name[:60]!r}, which {article} of OTLP has not; {_FORM}")
-
-
-def _plain(name: str) -> str:
-    """Return the name of a field of a message by that which it has in JSON."""
-    return "".join(f"_{one.lower()}" if one.isupper() else one for one in name)
 
 
 def _fault(message: str) -> ConfigError:

@@ -36,11 +36,12 @@ _REQUESTS: Final[Mapping[SignalName, Any]] = {
     "traces": ExportTraceServiceRequest,
     "metrics": ExportMetricsServiceRequest,
 }
-_PATHS: Final[Mapping[SignalName, tuple[str, str, str]]] = {
+PATHS: Final[Mapping[SignalName, tuple[str, str, str]]] = {
     "logs": ("resourceLogs", "scopeLogs", "logRecords"),
     "traces": ("resourceSpans", "scopeSpans", "spans"),
     "metrics": ("resourceMetrics", "scopeMetrics", "metrics"),
 }
+"""Names in JSON of the lists that lead from a request to its records."""
 _NESTED: Final = (
     ("links",),
     *(
@@ -53,11 +54,12 @@ _IDS: Final = (
     *("traceId", "spanId", "parentSpanId"),
     *("trace_id", "span_id", "parent_span_id"),
 )
-_FIELD_NAMES: Final = {
+FIELD_NAMES: Final = {
     key: re.sub("([A-Z])", r"_\1", key).lower()
-    for path in (*_PATHS.values(), *_NESTED)
+    for path in (*PATHS.values(), *_NESTED)
     for key in path
 }
+"""By such names those that protobuf has, which its JSON may use, too."""
 _FAILED: Final = re.compile(r"Failed to parse (\w+) field: ")
 _PLACE: Final = re.compile(r" at \w+Request\.([\w.\[\]]+)$")
 _REASONS: Final = tuple(
@@ -85,7 +87,7 @@ def protobuf_of(body: bytes, signal: SignalName) -> bytes:
     if not isinstance(document, dict):
         raise DecodeError(f"the JSON is no {type(request).__name__}, but another value")
     try:
-        for where, record in _records(document, _PATHS[signal]):
+        for where, record in _records(document, PATHS[signal]):
             _convert_ids(where, record)
         json_format.ParseDict(document, request, ignore_unknown_fields=True)
         return bytes(request.SerializeToString())
@@ -125,7 +127,7 @@ def _records(document: Any, path: tuple[str, str, str]) -> Iterator[tuple[str, d
     for where, record in _children([("", document)], path):
         yield where, record
         for nested in _NESTED:
-            if nested[0] in record or _FIELD_NAMES[nested[0]] in record:
+            if nested[0] in record or FIELD_NAMES[nested[0]] in record:
                 yield from _children([(where, record)], nested)
 
 
@@ -138,7 +140,7 @@ def _children(
             (f"{where}{key}{mark}.", child)
             for where, parent in found
             if isinstance(parent, dict)
-            for mark, child in _elements(parent.get(key, parent.get(_FIELD_NAMES[key])))
+            for mark, child in _elements(parent.get(key, parent.get(FIELD_NAMES[key])))
         ]
     return (one for one in found if isinstance(one[1], dict))
 

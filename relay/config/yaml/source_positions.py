@@ -210,7 +210,7 @@ def unpacked(mark: int) -> tuple[int, int, int]:
 
 def shown(text: str) -> str:
     """Quote, escape and shorten a text for a message."""
-    cut = text if len(text) <= _SHOWN_CHARS_MAX else text[: _SHOWN_CHARS_MAX - 1] + "…"
+    cut = excerpt.clipped(text, _SHOWN_CHARS_MAX)
     return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut) + '"'
 
 

@@ -23,6 +23,7 @@ from relay.control.preview.record_rates import compiled_for
 from relay.pipeline.records.entries import ResourceEntry
 from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.runtime.event_loop import give_way, run_in_thread
+from relay.runtime.excerpt import clipped
 from relay.selector.records.compile import CompiledRecords
 
 FIRST_MAX: Final = 10
@@ -133,8 +134,7 @@ def _look(
 
 def _shown(texts: AttributeTexts) -> AttributeTexts:
     """Return what is shown of attributes: a resource may have a MiB of them."""
-    return [(_short(name), _short(text)) for name, text in texts[:SHOWN_ATTRIBUTES_MAX]]
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARS_MAX else f"{text[: SHOWN_CHARS_MAX - 1]}…"
+    return [
+        (clipped(name, SHOWN_CHARS_MAX), clipped(text, SHOWN_CHARS_MAX))
+        for name, text in texts[:SHOWN_ATTRIBUTES_MAX]
+    ]

@@ -18,6 +18,7 @@ from relay.codec.otlp.record_fields import attributes_of, field_of, message_of
 from relay.control.tap.tapped_point import TappedPoint
 from relay.pipeline.records.selecting import LOG_RECORD, SPAN, RecordFields
 from relay.runtime.errors import DecodeError
+from relay.runtime.excerpt import clipped
 
 TEXT_CHARS_MAX: Final = 500
 """Longest text of a body or an attribute that is shown."""
@@ -95,4 +96,4 @@ def _shown(attributes: AttributeTexts) -> dict[str, str]:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= TEXT_CHARS_MAX else text[: TEXT_CHARS_MAX - 1] + "…"
+    return clipped(text, TEXT_CHARS_MAX)

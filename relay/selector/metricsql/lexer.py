@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.runtime.errors import SelectorError
+from relay.runtime.excerpt import clipped
 from relay.selector.matchers import Remark
 from relay.selector.quoting import is_name_part, is_name_start, name_escape
 
@@ -147,7 +148,7 @@ def typographic_warnings(
 
 def shorten(text: str) -> str:
     """Shorten ``text`` for use in a message."""
-    return text if len(text) <= _SHOWN_CHARS_MAX else text[: _SHOWN_CHARS_MAX - 1] + "…"
+    return clipped(text, _SHOWN_CHARS_MAX)
 
 
 def position(text: str, offset: int) -> str:

@@ -35,8 +35,3 @@ def _escape(found: re.Match[str]) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
-
-
-def clipped(text: str, chars_max: int) -> str:
-    """Return at most so many characters of a text, with an ellipsis where some are missing."""
-    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.runtime.excerpt import clipped
 from relay.ui.rendering import Rendering
 from relay.ui.static_files import StaticFiles
-from relay.ui.views.texts import clipped, visible
+from relay.ui.views.texts import visible
 
 RENDERING = Rendering(StaticFiles())
 EMBEDDINGS = {"RLE", "LRE", "RLO", "LRO", "PDF", "RLI", "LRI", "FSI", "PDI"}
