@@ -1,4 +1,4 @@
-# Layout of a series key's labels for code that reads raw memory.
+# Schema of the labels of a series key, for code that reads raw memory.
 cimport cython
 from cpython.object cimport PyObject
 
@@ -8,7 +8,7 @@ cdef enum:
     WANTED_MAX = 8  # labels looked up at once
 
 
-cdef Layout layout_of(const unsigned char *key, const Span *spans, Py_ssize_t count)
+cdef LabelSchema schema_of(const unsigned char *key, const Span *spans, Py_ssize_t count)
 
 
 # Returned spans stay as they are until other labels are read.
@@ -22,7 +22,7 @@ cdef const unsigned char *repeated_labels(
 
 
 @cython.final
-cdef class Layout:
+cdef class LabelSchema:
     cdef bytes names  # each behind its size
     cdef Py_ssize_t name_at  # the index of __name__
     cdef PyObject *asked[2]  # the names that ``places`` are of
@@ -33,7 +33,7 @@ cdef class Layout:
 
 cdef class SeriesLabels:
     cdef readonly bytes key  # label fields alone
-    cdef Layout layout  # None where it is not known
+    cdef LabelSchema schema  # None where it is not known
     cdef object known
     cdef dict all  # all labels as a dict, once requested
 

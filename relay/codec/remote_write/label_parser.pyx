@@ -34,7 +34,7 @@ cdef extern from "Python.h":
 
 
 cdef enum:
-    LAYOUTS_MAX = 2048  # sets of names that are known; at the limit all are forgotten
+    SCHEMAS_MAX = 2048  # sets of names that are known; at the limit all are forgotten
     NAMES_BYTES_MAX = 4096  # of the names of a known set
     KNOWN_NAMES = 1024  # names of metrics that are shared
     KNOWN_NAME_BYTES_MAX = 200
@@ -42,7 +42,7 @@ cdef enum:
 
 @cython.final
 @cython.no_gc
-cdef class Layout:
+cdef class LabelSchema:
     """The names of valid series' labels, in wire order."""
 
     def __cinit__(self, bytes names not None, Py_ssize_t name_at):
@@ -90,7 +90,7 @@ cdef class Answer:
 
     cdef tuple names
     cdef tuple values
-    cdef Layout layout
+    cdef LabelSchema schema
     cdef unsigned long long number
 
 
@@ -101,20 +101,20 @@ cdef unsigned char is_repeated[2][SPANS_MAX]  # the label is equal to that of th
 cdef Py_ssize_t latest_half = 0
 cdef Py_ssize_t latest_count = 0
 cdef bytes latest_key = b""
-cdef Layout latest_layout = None
+cdef LabelSchema latest_schema = None
 cdef unsigned long long latest_number = 0
-cdef dict layouts = {}
+cdef dict schemas = {}
 cdef tuple answers = (Answer(), Answer())
 cdef Py_ssize_t latest_slot = 0  # of the answer that was given last
 cdef PyObject *known_names[KNOWN_NAMES]
 
 
-cdef Layout layout_of(const unsigned char *key, const Span *spans, Py_ssize_t count):
-    """Return the layout of valid labels; None for too long names."""
+cdef LabelSchema schema_of(const unsigned char *key, const Span *spans, Py_ssize_t count):
+    """Return the schema of valid labels; None for too long names."""
     cdef unsigned char[NAMES_BYTES_MAX] names
     cdef Py_ssize_t at, size, used = 0, name_at = 0
     cdef bytes text
-    cdef Layout layout
+    cdef LabelSchema schema
     for at in range(count):
         size = spans[at].name_size
         if used + 2 + size > NAMES_BYTES_MAX:
@@ -126,12 +126,12 @@ cdef Layout layout_of(const unsigned char *key, const Span *spans, Py_ssize_t co
         if is_name(key, &spans[at]):
             name_at = at
     text = PyBytes_FromStringAndSize(<char *>names, used)
-    layout = layouts.get(text)
-    if layout is None:
-        if len(layouts) >= LAYOUTS_MAX:
-            layouts.clear()
-        layout = layouts[text] = Layout(text, name_at)
-    return layout
+    schema = schemas.get(text)
+    if schema is None:
+        if len(schemas) >= SCHEMAS_MAX:
+            schemas.clear()
+        schema = schemas[text] = LabelSchema(text, name_at)
+    return schema
 
 
 cdef const Span *spans_of_labels(SeriesLabels labels, Span *room, Py_ssize_t *count) noexcept:
@@ -148,7 +148,7 @@ cdef const unsigned char *repeated_labels(
     SeriesLabels labels, unsigned long long *number
 ) noexcept:
     """Tell which labels of the latest series are those of the one before; NULL for others."""
-    if labels.key is not latest_key or latest_layout is None:
+    if labels.key is not latest_key or latest_schema is None:
         return NULL
     number[0] = latest_number
     return is_repeated[latest_half]
@@ -233,8 +233,8 @@ cdef class SeriesLabels:
     cpdef str metric_name(self):
         """Return the name of the metric, mostly the same text for series of the same one."""
         cdef const Span *span
-        if self.key is latest_key and latest_layout is not None and self.all is None:
-            span = &read_spans[latest_half][latest_layout.name_at]
+        if self.key is latest_key and latest_schema is not None and self.all is None:
+            span = &read_spans[latest_half][latest_schema.name_at]
             return shared_name(
                 <const unsigned char *>PyBytes_AS_STRING(self.key) + span.value, span.value_size
             )
@@ -248,7 +248,7 @@ cdef class SeriesLabels:
     cdef tuple values_beside(self, tuple names):
         """Return values of the labels that were read last; the tuple of the series before if equal.
 
-        The labels have a layout, and at most WANTED_MAX are asked for.
+        The labels have a schema, and at most WANTED_MAX are asked for.
         """
         global latest_slot
         cdef Answer answer = <Answer>answers[0]
@@ -270,8 +270,8 @@ cdef class SeriesLabels:
         latest_slot = slot
         if answer.values is not None and answer.number == latest_number:
             return answer.values
-        places = latest_layout.places_of(names, slot)
-        if answer.number + 1 == latest_number and answer.layout is latest_layout:
+        places = latest_schema.places_of(names, slot)
+        if answer.number + 1 == latest_number and answer.schema is latest_schema:
             before = answer.values
         if before is not None:
             for at in range(count):
@@ -291,7 +291,7 @@ cdef class SeriesLabels:
             span = &read_spans[latest_half][places[at]]
             found[at] = PyUnicode_DecodeUTF8(key + span.value, span.value_size, NULL)
         answer.values = tuple(found)
-        answer.layout = latest_layout
+        answer.schema = latest_schema
         answer.number = latest_number
         return answer.values
 
@@ -307,7 +307,7 @@ cdef class SeriesLabels:
             return ()
         if self.all is not None or missing > WANTED_MAX:
             return tuple([self.text(name) for name in names])
-        if self.key is latest_key and latest_layout is not None:
+        if self.key is latest_key and latest_schema is not None:
             return self.values_beside(names)
         found = [None] * missing
         for at in range(missing):
@@ -435,7 +435,7 @@ cdef class LabelParser:
         Raise DecodeError if it does not consist of label fields, SeriesFault if the labels are
         invalid for a series.
         """
-        global latest_half, latest_count, latest_key, latest_layout, latest_number
+        global latest_half, latest_count, latest_key, latest_schema, latest_number
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(key)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(key), half = 1 - latest_half
         cdef Span *spans = read_spans[half]
@@ -447,19 +447,19 @@ cdef class LabelParser:
         cdef SeriesLabels labels
         if count < 1 or count > self.labels_max or size > self.bytes_max:
             return self.read_validating(key)
-        if latest_layout is None or count != latest_count or not are_as_before(
+        if latest_schema is None or count != latest_count or not are_as_before(
             data, spans, count, <const unsigned char *>PyBytes_AS_STRING(latest_key),
             read_spans[latest_half], is_repeated[half],
         ):
             if not are_valid(data, spans, count):
                 return self.read_validating(key)
-            latest_layout = layout_of(data, spans, count)
+            latest_schema = schema_of(data, spans, count)
         latest_half, latest_count, latest_key = half, count, key
         latest_number += 1
         labels = SeriesLabels.__new__(SeriesLabels)
         labels.key = key
         labels.known = self.known
-        labels.layout = latest_layout
+        labels.schema = latest_schema
         return labels
 
     cdef SeriesLabels read_validating(self, bytes key):

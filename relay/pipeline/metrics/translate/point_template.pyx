@@ -19,7 +19,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
 
 from relay.codec.remote_write.label_parser cimport (
-    Layout, SeriesLabels, layout_of, repeated_labels, spans_of_labels,
+    LabelSchema, SeriesLabels, repeated_labels, schema_of, spans_of_labels,
 )
 from relay.codec.remote_write.label_spans cimport SPANS_MAX, Span
 from relay.codec.varints cimport put_head, varint_size
@@ -87,14 +87,14 @@ cdef class PointTemplates:
         cdef bytes prefix
         cdef const Span *spans = spans_of_labels(labels, room, &count)
         cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(labels.key)
-        cdef Layout layout = labels.layout
+        cdef LabelSchema schema = labels.schema
         cdef _Template template = self.last
-        if layout is None and count > 0:
-            layout = labels.layout = layout_of(key, spans, count)
-        if layout is None:
+        if schema is None and count > 0:
+            schema = labels.schema = schema_of(key, spans, count)
+        if schema is None:
             return None
-        if template is None or template.names is not layout.names:
-            template = self.find(layout.names, labels)
+        if template is None or template.names is not schema.names:
+            template = self.find(schema.names, labels)
             if template is None:
                 return None
             self.last = template
