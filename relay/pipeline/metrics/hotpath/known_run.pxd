@@ -26,7 +26,7 @@ cdef enum:
     KEY_LINES = 4  # so much of its key
 
 
-cdef struct Cursor:  # the end of a batch
+cdef struct BatchAppender:  # appends behind the end of a batch
     void *batch  # OpenBatch
     void *group  # of the points behind the last run
     Point *point  # the next one
@@ -51,21 +51,21 @@ cdef struct KnownRun:
     # The time that was read last, as it stands in a body, and in ns.
     uint64_t time_bits  # seven bytes
     uint64_t known_ns
-    Py_ssize_t count  # of the cursors in use
-    Cursor cursors[BATCHES_MAX]
+    Py_ssize_t count  # of the appenders in use
+    BatchAppender appenders[BATCHES_MAX]
 
 
-cdef inline Py_ssize_t open_cursors(KnownRun *run, void *batches) except -1:
-    """Point cursors at the ends of batches; return the number of points that each has room for.
+cdef inline Py_ssize_t open_appenders(KnownRun *run, void *batches) except -1:
+    """Open an appender of each batch; return the number of points that each has room for.
 
     Return 0 where the caller is to append in the general way: to more batches than there are
-    cursors, to one that the request has not written to yet or that the next point fills, or to one
-    that is there twice.
+    appenders, to one that the request has not written to yet or that the next point fills, or to
+    one that is there twice.
     """
     cdef Py_ssize_t at, before, room = ROOM_UNUSED
     cdef void *batch
     cdef void *buffer
-    cdef Cursor *cursor
+    cdef BatchAppender *appender
     run.count = 0
     if batches == <void *>None:
         return room
@@ -80,9 +80,9 @@ cdef inline Py_ssize_t open_cursors(KnownRun *run, void *batches) except -1:
             or not (<OpenBatch>batch).count
         ):
             return 0
-        # Two sources may put a series into one batch twice, which one cursor cannot tell.
+        # Two sources may put a series into one batch twice, which one appender cannot tell.
         for before in range(at):
-            if run.cursors[before].batch == batch:
+            if run.appenders[before].batch == batch:
                 return 0
         if (<PointBuffer>buffer).count == (<PointBuffer>buffer).capacity:
             (<PointBuffer>buffer).grow()
@@ -95,57 +95,57 @@ cdef inline Py_ssize_t open_cursors(KnownRun *run, void *batches) except -1:
             (<PointBuffer>buffer).capacity - (<PointBuffer>buffer).count,
             (<PointBuffer>buffer).runs_capacity - (<PointBuffer>buffer).runs_count,
         )
-        cursor = &run.cursors[at]
-        cursor.batch = batch
-        cursor.group = <void *>(<OpenBatch>batch).group
-        cursor.points = (<PointBuffer>buffer).points
-        cursor.point = cursor.points + (<PointBuffer>buffer).count
-        cursor.run = (<PointBuffer>buffer).runs + (<PointBuffer>buffer).runs_count
-        cursor.size = (<PointBuffer>buffer).size
+        appender = &run.appenders[at]
+        appender.batch = batch
+        appender.group = <void *>(<OpenBatch>batch).group
+        appender.points = (<PointBuffer>buffer).points
+        appender.point = appender.points + (<PointBuffer>buffer).count
+        appender.run = (<PointBuffer>buffer).runs + (<PointBuffer>buffer).runs_count
+        appender.size = (<PointBuffer>buffer).size
     if room:
         run.count = PyTuple_GET_SIZE(<tuple>batches)
     return room
 
 
-cdef inline void close_cursors(KnownRun *run) noexcept:
-    """Write back to the batches what was appended to them by cursors."""
+cdef inline void close_appenders(KnownRun *run) noexcept:
+    """Write back to the batches what was appended to them."""
     cdef Py_ssize_t at, added
     cdef void *batch
     cdef void *buffer
-    cdef Cursor *cursor
+    cdef BatchAppender *appender
     for at in range(run.count):
-        cursor = &run.cursors[at]
-        batch = cursor.batch
+        appender = &run.appenders[at]
+        batch = appender.batch
         buffer = <void *>(<OpenBatch>batch).point_buffer
-        added = cursor.point - cursor.points - (<PointBuffer>buffer).count
+        added = appender.point - appender.points - (<PointBuffer>buffer).count
         (<PointBuffer>buffer).count += added
-        (<PointBuffer>buffer).size = cursor.size
-        (<PointBuffer>buffer).runs_count = cursor.run - (<PointBuffer>buffer).runs
+        (<PointBuffer>buffer).size = appender.size
+        (<PointBuffer>buffer).runs_count = appender.run - (<PointBuffer>buffer).runs
         (<OpenBatch>batch).count += added
-        if <void *>(<OpenBatch>batch).group != cursor.group:
-            (<OpenBatch>batch).group = <object>cursor.group
+        if <void *>(<OpenBatch>batch).group != appender.group:
+            (<OpenBatch>batch).group = <object>appender.group
     run.count = 0
 
 
 cdef inline void put_point(
-    Cursor *cursor, void *group, void *head, uint64_t time_ns, uint64_t value
+    BatchAppender *appender, void *group, void *head, uint64_t time_ns, uint64_t value
 ) noexcept:
     cdef Run *run
-    cdef Point *point = cursor.point
-    if cursor.group != group:
-        run = cursor.run
-        Py_INCREF(<object>cursor.group)
-        run.group = cursor.group
-        run.end = point - cursor.points
-        run.size = cursor.size
-        cursor.run = run + 1
-        cursor.group = group
+    cdef Point *point = appender.point
+    if appender.group != group:
+        run = appender.run
+        Py_INCREF(<object>appender.group)
+        run.group = appender.group
+        run.end = point - appender.points
+        run.size = appender.size
+        appender.run = run + 1
+        appender.group = group
     Py_INCREF(<object>head)
     point.head = head
     point.time_ns = time_ns
     point.value = value
-    cursor.point = point + 1
-    cursor.size += PyBytes_GET_SIZE(<object>head) + TAIL_BYTES
+    appender.point = point + 1
+    appender.size += PyBytes_GET_SIZE(<object>head) + TAIL_BYTES
 
 
 cdef inline void *following(void *series) noexcept:
@@ -232,9 +232,9 @@ cdef inline const unsigned char *take_known_run(
         last = series
         at = tail
         if not room or <void *>(<Series>series).batches != batches:
-            close_cursors(run)
+            close_appenders(run)
             batches = <void *>(<Series>series).batches
-            room = open_cursors(run, batches)
+            room = open_appenders(run, batches)
             more = run.count - 1
         if (
             not room
@@ -252,11 +252,11 @@ cdef inline const unsigned char *take_known_run(
             continue
         group = <void *>(<Series>series).group
         prefix = <void *>(<Series>series).prefix
-        put_point(&run.cursors[0], group, prefix, time_ns, value)
+        put_point(&run.appenders[0], group, prefix, time_ns, value)
         if more:
             for number in range(more):
-                put_point(&run.cursors[1 + number], group, prefix, time_ns, value)
-    close_cursors(run)
+                put_point(&run.appenders[1 + number], group, prefix, time_ns, value)
+    close_appenders(run)
     run.last = last
     run.time_bits = time_bits
     run.known_ns = time_ns
