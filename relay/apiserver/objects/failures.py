@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from relay.runtime.excerpt import clipped
+
 MODIFIED: Final = (
     "the object has been modified; please apply your changes to the latest version and try again"
 )
@@ -124,11 +126,6 @@ class ApiRefusalError(Exception):
             "code": self.code,
         }
         return {key: value for key, value in found.items() if value is not None and value != ""}
-
-
-def clipped(text: str, most: int) -> str:
-    """Return a text with at most some characters, with a sign where it was cut."""
-    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _short(details: dict[str, Any]) -> dict[str, Any]:

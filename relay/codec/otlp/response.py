@@ -21,6 +21,7 @@ from relay.codec.protobuf import (
     varint,
 )
 from relay.runtime.errors import DecodeError
+from relay.runtime.excerpt import clipped
 
 MESSAGE_CHARS_MAX = 200
 """Longest text returned, in characters."""
@@ -168,6 +169,4 @@ def _json_message(body: bytes) -> str | None:
 def _one_line(text: str) -> str:
     line = " ".join(text[:_READ_BYTES_MAX].split())
     line = "".join(char if char.isprintable() else "\ufffd" for char in line)
-    if len(line) <= MESSAGE_CHARS_MAX:
-        return line
-    return line[: MESSAGE_CHARS_MAX - 1] + "…"
+    return clipped(line, MESSAGE_CHARS_MAX)

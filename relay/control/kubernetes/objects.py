@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from relay.control.kubernetes.errors import AnswerError, MalformedAnswerError, answer_error
-from relay.runtime.excerpt import escaped
+from relay.runtime.excerpt import clipped, escaped
 
 OBJECT_BYTES_MAX: Final = 3 * 1024 * 1024
 """Longest object; B. The server itself takes requests of at most 3 MiB, and etcd 1.5 MiB."""
@@ -322,7 +322,7 @@ class WatchDecoder:
                     deletes = verb == "DELETED"
                     return Unusable(found.why, found.key, relist=deletes)
                 return ObjectEvent(verb, found)
-        return Unusable(f"an event has the unknown type {_clipped(event.type)}")
+        return Unusable(f"an event has the unknown type {_safe(event.type)}")
 
     def __repr__(self) -> str:
         return f"<WatchDecoder {self._resource.plural}, {self._held} bytes held>"
@@ -336,13 +336,13 @@ def status_error(
     ``http_status`` counts if there is one, ``retry_after_s`` if the object names none.
     """
     code = http_status or status.code or 500
-    message = _clipped(status.message or "") or "no message"
+    message = _safe(status.message or "") or "no message"
     if retry_after_s is None and status.details is not None:
         retry_after_s = status.details.retry_after_seconds
     return answer_error(
-        f"{code} {_clipped(status.reason or '')}: {message}".replace(" :", ":"),
+        f"{code} {_safe(status.reason or '')}: {message}".replace(" :", ":"),
         status=code,
-        reason=_clipped(status.reason or ""),
+        reason=_safe(status.reason or ""),
         retry_after_s=retry_after_s,
     )
 
@@ -363,8 +363,9 @@ def _key_of(raw: bytes) -> ObjectKey | None:
 def _shown(error: Exception) -> str:
     if isinstance(error, UnicodeError):
         return "is not UTF-8 text"  # the error itself holds the bytes
-    return "nested too deeply" if isinstance(error, RecursionError) else _clipped(str(error))
+    return "nested too deeply" if isinstance(error, RecursionError) else _safe(str(error))
 
 
-def _clipped(text: str) -> str:
-    return escaped(text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}…")
+def _safe(text: str) -> str:
+    """Return the beginning of a server's text, for a message that a terminal may show."""
+    return escaped(clipped(text, SHOWN_CHARS_MAX))

@@ -23,13 +23,19 @@ from typing import Any, Final
 import msgspec
 
 from relay.control.kubernetes.objects import UNREADABLE, ApiObject, ApiResource
-from relay.control.status.conditions import OWN_TYPES, ConditionStatus, StatusCondition, clipped
+from relay.control.status.conditions import (
+    MESSAGE_CHARS_MAX,
+    OWN_TYPES,
+    ConditionStatus,
+    StatusCondition,
+)
 from relay.control.status.object_status import (
     ObjectStatus,
     SignalStatus,
     SinkStatus,
     UsageFigures,
 )
+from relay.runtime.excerpt import clipped
 
 FIELD_MANAGER: Final = "telemetry-relay"
 _OTHER_PARTS: Final = ("usage", "sources", "relays")
@@ -190,7 +196,7 @@ def _outcomes(one: SinkStatus | SignalStatus) -> dict[str, Any]:
     if one.last_error_at is not None:
         document["lastError"] = {
             "time": written_time(one.last_error_at),
-            "message": clipped(one.last_error),
+            "message": clipped(one.last_error, MESSAGE_CHARS_MAX),
         }
     if one.ledger is not None:
         ledger = one.ledger

@@ -30,7 +30,7 @@ from relay.control.replicas.event_schedule import (
     ToldEvents,
 )
 from relay.control.replicas.transitions import Happening
-from relay.control.status.conditions import clipped
+from relay.runtime.excerpt import clipped
 
 EVENTS: Final = ApiResource("", "v1", "events", "Event")
 COMPONENT: Final = "telemetry-relay"

@@ -22,10 +22,10 @@ from typing import Final, TypeVar
 
 from relay.control.status.assess import all_deliver, worst_of_sinks
 from relay.control.status.conditions import (
+    MESSAGE_CHARS_MAX,
     TYPES,
     ConditionVerdict,
     StatusCondition,
-    clipped,
     listed,
     worst,
 )
@@ -36,6 +36,7 @@ from relay.control.status.object_status import (
     SinkStatus,
     UsageFigures,
 )
+from relay.runtime.excerpt import clipped
 
 NO_REPORT: Final = "NoReport"
 _NO_DATA = "NoData"
@@ -220,7 +221,7 @@ def _conditions(
                 name,
                 verdict.status,
                 verdict.reason,
-                clipped(verdict.message),
+                clipped(verdict.message, MESSAGE_CHARS_MAX),
                 generation,
                 since,
             )

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
+from relay.runtime.excerpt import clipped
+
 ConditionType = Literal["Accepted", "ResolvedRefs", "Programmed", "Delivering"]
 TYPES: Final[tuple[ConditionType, ...]] = ("Accepted", "ResolvedRefs", "Programmed", "Delivering")
 OWN_TYPES: Final = frozenset((*TYPES, "Ready", "SignalsCarried"))
@@ -77,15 +79,10 @@ def updated(
         old = known.get(name)
         same = old is not None and old.status == verdict.status
         since = old.since if old is not None and same else at
-        message = clipped(verdict.message)
+        message = clipped(verdict.message, MESSAGE_CHARS_MAX)
         judged = generation if verdict.generation is None else verdict.generation
         found.append(_shared(name, verdict.status, verdict.reason, message, judged, since))
     return tuple(found)
-
-
-def clipped(message: str, chars_max: int = MESSAGE_CHARS_MAX) -> str:
-    """Return a message of at most so many characters."""
-    return message if len(message) <= chars_max else f"{message[: chars_max - 1]}…"
 
 
 def listed(texts: Sequence[str], most: int, *, separator: str = "; ", see: str = "") -> str:
