@@ -61,7 +61,7 @@ class DirectPace(Pace):
             raise TurnsError
 
     def need_slices(self) -> None:
-        """Raise TurnsError: here is no pause behind what is final."""
+        """Raise TurnsError: only work in slices can pause once it is final."""
         if not self.final:
             raise TurnsError
 

@@ -29,7 +29,7 @@ class Pace:
         """Pause if it is time to."""
 
     def need_slices(self) -> None:
-        """Ask for pauses to the end, also behind what is final. May raise, as a pause does."""
+        """Ask that pauses pause even once the request is final. May raise, as a pause does."""
 
 
 UNPACED: Final = Pace()

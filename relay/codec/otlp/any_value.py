@@ -34,11 +34,11 @@ VALUES_MAX: Final = 10_000
 STEP: Final = 128
 """Attributes of a microsecond or two between two pauses."""
 LARGE_BYTES: Final = 1 << 12
-"""Values that are larger take longer."""
+"""Of larger values each is worth a pause."""
 _DECODED_BYTES: Final = 1 << 18
 """Bytes that are no UTF-8 and are replaced between two pauses: 10 ms, where each of them is one."""
 _DEEP_BYTES: Final = 100
-"""Values that are smaller are not too deep."""
+"""Values up to this size cannot be over 100 levels deep."""
 _CHARACTER_BYTES_MAX: Final = 4  # in UTF-8
 _ANY_NUMBER: Final = 1 << 60
 

@@ -189,5 +189,5 @@ def encode_metadata2(metadata: Metadata2, ref: Callable[[bytes], int]) -> bytes:
 
 
 def _number(tag: bytes, value: int) -> bytes:
-    """A varint field; nothing for zero."""
+    """Return a varint field; b"" for zero."""
     return tag + varint(value & _MASK64) if value else b""

@@ -209,7 +209,7 @@ def exemplar_v2(data: bytes, start: int, stop: int, symbols: v2.Symbols) -> RawE
 
 
 def with_start(message: bytes, created_ms: int) -> bytes:
-    """A Histogram message with this start, unless it has one of its own."""
+    """Return a Histogram message with this start, unless it has one of its own."""
     if not created_ms:
         return message
     for number, wire_type, _, payload, end in _histogram_fields(message):

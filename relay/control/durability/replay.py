@@ -247,7 +247,7 @@ class Replay:
             )
 
     def statistics(self) -> ReplayStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return ReplayStatistics(
             self.active,
             self._requests,

@@ -93,7 +93,7 @@ class ExemplarBuffer:
             self._shares.remove(project, len(waiting.exemplars))
 
     def statistics(self) -> ExemplarBufferStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return ExemplarBufferStatistics(self.received, self.sent, self.dropped, self._shares.total)
 
     def _forget(self, project: str, series: Series) -> None:

@@ -158,7 +158,7 @@ class Connections(Generic[_Connection]):
             idle[handler] = None
 
     def statistics(self) -> ConnectionStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return ConnectionStatistics(len(self._peers), self._evicted, self._refused)
 
     def _longest_idle(self, peer: str | None) -> _Connection | None:

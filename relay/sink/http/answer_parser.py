@@ -122,7 +122,7 @@ class AnswerParser:
         return False
 
     def end(self) -> bool:
-        """The connection has ended; return whether that completes the answer."""
+        """Note the end of the connection; return whether that completes the answer."""
         if self.response is None and self._ends_with_connection():
             self._complete()
         self.reusable = False
@@ -150,7 +150,7 @@ class AnswerParser:
     # Callbacks of httptools, by their names there.
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Begin a head."""
         if self.response is not None:
             self.reusable = False
             raise _StopParsing
@@ -160,7 +160,7 @@ class AnswerParser:
             self._stop(DISCONNECTED)
 
     def on_header(self, name: bytes, value: bytes | None) -> None:
-        """A header field, or one of a trailer."""
+        """Take a header field, or one of a trailer."""
         value = value or b""
         self._progress = True
         self._field_count += 1
@@ -170,7 +170,7 @@ class AnswerParser:
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip(" \t")
 
     def on_headers_complete(self) -> None:
-        """A head is complete."""
+        """Check a head that is complete."""
         assert self._parser is not None
         status = self._status = self._parser.get_status_code()
         self._head_complete = True
@@ -185,7 +185,7 @@ class AnswerParser:
             raise _StopParsing
 
     def on_body(self, data: bytes) -> None:
-        """A part of the body."""
+        """Take a part of the body."""
         self._body += data
         if len(self._body) > RESPONSE_BYTES_MAX:
             limit = f"{RESPONSE_BYTES_MAX // 1024**2} MiB"
@@ -193,7 +193,7 @@ class AnswerParser:
             self._stop(HttpFailure("response_too_large", text))
 
     def on_message_complete(self) -> None:
-        """An answer is complete, or an interim one."""
+        """End an answer, or an interim one, behind which another head follows."""
         assert self._parser is not None
         if self._status < 200:
             # RFC 9110 15.2: another head follows.

@@ -126,7 +126,7 @@ class Transport:
         await self.close()
 
     def statistics(self) -> TransportStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return TransportStatistics(self._requests, self._in_flight, self._contexts.count)
 
     def __repr__(self) -> str:

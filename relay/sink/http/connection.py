@@ -47,10 +47,10 @@ class ConnectionOwner(Protocol):
     """Learns of every connection's beginning and end."""
 
     def opened(self, connection: Connection) -> None:
-        """A connection has been made."""
+        """Note that a connection has been made."""
 
     def lost(self, connection: Connection) -> None:
-        """A connection has ended."""
+        """Note that a connection has ended."""
 
 
 class Connection(asyncio.Protocol):
@@ -281,7 +281,7 @@ def tls_reason(error: Exception) -> str:
 
 
 def _unacknowledged(transport: asyncio.BaseTransport) -> int:
-    """Bytes that the endpoint's kernel has not acknowledged; 0 where the system does not tell."""
+    """Return the bytes that the endpoint's kernel has not acknowledged; 0 if it is not known."""
     connection = transport.get_extra_info("socket")
     if connection is None or not sys.platform.startswith("linux"):
         return 0

@@ -25,7 +25,7 @@ _PREFIX_CHARS = 8
 
 
 def credential_headers(authentication: Authentication, secrets: SecretLookup) -> dict[str, str]:
-    """The headers that a request needs, {} for ``none``. Raises SecretError, never with a value.
+    """Return the headers that a request needs, {} for ``none``. Raise SecretError without a value.
 
     ``bearerToken``: RFC 6750 2.1. ``basicAuth``: RFC 7617, UTF-8 before base64. ``apiKey``: the
     value alone, in the header that the resource names. Default keys: ``token``, ``username`` and

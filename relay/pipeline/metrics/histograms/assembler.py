@@ -357,7 +357,7 @@ class Assembly:
         return changed
 
     def statistics(self) -> AssemblyStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         everything = (self.outcomes, *(one.outcomes for one in self._projects.values()))
         by_name: dict[str, int] = {}
         for one in everything:

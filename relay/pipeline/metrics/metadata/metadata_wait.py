@@ -337,7 +337,7 @@ class MetadataWait:
             self._add_settled(key)
 
     def statistics(self) -> FirstSightStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return FirstSightStatistics(
             len(self._families) + len(self._leaving),
             self._count,

@@ -223,7 +223,7 @@ class TypeStore:
         return self._with_families[share].give_up(only_spare=is_own)
 
     def statistics(self) -> KnownTypesStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return KnownTypesStatistics(
             self.shares.total,
             self.refused,

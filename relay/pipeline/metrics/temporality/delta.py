@@ -320,7 +320,7 @@ class DeltaStore:
                 yield state
 
     def statistics(self) -> DeltaStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         states = len(self._states) + len(self._restored)
         return DeltaStatistics(states, self._states.forgotten, dict(self.outcomes))
 
