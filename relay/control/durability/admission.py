@@ -199,7 +199,7 @@ class Admission:
         self._open_bytes = self._reconciler.open_bytes()
 
     def _grown_bytes(self) -> int:
-        """Bytes by which requests have enlarged open batches since the last measurement.
+        """Return the bytes by which requests enlarged open batches since the last measurement.
 
         An upper bound: batches flushed meanwhile are not subtracted.
         """

@@ -179,7 +179,7 @@ class OffsetTracker:
         return self._version
 
     def statistics(self) -> PositionsStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return PositionsStatistics(self._next, self._low, self._holds)
 
     def __repr__(self) -> str:

@@ -403,7 +403,7 @@ class MatchSet:
         return ended
 
     def every_sink(self) -> list[SinkCounter]:
-        """Counters of all sinks that the matched sources feed, once for each of these sources."""
+        """Return the counters of all sinks that the matched sources feed, once for each source."""
         return [target.counter for route in self.matched for target in route.targets]
 
     def flush_counters(self) -> None:

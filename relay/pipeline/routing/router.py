@@ -387,7 +387,7 @@ class Router:
             yield from counters.values()
 
     def statistics(self) -> RouterStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         projects = self._projects.values()
         unmatched = [one for one in self._retired if not one.matched and one.refuses is None]
         unmatched += [at.unmatched for at in (self._without_exporters, *projects)]

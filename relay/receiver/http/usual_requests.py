@@ -40,7 +40,7 @@ BODY_BYTES_MAX: Final = 256 * 1024
 repeats nothing. Of a larger one aiohttp's part of the cost is small."""
 HEAD_BYTES_MAX: Final = 4096
 HEADS_MAX: Final = 1_000
-"""Heads that are recognised; then they are forgotten."""
+"""Heads that are recognised; at the limit all are forgotten."""
 ARRIVAL_S: Final = 0.05
 """Time for the rest of a body, s: agents write head and body at once."""
 

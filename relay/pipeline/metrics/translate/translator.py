@@ -171,7 +171,7 @@ class Translator:
         return self._groups.find(home, metric)
 
     def statistics(self) -> TranslatorStatistics:
-        """A snapshot."""
+        """Return a snapshot."""
         return TranslatorStatistics(len(self._resources.by_key), len(self._groups))
 
     def _scope_group(self, resource: Pairs, scope: Scope) -> ScopeGroup:
