@@ -7,20 +7,18 @@
 * No claimed size is allocated before it is compared with the limit and with what the body can hold.
   Frames of unknown size are streamed, at most one byte beyond the limit, through a bounded window.
 * A truncated frame or bytes behind the last frame are errors.
-* All functions may run on any thread; the libraries give up the interpreter's lock meanwhile.
+* All functions may run on any thread; the interpreter's lock is given up meanwhile.
 """
 
 from __future__ import annotations
 
 import zlib
-from functools import partial
 from typing import Literal, NamedTuple
 
 import zstandard
 from isal import igzip_lib, isal_zlib
 
-from relay.codec import snappy
-from relay.codec.uninitialized_bytes import fresh_bytes
+from relay.codec import snappy, snappy_block
 from relay.runtime.errors import DecodeError, TooLargeError
 
 SenderEncoding = Literal["snappy", "zstd", "gzip", "none"]
@@ -108,7 +106,7 @@ def fits(body: bytes, size: int, encoding: SenderEncoding = "snappy") -> bool:
     try:
         if _starts_zstd(body, 0):
             return sum(frame.size_max for frame in _measure_frames(body)) <= size
-        claimed = snappy.claimed_length(body)
+        claimed = _claimed_by_snappy(body)
     except (zstandard.ZstdError, DecodeError, TooLargeError):
         return True  # decompress() refuses it before decoding
     return claimed <= size
@@ -126,12 +124,20 @@ def _too_large(size: int | None, bytes_max: int) -> TooLargeError:
 
 
 def _decompress_snappy(body: bytes, bytes_max: int) -> bytes:
-    size = snappy.claimed_length(body)
+    size = _claimed_by_snappy(body)
     if size > bytes_max:
         raise _too_large(size, bytes_max)
     if size > len(body) * _SNAPPY_RATIO_MAX:
         raise DecodeError(f"a snappy block of {len(body)} bytes cannot hold {size}", offset=0)
-    return fresh_bytes(size, partial(snappy.decompress_into, body))
+    plain: bytes | None = snappy_block.plain_of(body)
+    if plain is None:
+        return snappy.decompress(body)  # which names the fault
+    return plain
+
+
+def _claimed_by_snappy(body: bytes) -> int:
+    size: int = snappy_block.claimed_length(body)
+    return size if size >= 0 else snappy.claimed_length(body)
 
 
 def _decompress_gzip(body: bytes, bytes_max: int) -> bytes:

@@ -1,6 +1,7 @@
 """Snappy blocks by cramjam, which takes 1.5 MiB: it is loaded for the first block.
 
-A relay that gets nothing but OTLP has none. All functions raise DecodeError for a corrupt block.
+Blocks of senders are decompressed by :mod:`relay.codec.snappy_block`, which leaves here what it
+does not take. All functions raise DecodeError for a corrupt block.
 """
 
 from __future__ import annotations
@@ -16,16 +17,6 @@ def claimed_length(block: bytes) -> int:
     cramjam = _library()
     try:
         size: int = cramjam.snappy.decompress_raw_len(block)
-    except cramjam.DecompressionError as error:
-        raise DecodeError(f"corrupt snappy block: {error}") from error
-    return size
-
-
-def decompress_into(block: bytes, target: memoryview) -> int:
-    """Decompress a block into a buffer; return the number of bytes."""
-    cramjam = _library()
-    try:
-        size: int = cramjam.snappy.decompress_raw_into(block, target)
     except cramjam.DecompressionError as error:
         raise DecodeError(f"corrupt snappy block: {error}") from error
     return size

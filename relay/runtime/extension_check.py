@@ -70,7 +70,7 @@ MODULES: Final = (
     "relay.pipeline.records.appending",
     "relay.pipeline.records.results",
     "relay.pipeline.records.pipeline",
-    "relay.codec.uninitialized_bytes",
+    "relay.codec.snappy_block",
     "relay.codec.compression",
     "relay.codec.remote_write.label_parser",
     "relay.codec.remote_write.cut",

@@ -23,7 +23,6 @@ from relay.codec.compression import (
     decompress_own,
 )
 from relay.codec.protobuf import varint
-from relay.codec.uninitialized_bytes import fresh_bytes
 from relay.runtime.errors import DecodeError, TooLargeError
 from tests.kit.paths import ROOT
 from tests.own_time import HELD_S_MAX, slowness
@@ -303,15 +302,3 @@ def test_damaged_own_data_is_an_error(
 ) -> None:
     with pytest.raises(DecodeError, match=r"own|truncated"):
         decompress_own(damage(compress(PLAIN, encoding)), encoding)
-
-
-@pytest.mark.parametrize("size", [0, 1, 2, 1000])
-def test_fresh_bytes_belong_to_nobody_else(size: int) -> None:
-    def write(view: memoryview) -> int:
-        view[:] = b"x" * size
-        return size
-
-    made = fresh_bytes(size, write)
-    assert made == b"x" * size
-    assert bytes(1) == b"\x00"  # what Python keeps of the shortest was not written to
-    assert fresh_bytes(size, write) == made

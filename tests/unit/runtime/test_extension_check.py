@@ -139,7 +139,7 @@ def test_an_extension_that_does_not_load_is_told(installed: Path) -> None:
     [
         ("relay/pipeline/metrics/hotpath/v1_loop.pyx", {"relay.pipeline.metrics.hotpath.v1_loop"}),
         ("relay/pipeline/batching/emitter.py", {"relay.pipeline.batching.emitter"}),
-        ("relay/codec/uninitialized_bytes.pyx", {"relay.codec.uninitialized_bytes"}),
+        ("relay/codec/snappy_block.pyx", {"relay.codec.snappy_block"}),
         ("relay/pipeline/contract.py", set()),  # not compiled
         # Inlined in both.
         (
@@ -222,17 +222,17 @@ def test_a_build_compiles_what_differs_and_nothing_else(checkout: Path) -> None:
     manifest = checkout / "relay" / MANIFEST
     entries = json.loads(manifest.read_bytes())
     manifest.write_text(json.dumps({**entries, "codec/gone.so": "0" * 64}), encoding="utf-8")
-    source = checkout / "relay/codec/uninitialized_bytes.pyx"
+    source = checkout / "relay/codec/snappy_block.pyx"
     good = source.read_text(encoding="utf-8")
     source.write_text(good + "\nEDITED = 1\n", encoding="utf-8")
-    assert "relay.codec.uninitialized_bytes was not built from these sources" in refusal(checkout)
-    built = extension(checkout, "relay.codec.uninitialized_bytes")
+    assert "relay.codec.snappy_block was not built from these sources" in refusal(checkout)
+    built = extension(checkout, "relay.codec.snappy_block")
     built.unlink()  # or what is linked to would be written over
     edited = run_python(checkout, *build)
     assert edited.returncode == 0, edited.stderr
-    assert edited.stdout == "1/1 relay.codec.uninitialized_bytes\n"
+    assert edited.stdout == "1/1 relay.codec.snappy_block\n"
     asked = run_python(
-        checkout, "-c", "import relay.codec.uninitialized_bytes as made; print(made.EDITED)"
+        checkout, "-c", "import relay.codec.snappy_block as made; print(made.EDITED)"
     )
     assert asked.stdout == "1\n"
     kept = json.loads(manifest.read_bytes())
@@ -242,4 +242,4 @@ def test_a_build_compiles_what_differs_and_nothing_else(checkout: Path) -> None:
     failed = run_python(checkout, *build)
     assert failed.returncode != 0
     source.write_text(good + "\nEDITED = 1\n", encoding="utf-8")
-    assert stale_modules(checkout / "relay") == ["relay.codec.uninitialized_bytes"]
+    assert stale_modules(checkout / "relay") == ["relay.codec.snappy_block"]

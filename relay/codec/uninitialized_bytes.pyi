@@ -1,3 +1,0 @@
-from collections.abc import Callable
-
-def fresh_bytes(size: int, write: Callable[[memoryview], int]) -> bytes: ...
