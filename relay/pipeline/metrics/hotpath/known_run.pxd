@@ -23,7 +23,7 @@ cdef enum:
     ROOM_UNUSED = 1 << 30  # of no batch
     FAR = 4  # samples ahead of which a series is prefetched,
     NEAR = 2  # and what it refers to,
-    KEY_LINES = 4  # so much of its key
+    KEY_LINES_MAX = 8  # at most so much of its key
 
 
 cdef struct BatchAppender:  # appends behind the end of a batch
@@ -173,6 +173,7 @@ cdef inline const unsigned char *take_known_run(
     cdef void *far
     cdef void *batches = NULL
     cdef Py_ssize_t size, rest, number, _number, more = 0, room = 0, samples = 0
+    cdef Py_ssize_t lines = 4  # of a key; those of a target are about as long
     cdef uint64_t time_bits = run.time_bits, time_ns = run.known_ns, bits = 0, found = 0, value = 0
     cdef uint32_t head = 0
     for _number in range(NEAR):
@@ -192,7 +193,7 @@ cdef inline const unsigned char *take_known_run(
         near = following(near)
         prefetch(<void *>(<Series>near).prefix)
         prefetch(<void *>(<Series>near).group)
-        for number in range(KEY_LINES):
+        for number in range(lines):
             prefetch(PyBytes_AS_STRING((<Series>near).key) + number * LINE)
         size = at[1]
         start = at + 2
@@ -231,6 +232,7 @@ cdef inline const unsigned char *take_known_run(
             break
         last = series
         at = tail
+        lines = min(KEY_LINES_MAX, (size >> 6) + 1)
         if not room or <void *>(<Series>series).batches != batches:
             close_appenders(run)
             batches = <void *>(<Series>series).batches
