@@ -11,6 +11,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
 
 from relay.codec.otlp.envelope cimport Envelope, Slice
 from relay.codec.wire_types cimport BYTES, FIXED32, FIXED64, VARINT
@@ -304,6 +305,26 @@ def sampled(Envelope envelope not None, list ranges not None, uint64_t threshold
     return passing(envelope, ranges, is_sampled, threshold, pause)
 
 
+cdef bytes joined(
+    const unsigned char *at, const unsigned char *stop, uint64_t field, Py_ssize_t size, pause
+):
+    """Return what all of a message's ``field`` have, of this size in all; they can be read.
+
+    Copied into place: a message may have a million of them, each too short for an object.
+    """
+    cdef const unsigned char *mark = mark_behind(at, stop)
+    cdef Field one
+    cdef bytes found = PyBytes_FromStringAndSize(NULL, size)
+    cdef char *out = PyBytes_AS_STRING(found)
+    while size:
+        at = read_paced(at, stop, &one, &mark, pause)
+        if one.number == field and one.wire_type == BYTES:
+            memcpy(out, one.payload, <size_t>(one.end - one.payload))
+            out += one.end - one.payload
+            size -= one.end - one.payload
+    return found
+
+
 cdef list pairs_of(
     const unsigned char *at, const unsigned char *stop, uint64_t field, Py_ssize_t most, pause
 ):
@@ -314,8 +335,9 @@ cdef list pairs_of(
     cdef const unsigned char *pair
     cdef const unsigned char *mark = mark_behind(at, stop)
     cdef Field one, part
-    cdef list found = [], values
-    cdef bytes key, value, more
+    cdef Py_ssize_t size
+    cdef list found = []
+    cdef bytes key, value
     while at < stop:
         at = read_paced(at, stop, &one, &mark, pause)
         if at == NULL:
@@ -325,7 +347,7 @@ cdef list pairs_of(
         if len(found) == most:
             return None
         key = value = b""
-        values = None
+        size = 0
         pair = one.payload
         while pair < one.end:
             pair = read_paced(pair, one.end, &part, &mark, pause)
@@ -335,15 +357,15 @@ cdef list pairs_of(
                 continue
             if part.number == KEY:
                 key = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
-            elif part.number == VALUE:
-                more = PyBytes_FromStringAndSize(<char *>part.payload, part.end - part.payload)
-                if not PyBytes_GET_SIZE(value):
-                    value = more
-                    continue
-                if values is None:
-                    values = [value]
-                values.append(more)
-        found.append((key, value if values is None else b"".join(values)))
+            elif part.number == VALUE and part.payload < part.end:
+                if not size:
+                    value = PyBytes_FromStringAndSize(
+                        <char *>part.payload, part.end - part.payload
+                    )
+                size += part.end - part.payload
+        if size > PyBytes_GET_SIZE(value):
+            value = joined(one.payload, one.end, VALUE, size, pause)
+        found.append((key, value))
     return found
 
 
@@ -431,32 +453,39 @@ def has_more_values(bytes value not None, Py_ssize_t most):
 
 def message_of(Envelope envelope not None, Py_ssize_t number, uint64_t field, pause=no_pause):
     """Return the message in a record's ``field``; None where it has none or cannot be read."""
-    cdef list parts = fields_of(envelope, number, field, pause)
-    if not parts:
-        return None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    cdef Py_ssize_t size = 0
+    cdef bytes last = last_of(envelope, number, field, &size, pause)
+    cdef const unsigned char *data = data_of(envelope)
+    if last is None or size == PyBytes_GET_SIZE(last):
+        return last
+    return joined(
+        data + envelope.records[number].payload, data + envelope.records[number].end,
+        field, size, pause,
+    )
 
 
 def field_of(Envelope envelope not None, Py_ssize_t number, uint64_t field, pause=no_pause):
     """Return the bytes in a record's ``field``; None where it has none or cannot be read."""
-    cdef list parts = fields_of(envelope, number, field, pause)
-    return parts[len(parts) - 1] if parts else None
+    cdef Py_ssize_t size = 0
+    return last_of(envelope, number, field, &size, pause)
 
 
-cdef list fields_of(Envelope envelope, Py_ssize_t number, uint64_t field, pause):
-    """Return all of a record's ``field``; None where it cannot be read."""
+cdef bytes last_of(
+    Envelope envelope, Py_ssize_t number, uint64_t field, Py_ssize_t *size, pause
+):
+    """Return the last of a record's ``field`` as ``field_of`` does; add up the sizes of all."""
     assert 0 <= number < envelope.count
     cdef const unsigned char *at = data_of(envelope) + envelope.records[number].payload
     cdef const unsigned char *stop = data_of(envelope) + envelope.records[number].end
     cdef const unsigned char *mark = mark_behind(at, stop)
+    cdef const unsigned char *last = NULL
+    cdef const unsigned char *end = NULL
     cdef Field one
-    cdef list found = []
     while at < stop:
         at = read_paced(at, stop, &one, &mark, pause)
         if at == NULL:
             return None
         if one.number == field and one.wire_type == BYTES:
-            found.append(
-                PyBytes_FromStringAndSize(<char *>one.payload, one.end - one.payload)
-            )
-    return found
+            last, end = one.payload, one.end
+            size[0] += end - last
+    return None if last == NULL else PyBytes_FromStringAndSize(<char *>last, end - last)

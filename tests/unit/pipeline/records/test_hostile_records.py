@@ -74,6 +74,15 @@ def values_to_hash() -> bytes:
     return resource(b"", message(0x12, message(0x12, secret * 30)))
 
 
+def fields_to_merge() -> bytes:
+    """Return records with a body and an attribute's value in very many parts."""
+    part = b"\x02\x0a\x00"
+    attribute = field_bytes(b"\x0a", b"secret") + (b"\x12" + part) * 500_000
+    bodies = [(b"\x2a" + part) * 1_000_000, b"\x2a\x00" * 2_000_000 + b"\x2a" + part]
+    records = [message(0x12, one) for one in (*bodies, message(0x32, attribute))]
+    return resource(b"", message(0x12, b"".join(records)))
+
+
 def texts_that_are_none() -> bytes:
     """Return records and a resource with long texts, no byte of which is UTF-8."""
     bad = message(0x12, field_bytes(b"\x0a", b"\xff" * 900_000))
@@ -96,6 +105,7 @@ def lines_without_an_automaton() -> bytes:
     [
         values_to_hash,
         texts_that_are_none,
+        fields_to_merge,
         lines_without_an_automaton,
         large_records,
         attributes_of_heads,
