@@ -116,7 +116,8 @@ class Regex:
     def matches_start(self) -> Callable[[str], bool]:
         """Like :attr:`matches`, of whole characters in the first :attr:`bytes_max` bytes.
 
-        For values that senders may make as long as they like.
+        For values that senders may make as long as they like. Short ones are looked at as a whole,
+        also where a very large pattern leaves fewer bytes: names are not longer.
         """
         if self._engine is None:
             return self.matches
@@ -126,11 +127,10 @@ class Regex:
             own = module.compile(self.engine_pattern, options(LONG_VALUE_MEMORY_BYTES_MAX))
 
         def matches_start(value: str) -> bool:
+            if len(value) <= VERDICT_CHARS_MAX:
+                return ask(value)
             encoded = value[:bytes_max].encode()
-            if len(encoded) <= bytes_max:
-                if len(value) <= VERDICT_CHARS_MAX:
-                    return ask(value)
-            else:
+            if len(encoded) > bytes_max:
                 encoded = encoded[:bytes_max].decode(errors="ignore").encode()
             return own.fullmatch(encoded) is not None
 

@@ -156,3 +156,11 @@ def test_long_texts_are_tested_with_a_pause_before_each_test() -> None:
     long = "x" + " " * LONG_CHARS + "y"
     assert found.meets_attributes(Attributes([("a", long), ("b", long)]), pace.pause)
     assert pace.pauses == 2
+
+
+def test_a_very_large_pattern_is_asked_for_the_whole_of_a_name() -> None:
+    regex = compile_regex("|".join(f"{number}-{'é' * 80}-[0-9]+" for number in range(500)))
+    name = f"499-{'é' * 80}-7"
+    assert regex.bytes_max < len(name)
+    assert regex.matches(name)
+    assert regex.matches_start(name)
