@@ -15,6 +15,7 @@ import trustme
 from relay.config.settings.proxy import Proxy
 from relay.sink.http.client import Destination, HttpRequest, Transport
 from relay.sink.http.response import HttpFailure, HttpResponse
+from tests.kit.http.hostile_server import HostileServer
 from tests.kit.http.otlp_server import OtlpServer
 
 
@@ -31,9 +32,8 @@ class ProxyServer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[ProxyServer]:
         """Listen on a free port of the loopback interface."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with server:
+        async with HostileServer(self._serve) as server:
+            self.url = f"http://127.0.0.1:{server.port}"
             yield self
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,7 +45,6 @@ class ProxyServer:
                 await writer.drain()
             else:
                 await self._forward(head, reader, writer)
-        writer.close()
 
     async def _forward(
         self, head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -57,7 +56,10 @@ class ProxyServer:
             method, target, rest = head.split(" ", 2)
             path = "/" + target.split("/", 3)[3]
             to_upstream.write(f"{method} {path} {rest}".encode())
-        await asyncio.gather(_pump(reader, to_upstream), _pump(from_upstream, writer))
+        try:
+            await asyncio.gather(_pump(reader, to_upstream), _pump(from_upstream, writer))
+        finally:
+            to_upstream.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

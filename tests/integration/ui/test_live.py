@@ -23,6 +23,7 @@ from relay.ui.live import (
     digest_of,
 )
 from tests.kit.apiserver.running import EDITOR, EXPORTERS, VIEWER, exporter, tokens
+from tests.kit.http.closing import clean_up
 from tests.kit.ui.visitor import local_pages, ready, set_status
 from tests.own_time import patience
 
@@ -177,7 +178,7 @@ async def served(
         yield reader, writer
     finally:
         writer.transport.abort()
-        await runner.cleanup()
+        await clean_up(runner)
 
 
 async def test_a_page_that_does_not_read_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

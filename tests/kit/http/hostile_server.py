@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
+from tests.kit.http.closing import settle, stop_accepting
+
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -203,17 +205,11 @@ class HostileServer:
         trace: TracebackType | None,
     ) -> None:
         assert self._server is not None
-        self._server.close()
-        await _some_turns()  # what was accepted has its transport then
+        await stop_accepting(self._server)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in self._tasks.values():
             writer.transport.abort()
-        await _some_turns()
+        await settle()
         await self._server.wait_closed()
-
-
-async def _some_turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)

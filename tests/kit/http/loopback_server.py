@@ -9,6 +9,8 @@ from typing import Self
 
 from aiohttp import web
 
+from tests.kit.http.closing import clean_up
+
 BODY_BYTES_MAX = 1 << 30
 
 
@@ -59,7 +61,7 @@ class LoopbackServer(ABC):
     async def close(self) -> None:
         """Close every connection, and listen no more."""
         if self._runner is not None:
-            await self._runner.cleanup()
+            await clean_up(self._runner)
             self._runner = None
 
     async def __aenter__(self) -> Self:

@@ -27,6 +27,7 @@ from relay.sink.spill.store import QueueStore, SinkStore
 from relay.sink.worker import SinkWorker
 from tests.kit.batches import sealed_batch
 from tests.kit.holds import Holds
+from tests.kit.http.closing import clean_up
 from tests.kit.sink.kinds import WRITE_2, Case, values_of_remote_write_2
 from tests.own_time import patience
 
@@ -75,7 +76,7 @@ async def serving(*script: int | tuple[int, dict[str, str]]) -> AsyncIterator[Se
     try:
         yield endpoint
     finally:
-        await runner.cleanup()
+        await clean_up(runner)
 
 
 @asynccontextmanager

@@ -26,6 +26,8 @@ from relay.control.replicas.report_log import ReportLog
 from relay.control.replicas.report_reader import PeerReports
 from relay.telemetry.registry import Telemetry
 from tests.integration.api.test_admin_access import look
+from tests.kit.http.closing import clean_up
+from tests.kit.http.hostile_server import HostileServer, never_answer
 from tests.kit.ingest_server import LOOPBACK
 from tests.kit.kubernetes.statuses import object_key, object_status
 from tests.kit.processes import eventually
@@ -133,7 +135,7 @@ async def at_an_address(
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
-        await runner.cleanup()
+        await clean_up(runner)
 
 
 @pytest.fixture(autouse=True)
@@ -239,28 +241,14 @@ async def test_tls_with_client_certificates(tmp_path: Path) -> None:
 
 
 async def test_a_relay_that_cannot_be_asked_does_not_delay_another() -> None:
-    done = asyncio.Event()
-
-    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await done.wait()
-        writer.close()
-        await writer.wait_closed()
-
-    hanging = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = hanging.sockets[0].getsockname()[1]
-    try:
-        async with serving() as relay:
-            relay.put(KEY)
-            members = (
-                Member("relay-1", "l1", relay.url),
-                Member("relay-2", "l2", f"http://127.0.0.1:{port}"),
-            )
-            async with leading(*members) as leader:
-                await eventually("it is read", lambda: leader.status() == GOOD, timeout_s=3)
-    finally:
-        done.set()
-        hanging.close()
-        await hanging.wait_closed()
+    async with HostileServer(never_answer) as hanging, serving() as relay:
+        relay.put(KEY)
+        members = (
+            Member("relay-1", "l1", relay.url),
+            Member("relay-2", "l2", f"http://127.0.0.1:{hanging.port}"),
+        )
+        async with leading(*members) as leader:
+            await eventually("it is read", lambda: leader.status() == GOOD, timeout_s=3)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from relay.apiserver.access.oidc import (
 from relay.config.settings.api import OidcSettings
 from relay.runtime.errors import ConfigError
 from tests.kit.apiserver.issuer import encoded, jwks, number, public, signed_token
+from tests.kit.http.closing import clean_up
 
 RSA = rsa.generate_private_key(65537, 2048)
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -275,7 +276,7 @@ async def test_keys_of_a_file_and_of_an_address(
     port = runner.addresses[0][1]
     settings = OidcSettings("i", "a", jwks_uri=f"http://127.0.0.1:{port}/keys")
     assert set(await key_source(settings, lambda: 0.0).keys()) == {"rsa"}
-    await runner.cleanup()
+    await clean_up(runner)
     assert dict(await key_source(settings, lambda: 0.0).keys()) == {}
     said = f"http://127.0.0.1:{port}/keys: cannot be reached: Connection refused"
     assert caplog.messages == [f"the issuer's keys cannot be read: {said}"]

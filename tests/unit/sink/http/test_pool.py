@@ -12,6 +12,7 @@ from relay.sink.http import pool as pool_module
 from relay.sink.http.connection import Connection
 from relay.sink.http.pool import ConnectionPool
 from relay.sink.http.request_head import Origin
+from tests.kit.http.hostile_server import HostileServer
 
 HERE = Origin("here.test", 80, None, "here.test", False)
 THERE = HERE._replace(host="there.test")
@@ -31,7 +32,6 @@ class Server:
         await self._count(1)
         await reader.read()
         await self._count(-1)
-        writer.close()
 
     async def _count(self, more: int) -> None:
         async with self.changed:
@@ -40,9 +40,8 @@ class Server:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
-        server = await asyncio.start_server(self, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        async with server:
+        async with HostileServer(self) as server:
+            self.port = server.port
             yield self
 
     async def until_open(self, count: int) -> None:
