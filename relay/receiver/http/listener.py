@@ -37,6 +37,8 @@ HANDSHAKES_PART, HANDSHAKES_LEAST = 4, 8
 """Handshakes of TLS in progress, as a part of the connections, beside them."""
 BACKLOG = 512
 """Connections that may wait to be accepted; one Prometheus opens up to 50 at once."""
+ACCEPT_TURNS = 3
+"""Turns of the loop from accepting a connection until its protocol knows of it."""
 
 
 class ListenerStatistics(NamedTuple):
@@ -148,6 +150,8 @@ class Listener:
     async def refuse_connections(self) -> None:
         """Stop listening; open connections continue."""
         if self._server is not None:
+            if not isinstance(self._server, TlsServer):
+                await _settle_accepted(self._server)
             self._server.close()
             self._server = None
         if self.usual is not None:
@@ -178,6 +182,19 @@ class Listener:
     def __repr__(self) -> str:
         where = self._bound or self._wanted
         return f"<Listener {self._setting} {where.host}:{where.port}>"
+
+
+async def _settle_accepted(server: asyncio.Server) -> None:
+    """Accept no more, and let the protocols of accepted connections know of them.
+
+    Otherwise nobody closes a connection that was accepted a moment ago: asyncio's own loop loses
+    its socket, and that of uvloop tells of it after all others were closed.
+    """
+    loop = asyncio.get_running_loop()
+    for one in server.sockets:
+        loop.remove_reader(one.fileno())
+    for _ in range(ACCEPT_TURNS):
+        await asyncio.sleep(0)
 
 
 def _encoded(host: str) -> Any:
