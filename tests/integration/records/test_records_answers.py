@@ -68,10 +68,15 @@ async def test_a_signal_that_an_endpoint_does_not_take_is_rejected_alone(tmp_pat
         assert await sender.send_records("traces", 3) == 200
         assert await sender.send_records("logs", 2) == 200
         await server.wait_until(lambda: len(server.numbers("logs")) == 2)
-        await server.wait_until(lambda: any(one.signal == "traces" for one in server.received))
-        reports = {one.sink: one for one in sender.relay._reconciler.reports()}
-        assert reports["sink/traces"].ledger.rejected == {"http_404": 3}
-        assert reports["sink/logs"].ledger.rejected == {}
+        ledgers: dict[str, LedgerStatistics] = {}
+
+        def is_rejected() -> bool:
+            ledgers.update((one.sink, one.ledger) for one in sender.relay._reconciler.reports())
+            return bool(ledgers["sink/traces"].rejected)
+
+        await eventually("it is counted", is_rejected, timeout_s=5)
+        assert ledgers["sink/traces"].rejected == {"http_404": 3}
+        assert ledgers["sink/logs"].rejected == {}
 
 
 @pytest.mark.parametrize(
