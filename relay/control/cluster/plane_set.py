@@ -273,13 +273,23 @@ def _read_directory(
     None if the directory cannot be read. A faulty file keeps its last good access, and its fault is
     found again each time.
     """
-    faults: list[Fault] = []
-    read: _Kubeconfigs = {}
     try:
-        paths = sorted(path for path in directory.iterdir() if path.name[:1] != ".")
+        found = _read_files(_listed(directory), known)
+        _listed(directory)  # its files are gone, too, where it went meanwhile
     except OSError as error:
         message = f"cannot be read: {error.strerror or type(error).__name__}"
         return None, (Fault("kubernetes.projects.kubeconfigs", message, str(directory)),)
+    return found
+
+
+def _listed(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.name[:1] != ".")
+
+
+def _read_files(paths: list[Path], known: _Kubeconfigs) -> tuple[_Kubeconfigs, tuple[Fault, ...]]:
+    """Return what each file says that is not gone meanwhile."""
+    faults: list[Fault] = []
+    read: _Kubeconfigs = {}
     for path in paths:
         ending = next((one for one in _ENDINGS if path.name.endswith(one)), "")
         project = path.name.removesuffix(ending)

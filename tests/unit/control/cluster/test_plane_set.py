@@ -54,3 +54,36 @@ async def test_one_of_the_same_name_waits(tmp_path: Path, monkeypatch: pytest.Mo
     await eventually("it is gone", lambda: not planes.planes, timeout_s=5)
     await planes.stop()
     assert told[-1] == "end 1"
+
+
+@pytest.mark.parametrize("goes", [True, False])
+async def test_a_directory_that_goes_while_it_is_read_takes_no_control_plane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes: bool
+) -> None:
+    monkeypatch.setattr(plane_set, "DIRECTORY_INTERVAL_S", 0.01)
+    folder = tmp_path / "planes"
+    folder.mkdir()
+    (folder / "acme.yaml").write_text(KUBECONFIG)
+    planes = PlaneSet(
+        KubernetesSettings(projects=KubernetesProjects(kubeconfigs=folder)),
+        options=PlaneOptions(),
+    )
+    await planes.start()
+    usual = plane_set.dns_subdomain_problem
+
+    def lose(project: str) -> str | None:
+        if goes and folder.exists():
+            folder.rename(tmp_path / "away")
+        elif not goes:
+            (folder / "acme.yaml").unlink(missing_ok=True)
+        return usual(project)
+
+    monkeypatch.setattr(plane_set, "dns_subdomain_problem", lose)
+    if goes:
+        await eventually("it is said", lambda: bool(planes.faults), timeout_s=5)
+        assert "cannot be read" in planes.faults[0].summary
+        assert len(planes.planes) == 1
+    else:
+        await eventually("it is gone", lambda: not planes.planes, timeout_s=5)
+        assert not planes.faults
+    await planes.stop()
