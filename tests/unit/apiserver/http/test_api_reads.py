@@ -13,6 +13,7 @@ from relay.apiserver.http import watches
 from relay.apiserver.objects.object_bytes import overlaid, status_of
 from relay.apiserver.store import event_ring
 from tests.kit.apiserver.running import ADMIN, EXPORTERS, ApiUser, exporter, local_api
+from tests.own_time import within
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
@@ -185,7 +186,7 @@ async def test_watches_end_with_the_server(tmp_path: Path) -> None:
             reading = asyncio.create_task(anext(events, None))
             await asyncio.sleep(0)
             api.server._service.close()  # type: ignore[union-attr]
-            assert await asyncio.wait_for(reading, 10) is None
+            assert await within(10, reading) is None
 
 
 async def test_discovery(tmp_path: Path) -> None:

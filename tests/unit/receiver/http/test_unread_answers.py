@@ -14,6 +14,7 @@ from relay.config.settings.settings import ListenAddress
 from relay.receiver.http import listener as listeners
 from relay.receiver.http.listener import Listener
 from relay.receiver.http.whole_answer import WholeAnswer
+from tests.own_time import pass_time, patience
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: relay\r\nContent-Length: 0\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: relay\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
@@ -43,10 +44,10 @@ class Service:
 
     async def rests(self) -> None:
         """Wait until nothing more is served."""
-        before = -1
-        while self.served != before:
+        before = 0
+        while not self.served or self.served != before:
             before = self.served
-            await asyncio.sleep(0.2)
+            await pass_time(0.2)
 
 
 @asynccontextmanager
@@ -76,7 +77,7 @@ async def test_answers_wait_until_earlier_ones_are_read(usual: bool) -> None:
     async with unread(service, usual=usual) as (_, reader):
         assert service.served < COUNT
         assert service.most < 200_000
-        async with asyncio.timeout(10):
+        async with patience(10):
             await reader.readexactly(COUNT * len(service.answer.encode()))
         assert service.served == COUNT
 
@@ -93,7 +94,7 @@ async def test_a_connection_that_makes_room_is_closed_with_unread_answers(
         others = [
             await asyncio.open_connection("127.0.0.1", listener.address.port) for _ in range(2)
         ]
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         assert listener.statistics().connections.evicted == 1
         assert not transport.get_write_buffer_size()
         assert transport.get_extra_info("socket").fileno() < 0
@@ -107,7 +108,7 @@ async def test_an_idle_connection_is_closed_with_unread_answers(
     monkeypatch.setattr(listeners, "IDLE_TIMEOUT_S", 1.5)
     service = Service()
     async with unread(service, usual=True) as (listener, _):
-        async with asyncio.timeout(10):
+        async with patience(10):
             while listener.statistics().connections.open:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.05)
         assert service.transports[0].get_extra_info("socket").fileno() < 0

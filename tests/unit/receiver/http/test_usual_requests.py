@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,6 +23,8 @@ from relay.receiver.http.usual_requests import (
 )
 from relay.receiver.http.whole_answer import WholeAnswer
 from tests.kit.http.usual_requests import HEAD, Connected, answer, connected, most_buffered, usual
+from tests.kit.processes import eventually
+from tests.own_time import pass_time, patience
 
 POST = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\n%b\r\n\r\n"
 
@@ -94,7 +96,7 @@ async def test_a_request_in_late_pieces_is_aiohttps(cut: int) -> None:
     async with served(service) as (_, reader, writer):
         request = usual(b"abc")
         writer.write(request[:cut])
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         writer.write(request[cut:] + usual(b"x"))
         assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 3")
         assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 1")
@@ -149,7 +151,7 @@ async def test_a_connection_whose_reading_is_paused_is_read_on_by_aiohttp() -> N
         pieces = b"10000\r\n%b\r\n" % bytes(1 << 16) * 32
         writer.write(usual(b"abc") + chunked + pieces + b"0\r\n\r\n")
         await service.begun.wait()
-        await asyncio.sleep(0.02)
+        await pass_time(0.02)
         service.hold.set()
         assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 3")
         assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs %d" % (32 << 16))
@@ -165,7 +167,7 @@ async def test_a_sender_that_reads_no_answer_is_served_no_more() -> None:
         (connection,) = listener.usual.open
         connection.pause_writing()
         writer.write(usual(b"x") * 3)
-        await asyncio.sleep(0.02)
+        await pass_time(0.02)
         assert len(service.whole) == 1
         connection.resume_writing()
         for _ in range(3):
@@ -177,7 +179,7 @@ async def test_a_connection_without_requests_is_closed_in_time(
 ) -> None:
     monkeypatch.setattr("relay.receiver.http.listener.IDLE_TIMEOUT_S", 0.02)
     async with served(Requests()) as (listener, reader, _):
-        async with asyncio.timeout(5):
+        async with patience(5):
             assert not await reader.read()
         assert listener.statistics().connections.open == 0
 
@@ -252,60 +254,81 @@ async def test_a_bounded_number_of_heads_is_remembered() -> None:
     assert repr(requests) == "<UsualRequests 0 connections, 1 heads>"
 
 
+class SlowImport:
+    """The import of aiohttp's server, which lasts until it is told to end."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.may_end = threading.Event()
+        self._usual = listeners._import_server
+
+    def __call__(self) -> Any:
+        self.begun += 1
+        assert self.may_end.wait(60)
+        return self._usual()
+
+    async def begins(self) -> None:
+        """Wait until it has begun, and what was sent has arrived."""
+        await eventually("the import begins", lambda: self.begun > 0, timeout_s=5)
+        await pass_time(0.05)
+
+
 @pytest.fixture
-def slow_import(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """Let the import of aiohttp's server take its time; one entry for each."""
-    usual, imports = listeners._import_server, list[None]()
-
-    def import_slowly() -> Any:
-        imports.append(None)
-        time.sleep(0.2)
-        return usual()
-
-    monkeypatch.setattr(listeners, "_import_server", import_slowly)
-    return imports
+def slow_import(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowImport]:
+    """Let the import of aiohttp's server take its time."""
+    made = SlowImport()
+    monkeypatch.setattr(listeners, "_import_server", made)
+    yield made
+    made.may_end.set()
 
 
-async def test_what_arrives_while_aiohttp_is_imported_reaches_it(slow_import: list[None]) -> None:
+async def test_what_arrives_while_aiohttp_is_imported_reaches_it(slow_import: SlowImport) -> None:
     service = Requests()
     async with served(service) as (listener, reader, writer):
         again = await asyncio.open_connection("127.0.0.1", listener.address.port)
         chunked = POST % b"Transfer-Encoding: chunked"
         for one in (writer, again[1]):
             one.write(chunked + b"2\r\na")
-        await asyncio.sleep(0.05)
+        await slow_import.begins()
         for one in (writer, again[1]):
             one.write(b"b\r\n0\r\n\r\n" + usual(b"x"))
+        await pass_time(0.05)
+        slow_import.may_end.set()
         for one in (reader, again[0]):
             assert await answer(one) == (b"HTTP/1.1 200 OK", b"/v1/logs 2")
             assert await answer(one) == (b"HTTP/1.1 200 OK", b"/v1/logs 1")
         again[1].close()
     assert service.whole == [False] * 4
-    assert len(slow_import) == 1
+    assert slow_import.begun == 1
 
 
-async def test_a_sender_may_leave_while_aiohttp_is_imported(slow_import: list[None]) -> None:
+async def test_a_sender_may_leave_while_aiohttp_is_imported(slow_import: SlowImport) -> None:
     service = Requests()
     async with served(service) as (listener, _, writer):
         writer.write(POST % b"Transfer-Encoding: chunked")
-        await asyncio.sleep(0.05)
+        await slow_import.begins()
         writer.transport.abort()
-        await asyncio.sleep(0.3)
-        assert listener.statistics().connections.open == 0
+        await pass_time(0.05)
+        slow_import.may_end.set()
+        await eventually(
+            "it is closed", lambda: listener.statistics().connections.open == 0, timeout_s=5
+        )
+        await listener.stop()
     assert service.whole == []
-    assert len(slow_import) == 1
+    assert slow_import.begun == 1
 
 
-async def test_a_listener_may_stop_while_aiohttp_is_imported(slow_import: list[None]) -> None:
+async def test_a_listener_may_stop_while_aiohttp_is_imported(slow_import: SlowImport) -> None:
     service = Requests()
     async with served(service) as (listener, reader, writer):
         writer.write(POST % b"Transfer-Encoding: chunked" + b"1\r\nx\r\n0\r\n\r\n")
-        await asyncio.sleep(0.05)
+        await slow_import.begins()
+        asyncio.get_running_loop().call_later(0.05, slow_import.may_end.set)
         await listener.stop()
         assert await answer(reader) == (b"HTTP/1.1 200 OK", b"/v1/logs 1")
         assert not await reader.read()
         assert listener.statistics().connections.open == 0
-    assert len(slow_import) == 1
+    assert slow_import.begun == 1
 
 
 async def test_a_connection_closes_behind_the_answer_where_its_request_says_so() -> None:
