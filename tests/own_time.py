@@ -11,12 +11,14 @@ import gc
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from relay.pipeline.pacing import Pace
 
+_Result = TypeVar("_Result")
 _SCHEDULE = Path("/proc/thread-self/schedstat")
 _HAS_SCHEDULE = _SCHEDULE.exists()
 
@@ -27,6 +29,7 @@ REFERENCE_S = 0.02
 """CPU time of the reference work on a machine that has it for itself and is slow already."""
 
 _ATTEMPTS = 3
+_TURNS = 20
 _CROWDING_MAX = 5.0
 
 
@@ -54,6 +57,21 @@ def patience(timeout_s: float) -> asyncio.Timeout:
     A wait ends as soon as what it is for has come, so this costs nothing where all is well.
     """
     return asyncio.timeout(timeout_s * crowding())
+
+
+async def within(timeout_s: float, awaited: Awaitable[_Result]) -> _Result:
+    """Return a result that comes in time, with :func:`patience`."""
+    async with patience(timeout_s):
+        return await awaited
+
+
+async def pass_time(seconds: float) -> None:
+    """Let a time pass in many turns of the loop: what was sent before has arrived then.
+
+    A process that others hold up may come from a single sleep without a turn in between.
+    """
+    for _ in range(_TURNS):
+        await asyncio.sleep(seconds / _TURNS)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ from tests.kit.http.hostile_server import (
     read_nothing,
     take_unread,
 )
-from tests.own_time import own_time, patience
+from tests.own_time import own_time, pass_time, patience
 
 
 @pytest.mark.parametrize("pieces", [lambda data: [data], one_by_one], ids=["whole", "bytes"])
@@ -314,14 +314,14 @@ async def test_an_answer_that_comes_unasked_is_no_answer(client: HttpClient) -> 
     async with HostileServer(answer_twice) as server:
         for _ in range(3):
             assert (await succeeds(client, post(server.url))).status == 200
-            await asyncio.sleep(0.05)  # what else was sent has arrived
+            await pass_time(0.05)  # what else was sent has arrived
 
 
 async def test_a_connection_closed_while_idle_is_not_used(client: HttpClient) -> None:
     async with HostileServer(close_after_answer) as server:
         for _ in range(3):
             await succeeds(client, post(server.url))
-            await asyncio.sleep(0.05)  # the end has arrived
+            await pass_time(0.05)  # the end has arrived
         assert server.connections == 3
 
 

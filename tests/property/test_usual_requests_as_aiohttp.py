@@ -17,6 +17,7 @@ from relay.receiver.http.listener import Listener
 from relay.receiver.http.usual_head import parse_head
 from relay.receiver.http.usual_requests import WholeRequest
 from relay.receiver.http.whole_answer import WholeAnswer
+from tests.own_time import patience
 
 BODY: Final = b"12345"
 LAST: Final = b"POST /last HTTP/1.1\r\nHost: r\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -119,7 +120,7 @@ async def exchange(listener: Listener, request: bytes) -> list[bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.address.port)
     try:
         writer.write(request + LAST)
-        async with asyncio.timeout(10):
+        async with patience(10):
             answers = await reader.read()
     finally:
         writer.close()

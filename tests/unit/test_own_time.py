@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from relay.pipeline.pacing import Pace
 from tests import own_time as own_time_module
-from tests.own_time import REFERENCE_S, held_s, own_time, patience, slowness
+from tests.kit.paths import ROOT
+from tests.own_time import REFERENCE_S, held_s, own_time, pass_time, patience, slowness, within
 
 TAKEN_S = 0.05
 
@@ -101,3 +104,34 @@ async def test_patience_grows_with_what_wants_a_processor(monkeypatch: pytest.Mo
         began = asyncio.get_running_loop().time()
         async with patience(100.0) as limit:
             assert limit.when() == pytest.approx(began + 100.0 * times, abs=1.0)
+
+
+async def test_a_wait_has_a_result_or_an_end() -> None:
+    assert await within(5, asyncio.sleep(0, "come")) == "come"
+    with pytest.raises(TimeoutError):
+        await within(0.01, asyncio.Event().wait())
+
+
+async def test_time_passes_in_many_turns() -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count())
+    began = time.monotonic()
+    await pass_time(0.02)
+    assert time.monotonic() - began >= 0.02
+    assert turns >= 20
+    counting.cancel()
+
+
+def test_every_wait_of_tests_is_patient() -> None:
+    """A wait for what comes fails on a slow machine; one with a bound on purpose says which."""
+    impatient = re.compile(r"asyncio\.(timeout\([1-9]|wait_for\(.*, [1-9]\d*\)).*")
+    files = sorted(set((ROOT / "tests").rglob("*.py")) - {Path(__file__)})
+    found = {one[0] for path in files for one in impatient.finditer(path.read_text())}
+    assert {one for one in found if "#" not in one} == set()

@@ -19,7 +19,7 @@ from tests.kit.http.otlp_server import OtlpServer, Received, Reply
 from tests.kit.processes import eventually
 from tests.kit.remote_write.write_client import WriteClient
 from tests.kit.stored_relay import AT_ONCE
-from tests.own_time import own_time
+from tests.own_time import own_time, slowness
 
 ACCESS = {"authentication": {"type": "bearerToken", "secretRef": {"name": "credentials"}}}
 
@@ -286,7 +286,7 @@ async def test_thousands_of_changes_do_not_hold_up_the_loop(tmp_path: Path) -> N
                     )
                 print(f"worst hold-up: {worst_s * 1e3:.0f} ms")
                 # 50 ms are asked for.
-                assert worst_s < 0.25
+                assert worst_s < 0.25 * slowness()
             assert running_names(relay) == {"steady"}
             report = next(iter(relay.facts().sinks))
             assert report.balanced

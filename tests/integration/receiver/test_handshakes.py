@@ -22,6 +22,7 @@ from relay.receiver.http import handshakes, listener
 from relay.receiver.http.listener import Listener
 from relay.receiver.http.tls import server_context
 from tests.kit.processes import eventually
+from tests.own_time import within
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [
     uvloop.new_event_loop,
@@ -37,7 +38,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]],
 
     def run_on(test: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(asyncio.wait_for(test, 30))
+            runner.run(within(30, test))
 
     return run_on
 

@@ -39,6 +39,7 @@ from tests.kit.http.hostile_server import (
     take_unread,
 )
 from tests.kit.http.otlp_server import OtlpServer, Reply
+from tests.own_time import pass_time
 
 
 class FakeResolver(AbstractResolver):
@@ -326,7 +327,7 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys(transport: Transport) 
             answer = await transport.post(http_request(server.url))
             assert isinstance(answer, HttpResponse), answer
             assert answer.status == 200
-            await asyncio.sleep(0.05)  # whatever else was sent has arrived
+            await pass_time(0.05)  # whatever else was sent has arrived
 
 
 async def test_a_connection_that_was_closed_meanwhile_is_not_used(transport: Transport) -> None:
@@ -334,7 +335,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_used(transport: Tra
         for turn in range(3):
             answer = await transport.post(http_request(server.url))
             assert isinstance(answer, HttpResponse), (turn, answer)
-            await asyncio.sleep(0.05)  # the end of the connection has arrived
+            await pass_time(0.05)  # the end of the connection has arrived
         assert server.connections == 3
 
 
@@ -348,7 +349,7 @@ async def test_an_endpoint_that_never_reads_keeps_nothing(
         answer = await transport.post(HttpRequest(to, bytes(length), 0.3))
         assert isinstance(answer, HttpFailure)
         assert answer.kind == "timeout"
-        await asyncio.sleep(0.05)
+        await pass_time(0.05)
         assert open_sockets_to(server.port) == 0
 
 

@@ -24,6 +24,7 @@ from tests.kit.apiserver.running import (
     secret,
     tokens,
 )
+from tests.own_time import within
 
 ACME = "/projects/acme"
 MERGE = "application/merge-patch+json"
@@ -51,7 +52,7 @@ def names(state: SourceResources) -> list[str]:
 async def next_of(source: ApiResources) -> SourceResources:
     iterator = source.changes()
     try:
-        return await asyncio.wait_for(anext(iterator), 10)
+        return await within(10, anext(iterator))
     finally:
         await iterator.aclose()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from relay.control import explain
@@ -11,6 +9,7 @@ from relay.control.explain import Explainer, ExplainQuery, answer
 from relay.control.time_slicing import Turns
 from relay.pipeline.routing.router import Router
 from relay.runtime.errors import ConfigError
+from tests.own_time import patience
 
 
 class Lines(Explainer):
@@ -27,7 +26,7 @@ class Lines(Explainer):
 
 @pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 400, 1_000])
 async def test_every_line_is_given(count: int) -> None:
-    async with asyncio.timeout(10):
+    async with patience(10):
         lines = await answer(ExplainQuery("up"), Lines(count), Turns())
     assert lines == [f"line {n}" for n in range(count)]
 

@@ -16,6 +16,7 @@ from relay.pipeline.metrics.metadata import metadata_wait
 from relay.pipeline.routing.match_set import SinkCounter, SinkOutputSpec
 from tests.kit.engine_rig import EVERYTHING, ReplaceablePipeline
 from tests.kit.remote_write.sample_writes import write
+from tests.own_time import patience
 
 REQUESTS = (
     "up 1",
@@ -87,7 +88,7 @@ async def test_batches_leave_in_time_one_after_the_other() -> None:
     batch = OpenBatch(sink, limit=100, timeout_s=0.02)  # type: ignore[arg-type]
     pipeline = pipeline_of(batch)
     timer = FlushTimer(pipeline, Turns(), tick=loop.time)
-    async with asyncio.timeout(10):
+    async with patience(10):
         for number in range(1, 4):
             for _ in range(2):
                 timer.on_accepted(pipeline.ingest(write("up 1"), now=1e9, tick=loop.time()))

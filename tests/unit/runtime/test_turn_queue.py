@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from relay.runtime.turn_queue import BACKGROUND_EACH, TurnQueue
+from tests.own_time import patience
 
 
 async def test_each_piece_has_a_turn_of_its_own_in_order() -> None:
@@ -63,10 +64,10 @@ async def test_work_that_is_cancelled_costs_the_others_nothing() -> None:
     tasks = [asyncio.ensure_future(queue.turn()) for _ in range(3)]
     await asyncio.sleep(0)
     tasks[1].cancel()
-    async with asyncio.timeout(5):
+    async with patience(5):
         await asyncio.gather(*tasks, return_exceptions=True)
     assert [task.cancelled() for task in tasks] == [False, True, False]
-    async with asyncio.timeout(5):
+    async with patience(5):
         await queue.turn()
 
 

@@ -12,6 +12,7 @@ from relay.sink.retry.verdict import Delivered, Verdict
 from relay.sink.steps import Send
 from tests.kit.sink.bench import Bench, sink_of, stored
 from tests.kit.sink.kinds import CASES
+from tests.own_time import patience
 
 
 async def test_the_task_of_the_new_configuration_sends_it(tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ async def test_the_task_of_the_new_configuration_sends_it(tmp_path: Path) -> Non
         worker.save(at_once=True)
         await bench.until(lambda one: not one.queue.memory_bytes)
         worker.start()
-        async with asyncio.timeout(5):
+        async with patience(5):
             await begun.wait()
             worker.reconfigure(config)
             go_on.set()

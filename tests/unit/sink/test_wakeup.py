@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from relay.sink.wakeup import ShardTasks, WakeupEvent
+from tests.own_time import within
 
 
 async def test_ringing_wakes_and_is_remembered_until_hushed() -> None:
@@ -16,8 +17,8 @@ async def test_ringing_wakes_and_is_remembered_until_hushed() -> None:
     assert not waiting.done()
     wakeup.set()
     wakeup.set()
-    await asyncio.wait_for(waiting, 1)
-    await asyncio.wait_for(wakeup.wait(None), 1)
+    await within(1, waiting)
+    await within(1, wakeup.wait(None))
     wakeup.clear()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(wakeup.wait(None), 0.01)
@@ -26,7 +27,7 @@ async def test_ringing_wakes_and_is_remembered_until_hushed() -> None:
 async def test_time_passes() -> None:
     wakeup = WakeupEvent()
     began = asyncio.get_running_loop().time()
-    await asyncio.wait_for(wakeup.wait(0.02), 1)
+    await within(1, wakeup.wait(0.02))
     assert asyncio.get_running_loop().time() - began >= 0.015
 
 
@@ -42,7 +43,7 @@ async def test_a_cancelled_wait_leaves_no_timer_and_can_be_repeated() -> None:
     await asyncio.sleep(0)
     assert not again.done(), "the first one's timer must not ring"
     wakeup.set()
-    await asyncio.wait_for(again, 1)
+    await within(1, again)
 
 
 class Work:
@@ -135,7 +136,7 @@ async def test_a_task_that_was_replaced_before_it_ran_does_not_wait_for_itself()
     work.wake(0)
     work.tasks.begin(1)
     work.wake(0)
-    await asyncio.wait_for(settle(), 1)
+    await within(1, settle())
     await settle()
     assert work.begun == [(0, 1), (0, 2)]
     assert len(work.tasks) == 1

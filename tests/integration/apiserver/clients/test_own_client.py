@@ -20,7 +20,7 @@ from relay.control.kubernetes.objects import ApiResource
 from relay.control.kubernetes.reflector import Reflector, ReflectorLimits
 from tests.kit.apiserver.running import RELAY, ApiProcess, exporter, secret
 from tests.kit.processes import eventually
-from tests.own_time import crowding
+from tests.own_time import crowding, within
 
 pytestmark = [pytest.mark.slow]
 
@@ -33,7 +33,7 @@ QUICK = ReflectorLimits(backoff_s=0.1)
 async def running(reflector: Reflector) -> AsyncIterator[Reflector]:
     task = asyncio.ensure_future(reflector.run())
     try:
-        await asyncio.wait_for(reflector.ready(), 30)
+        await within(30, reflector.ready())
         yield reflector
     finally:
         task.cancel()

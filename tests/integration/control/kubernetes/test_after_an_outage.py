@@ -11,7 +11,7 @@ from relay.control.kubernetes.objects import ApiResource
 from relay.control.kubernetes.reflector import Reflector, ReflectorLimits
 from tests.kit.kubernetes.fake_api import FakeApi
 from tests.kit.processes import eventually
-from tests.own_time import own_time
+from tests.own_time import own_time, within
 
 EXPORTERS = ApiResource("telemetry.datumapis.com", "v1alpha1", "exporters", "Exporter")
 PATH = EXPORTERS.path()
@@ -24,7 +24,7 @@ async def test_an_expired_version_costs_no_pause_of_the_outage() -> None:
         limits = ReflectorLimits(backoff_s=BACKOFF_S, watch_min_s=0.01)
         reflector = Reflector(client, WatchTarget(EXPORTERS), limits=limits, rng=Random(1))
         running = asyncio.ensure_future(reflector.run())
-        await asyncio.wait_for(reflector.ready(), 10)
+        await within(10, reflector.ready())
         await api.close()
         failures = 4
         await eventually(

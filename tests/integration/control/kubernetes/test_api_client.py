@@ -167,20 +167,19 @@ async def test_a_watch_that_never_ends_is_ended(api: FakeApi) -> None:
 async def test_a_spare_watch_gives_its_connection_to_requests(
     api: FakeApi, client: ApiClient
 ) -> None:
-    started = asyncio.Event()
+    started: list[Use] = []
 
     async def follow(use: Use) -> bool:
         async with client.watch(WatchTarget(EXPORTERS, use=use), resource_version="1") as stream:
-            started.set()
+            started.append(use)
             async for _ in stream.parts():
                 pass
             return stream.given_way
 
     mains = [asyncio.ensure_future(follow(Use.MAIN_WATCH)) for _ in range(2)]
-    await asyncio.sleep(0.05)
-    started.clear()
+    await eventually("both have begun", lambda: len(started) == 2, timeout_s=5)
     spare = asyncio.ensure_future(follow(Use.SPARE_WATCH))
-    await started.wait()
+    await eventually("the third has begun", lambda: len(started) == 3, timeout_s=5)
     await asyncio.gather(*(client.list_page(ALL) for _ in range(20)))
     assert await spare is True
     assert not any(main.done() for main in mains)

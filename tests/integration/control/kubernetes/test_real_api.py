@@ -34,7 +34,7 @@ from relay.control.status.conditions import StatusCondition
 from relay.control.status.object_status import LedgerCounts, ObjectStatus, SinkStatus
 from tests.kit.kubernetes.real_api import TOKEN, RealApi, debian_etcd, real_api
 from tests.kit.processes import eventually
-from tests.own_time import crowding
+from tests.own_time import crowding, within
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.newest]
 
@@ -148,7 +148,7 @@ async def first_event(client: ApiClient, resource_version: str) -> None:
 async def running(reflector: Reflector) -> AsyncIterator[Reflector]:
     task = asyncio.ensure_future(reflector.run())
     try:
-        await asyncio.wait_for(reflector.ready(), 30)
+        await within(30, reflector.ready())
         yield reflector
     finally:
         task.cancel()
@@ -275,7 +275,7 @@ async def test_a_wrong_token_and_then_the_right_one(api: RealApi, tmp_path: Path
             timeout_s=10,
         )
         token.write_text(TOKEN)
-        await asyncio.wait_for(reflector.ready(), 10)
+        await within(10, reflector.ready())
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

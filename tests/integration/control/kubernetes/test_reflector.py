@@ -32,6 +32,7 @@ from tests.kit.kubernetes.fake_api import (
     streaming,
 )
 from tests.kit.processes import eventually
+from tests.own_time import within
 
 EXPORTERS = ApiResource("telemetry.datumapis.com", "v1alpha1", "exporters", "Exporter")
 PATH = EXPORTERS.path()
@@ -354,7 +355,7 @@ async def test_retry_after_is_honoured(api: FakeApi) -> None:
     api.faults.append(Fault(failing(429, "TooManyRequests", retry_after="1")))
     began = time.monotonic()
     async with following(api) as consumer:
-        await asyncio.wait_for(consumer.reflector.ready(), 5)
+        await within(5, consumer.reflector.ready())
         assert time.monotonic() - began >= 1
 
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from relay.apiserver.access import revocation
 from relay.apiserver.access.principals import Principal
 from relay.apiserver.access.revocation import Admissions
+from tests.own_time import patience
 
 
 class Users:
@@ -59,7 +60,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until(held: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with patience(10):
         while not held():  # noqa: ASYNC110 - the checks of a timer are counted
             await asyncio.sleep(0.001)
 

@@ -35,6 +35,7 @@ from relay.config.settings.api import OidcSettings
 from relay.runtime.errors import ConfigError
 from tests.kit.apiserver.issuer import encoded, jwks, number, public, signed_token
 from tests.kit.http.closing import clean_up
+from tests.own_time import patience
 
 RSA = rsa.generate_private_key(65537, 2048)
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -215,7 +216,7 @@ async def test_an_issuer_that_does_not_answer_holds_up_nobody() -> None:
     issuer.answers = asyncio.Event()
     issuer.now += REFRESH_S
     unknown = asyncio.create_task(user(authentication, token(CLAIMS, "ES256", "ec", EC)))
-    async with asyncio.timeout(5):
+    async with patience(5):
         for _ in range(100):
             assert await user(authentication, token(CLAIMS)) is not None
             await asyncio.sleep(0)

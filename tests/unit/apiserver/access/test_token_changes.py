@@ -17,6 +17,7 @@ from relay.apiserver.access.token_file import TokenFile
 from relay.config.yaml.file_watcher import SETTLE_S
 from relay.runtime.errors import ConfigError
 from tests.kit.apiserver.running import EXPORTERS, LocalApi, exporter, local_api
+from tests.own_time import patience
 
 ANN = "- {token: 0123456789abcdef, user: ann, projects: [acme], role: admin}\n"
 BEN = "- {token: fedcba9876543210, user: ben, projects: [initech], role: editor}\n"
@@ -117,7 +118,7 @@ async def test_a_watch_ends_with_its_user(tmp_path: Path, change: str) -> None:
             followed.path.write_text(change)
             await followed.look()
             with pytest.raises(aiohttp.ClientError):
-                async with asyncio.timeout(5):
+                async with patience(5):
                     await anext(events)
         assert api.server.service.statistics().watches == 0
 
@@ -140,7 +141,7 @@ async def test_a_watch_stays_when_others_change(tmp_path: Path) -> None:
                 return await principal(header)
 
             with patch.object(authentication, "principal", seen):
-                async with asyncio.timeout(5):
+                async with patience(5):
                     await checked.wait()
             assert (await ann.ask("POST", path, exporter()))[0] == 201
             assert (await anext(events))["type"] == "ADDED"

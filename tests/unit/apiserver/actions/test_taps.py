@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from tests.kit.apiserver.running import ADMIN, EDITOR, VIEWER
 from tests.kit.engine_rig import Rig, RigSink
 from tests.kit.processes import eventually
 from tests.kit.remote_write import raw
+from tests.own_time import patience
 
 PATH = "/projects/acme/apis/telemetry.datumapis.com/v1alpha1/namespaces/default/exporters/web/tap"
 
@@ -81,7 +81,7 @@ async def test_the_server_ends_it_when_it_stops(tmp_path: Path) -> None:
         async with opened(api, "?seconds=60") as response:
             await eventually("the tap is open", lambda: worker.tap is not None, timeout_s=5)
             api.api.server.service.close()
-            async with asyncio.timeout(5):
+            async with patience(5):
                 assert await response.read() == b""
             assert worker.tap is None
 

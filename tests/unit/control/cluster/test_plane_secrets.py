@@ -23,6 +23,7 @@ from relay.control.kubernetes.errors import (
 from relay.control.kubernetes.object_store import ObjectChange
 from relay.control.kubernetes.objects import ApiObject, ListPage, ObjectKey
 from tests.kit.processes import eventually
+from tests.own_time import patience
 
 
 def secret(name: str, version: int) -> bytes:
@@ -82,7 +83,7 @@ class Bench:
     async def run(self) -> AsyncIterator[None]:
         task = asyncio.create_task(self.secrets.run(cast("ApiClient", self.server)))
         try:
-            async with asyncio.timeout(5):
+            async with patience(5):
                 yield
         finally:
             task.cancel()

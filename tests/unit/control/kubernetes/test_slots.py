@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from relay.control.kubernetes.slots import ConnectionSlot, ConnectionSlots, Use
+from tests.own_time import within
 
 
 async def granted(task: asyncio.Task[ConnectionSlot]) -> bool:
@@ -50,7 +51,7 @@ async def test_a_spare_watch_gives_way_to_a_request_at_once() -> None:
         assert not again.done()
         (await request).release()
     assert not await granted(again), "another request may follow"
-    assert (await asyncio.wait_for(again, 5)).use is Use.SPARE_WATCH
+    assert (await within(5, again)).use is Use.SPARE_WATCH
 
 
 async def test_requests_in_a_row_do_not_end_a_spare_watch_each() -> None:
@@ -73,7 +74,7 @@ async def test_requests_in_a_row_do_not_end_a_spare_watch_each() -> None:
     began = asyncio.get_running_loop().time()
     requests = 0
     while asyncio.get_running_loop().time() < began + 2.5:
-        (await asyncio.wait_for(slots.acquire(Use.REQUEST), 5)).release()
+        (await within(5, slots.acquire(Use.REQUEST))).release()
         requests += 1
         await asyncio.sleep(0.02)
     watching.cancel()
@@ -90,7 +91,7 @@ async def test_what_requests_keep_is_one_connection() -> None:
     assert await granted(second)
     assert first.done()
     assert not third.done()
-    assert (await asyncio.wait_for(third, 5)).use is Use.SPARE_WATCH
+    assert (await within(5, third)).use is Use.SPARE_WATCH
 
 
 async def test_spare_watches_give_way_to_main_ones() -> None:
@@ -113,7 +114,7 @@ async def test_spare_watches_take_turns() -> None:
     spare = await slots.acquire(Use.SPARE_WATCH)
     spare.give_way = spare.release
     assert not spare.given_way
-    other = await asyncio.wait_for(slots.acquire(Use.SPARE_WATCH), 5)
+    other = await within(5, slots.acquire(Use.SPARE_WATCH))
     assert spare.given_way
     assert not other.given_way
 

@@ -13,6 +13,7 @@ from relay.config.exporter.loading.combine import Combiner, OriginResources
 from relay.control.reconcile.combined_source import CombinedSource
 from relay.control.reconcile.resource_source import SourceResources
 from relay.runtime.errors import Fault
+from tests.own_time import patience
 
 ROTATED = frozenset({("", "shop")})
 
@@ -52,7 +53,7 @@ async def test_what_could_not_be_combined_is_tried_again(failing_in_load: bool) 
     changed = combined.load() if failing_in_load else anext(combined.changes())
     with pytest.raises(RuntimeError):
         await changed
-    async with asyncio.timeout(5), aclosing(combined.changes()) as states:
+    async with patience(5), aclosing(combined.changes()) as states:
         state = await anext(states)
     assert [one.summary for one in state.faults] == ["spec: is new"]
     assert state.rotated == ROTATED

@@ -11,6 +11,7 @@ from relay.control.status.board import BUSY_S, StatusBoard
 from relay.control.status.history_recorder import HistoryRecorder
 from relay.control.status.sink_history import SinkHistories
 from tests.kit.sink.running_sinks import ToldSinks, exporter, result
+from tests.own_time import patience
 
 
 class Bench:
@@ -79,7 +80,7 @@ async def test_a_bug_costs_one_round(
     monkeypatch.setattr("relay.control.status.history_recorder.ROUND_S", 0.0)
     task = asyncio.create_task(bench.recorder.run())
     with caplog.at_level(logging.ERROR):
-        async with asyncio.timeout(5):
+        async with patience(5):
             await again.wait()
     task.cancel()
     assert "the history of sinks was not noted" in caplog.text

@@ -13,6 +13,7 @@ from relay.sink.http.connection import Connection
 from relay.sink.http.pool import ConnectionPool
 from relay.sink.http.request_head import Origin
 from tests.kit.http.hostile_server import HostileServer
+from tests.own_time import patience
 
 HERE = Origin("here.test", 80, None, "here.test", False)
 THERE = HERE._replace(host="there.test")
@@ -45,7 +46,7 @@ class Server:
             yield self
 
     async def until_open(self, count: int) -> None:
-        async with asyncio.timeout(5), self.changed:
+        async with patience(5), self.changed:
             await self.changed.wait_for(lambda: self.open == count)
 
 
