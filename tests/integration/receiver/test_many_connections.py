@@ -11,6 +11,7 @@ import aiohttp
 
 from tests.kit.processes import relay
 from tests.kit.remote_write.raw import snappy
+from tests.own_time import crowding
 
 IDLE = 1_100
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
@@ -29,7 +30,7 @@ async def test_idle_connections_with_few_descriptors(tmp_path: Path) -> None:
             relay(tmp_path, "--data", str(tmp_path / "data"), nofile=1024)
         )
         session = await stack.enter_async_context(
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10 * crowding()))
         )
         for target in (url, admin):
             port = int(target.split(":")[2].split("/")[0])

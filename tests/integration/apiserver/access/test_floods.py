@@ -16,6 +16,7 @@ import yaml
 from tests.kit.apiserver.running import ADMIN, AUTHORITY, EXPORTERS, tokens
 from tests.kit.processes import Process, free_port, relay
 from tests.kit.remote_write.raw import snappy
+from tests.own_time import crowding
 
 pytestmark = [pytest.mark.slow]
 
@@ -65,7 +66,7 @@ async def all_answer(found: Addresses) -> None:
     headers = {"Authorization": f"Bearer {ADMIN}"}
     connector = aiohttp.TCPConnector(force_close=True)
     async with aiohttp.ClientSession(
-        connector=connector, timeout=aiohttp.ClientTimeout(total=5)
+        connector=connector, timeout=aiohttp.ClientTimeout(total=5 * crowding())
     ) as session:
         for url in (found.api, found.local_api):
             async with session.get(f"{url}{EXPORTERS}", headers=headers, ssl=context) as answer:
