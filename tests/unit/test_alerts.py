@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from relay.telemetry.registry import CATALOGUE
+from tests.own_time import crowding
 
 ROOT = Path(__file__).parents[2]
 RULES = {
@@ -192,7 +193,7 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     if binary is None:
         pytest.fail("promtool is missing: apt-get install prometheus")
     return subprocess.run(
-        [binary, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [binary, *arguments], capture_output=True, text=True, timeout=60 * crowding(), check=False
     )
 
 

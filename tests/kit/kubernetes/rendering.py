@@ -15,6 +15,7 @@ import yaml
 from bench import newest
 from build_support.deployments import CHART
 from tests.kit.paths import ROOT
+from tests.own_time import crowding
 
 KUBE_VERSION = "1.37.2"
 MONITORING = ("monitoring.coreos.com/v1", "operator.victoriametrics.com/v1beta1")
@@ -37,7 +38,7 @@ def run(command: Sequence[str], *, given: str = "") -> subprocess.CompletedProce
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=60 * crowding(),
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "HOME": home},
         )
