@@ -43,7 +43,6 @@ from relay.sink.reporting.outcomes import DeliveryOutcomes
 from relay.sink.request_size import RequestSize
 from relay.sink.retry.backoff import (
     RETRY_AFTER_S_MAX,
-    Expire,
     GiveUp,
     Randomness,
     TryAgain,
@@ -186,7 +185,7 @@ class DeliveryStateMachine:
         """Queue the requests of one batch; return whether any was dropped, the queue being full."""
         is_dropped = False
         self._hold_pieces(requests)
-        if not self.queue.empty:
+        if self.queue.usage.requests:
             self.expire(now)
         for request in requests:
             if self._closed:
@@ -205,23 +204,23 @@ class DeliveryStateMachine:
 
     def next_step(self, shard: int, now: Now) -> Send | Load | Sleep:
         """Return what a shard has to do now. A request to send is in flight until it is settled."""
-        if self.queue.empty:
+        if not self.queue.usage.requests:
             return _NOTHING
         self.expire(now)
         expires_at = self.queue.expires_at(shard)
         if expires_at is None or self._config.paused:
             return _NOTHING
         delay_s = max(self._waits[shard].until, self._pause.until) - now.monotonic
-        delay_s = max(delay_s, self.circuit.delay_s(now.monotonic))
+        if not self.circuit.clear:
+            delay_s = max(delay_s, self.circuit.delay_s(now.monotonic))
         if self.queue.waits_for_reshard(shard):
             delay_s = max(delay_s, RESHARD_LOOK_S)
         if delay_s > 0:
             return Sleep(min(delay_s, expires_at - now.wall))
-        item = self.queue.shards[shard].take()
+        found = self.queue.shards[shard]
+        item = found.take()
         assert item is not None, "a shard with an expiry has a head"
-        if isinstance(item, Entry):
-            return Load(item)
-        return self._prepare(item, now) or Sleep(0.0)
+        return Load(item) if isinstance(item, Entry) else self._prepare(item, now) or Sleep(0.0)
 
     def loaded(self, entry: Entry, request: EncodedRequest | None, now: Now) -> Send | None:
         """Continue a :class:`Load` with what was read; None: the record is damaged, and dropped."""
@@ -258,44 +257,45 @@ class DeliveryStateMachine:
             pieces = split_below(request, encoder, bytes_max)
             if len(pieces) > 1:
                 request = self._take_first(request, pieces)
-        found = self._search.prepare(request, self._encoders)
-        if isinstance(found, Rejected):
-            self._settle_rejected(request, found, now)
-            return None
-        if found:
-            request = self._take_first(request, found)
-        if self.circuit.open:
+        if request.part is not None:
+            found = self._search.prepare(request, self._encoders)
+            if isinstance(found, Rejected):
+                self._settle_rejected(request, found, now)
+                return None
+            if found:
+                request = self._take_first(request, found)
+        if not self.circuit.clear and self.circuit.open:
             self.circuit.probe(request)
         return Send(request)
 
     def on_response(self, request: EncodedRequest, verdict: Verdict, now: Now) -> None:
         """Account for the verdict on an attempt."""
         self._tell_circuit(request, verdict, now)
-        if not isinstance(verdict, Unauthorized):
+        if self._pause.until and not isinstance(verdict, Unauthorized):
             self._pause.end()
-        match verdict:
-            case Delivered():
-                self._settle_delivered(request, verdict, now)
-            case Retry():
-                self._settle_retry(request, verdict, now)
-            case Rejected():
-                self._settle_rejected(request, verdict, now)
-            case Split():
-                self._settle_split(request, verdict, now)
-            case Bisect():
-                self._settle_bisect(request, verdict, now)
-            case Unauthorized():
-                self.queue.shards[request.shard].give_back(request)
-                self.outcomes.failed(verdict.message, now.wall, "unauthorized")
-                self._note(self.health.paused(verdict.message, now.monotonic))
-                backoff_s = self._config.retry.backoff_s
-                self._pause.begin(verdict.message, now.monotonic, backoff_s, self._rng)
+        if isinstance(verdict, Delivered):
+            self._settle_delivered(request, verdict, now)
+        elif isinstance(verdict, Retry):
+            self._settle_retry(request, verdict, now)
+        elif isinstance(verdict, Rejected):
+            self._settle_rejected(request, verdict, now)
+        elif isinstance(verdict, Split):
+            self._settle_split(request, verdict, now)
+        elif isinstance(verdict, Bisect):
+            self._settle_bisect(request, verdict, now)
+        else:
+            self.queue.shards[request.shard].give_back(request)
+            self.outcomes.failed(verdict.message, now.wall, "unauthorized")
+            self._note(self.health.paused(verdict.message, now.monotonic))
+            backoff_s = self._config.retry.backoff_s
+            self._pause.begin(verdict.message, now.monotonic, backoff_s, self._rng)
 
     def give_back(self, request: EncodedRequest) -> None:
         """Put back a request whose attempt was cancelled, if it is not settled."""
-        if self.queue.shards[request.shard].in_flight is request:
+        shard = self.queue.shards[request.shard]
+        if shard.in_flight is request:
             self.circuit.abandoned(request)
-            self.queue.shards[request.shard].give_back(request)
+            shard.give_back(request)
 
     def resume(self) -> None:
         """End the delays that the endpoint did not ask for: it answers again."""
@@ -327,14 +327,13 @@ class DeliveryStateMachine:
 
     def watch(self, now: Now) -> None:
         """Update the forecast and log a stall; to be called about once a second."""
-        ledger = self.ledger
         if self._config.paused:
             self.forecaster.excuse(now.monotonic)
         self.forecaster.observe(
             now.monotonic,
             bytes_held=self.queue.bytes,
             bytes_max=self._config.queue.bytes_max,
-            moved=ledger.delivered + sum(ledger.rejected.values()),
+            moved=self.ledger.delivered + sum(self.ledger.rejected.values()),
         )
         stalled = self.forecaster.stalled_s(now.monotonic) >= STALLED_S
         if stalled and not self._stalled:
@@ -361,7 +360,7 @@ class DeliveryStateMachine:
             self.circuit.failed(request, now.monotonic)
         elif reason in UNCLEAR:
             self.circuit.abandoned(request)
-        else:
+        elif not self.circuit.clear:
             self.circuit.answered(request)
 
     def _settle_delivered(self, request: EncodedRequest, verdict: Delivered, now: Now) -> None:
@@ -371,7 +370,8 @@ class DeliveryStateMachine:
         self._size.accepted(request.encoded_bytes)
         others_rejected = self.bisector.delivered(request.bisection, request.points - rejected)
         self.ledger.deliver(request.points - rejected)
-        self._waits[request.shard] = Wait()
+        if (wait := self._waits[request.shard]).until:
+            wait.end()
         self.outcomes.succeeded(now.wall)
         if not rejected:
             if verdict.message:
@@ -399,20 +399,18 @@ class DeliveryStateMachine:
         self.outcomes.retried(verdict.message, now.wall, verdict.reason, is_kept=is_kept)
         # The endpoint's Retry-After holds for the next request, too, if this one is given up.
         delay_s = min(verdict.after_s or 0.0, RETRY_AFTER_S_MAX)
-        match decision:
-            case TryAgain():
-                delay_s = decision.delay_s
-                self.queue.shards[request.shard].give_back(request)
-                self._note(self.health.failed(verdict.message, now.monotonic))
-            case GiveUp():
-                self._settle(request)
-                self.ledger.drop(request.points, decision.reason)
-                why = f"{decision.reason}: {verdict.message}"
-                self._note(self.health.rejected(why, now.monotonic))
-            case Expire():
-                self._settle(request)
-                self.ledger.expire(request.points)
-                self._note(self.health.rejected(f"expired: {verdict.message}", now.monotonic))
+        if isinstance(decision, TryAgain):
+            delay_s = decision.delay_s
+            self.queue.shards[request.shard].give_back(request)
+            self._note(self.health.failed(verdict.message, now.monotonic))
+        elif isinstance(decision, GiveUp):
+            self._settle(request)
+            self.ledger.drop(request.points, decision.reason)
+            self._note(self.health.rejected(f"{decision.reason}: {verdict.message}", now.monotonic))
+        else:
+            self._settle(request)
+            self.ledger.expire(request.points)
+            self._note(self.health.rejected(f"expired: {verdict.message}", now.monotonic))
         self._waits[request.shard] = Wait(now.monotonic + delay_s, not is_mute)
 
     def _settle_rejected(self, request: EncodedRequest, verdict: Rejected, now: Now) -> None:
@@ -484,7 +482,8 @@ class DeliveryStateMachine:
         self._note(self.health.lost(reason, now.monotonic))
 
     def _settle(self, request: EncodedRequest) -> None:
-        self.queue.shards[request.shard].settle(request)
+        shard = self.queue.shards[request.shard]
+        shard.settle(request)
         self._release(request)
 
     def _release(self, item: Item) -> None:

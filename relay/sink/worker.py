@@ -221,7 +221,7 @@ class SinkWorker:
         if is_dropped and self._spooler is not None:
             # Spill what is older, or a crash would replay, and count again, what was dropped.
             self._spooler.spill(at_once=True)
-        elif self.memory_bytes > MEMORY_BYTES_MAX:
+        elif self._delivery.queue.usage.memory_bytes > MEMORY_BYTES_MAX:
             self.save()
         self.wake(shard)
 
@@ -352,7 +352,7 @@ class SinkWorker:
 
     def now(self) -> Now:
         """Read both clocks."""
-        return self._clock.now()
+        return Now(self._clock.wall(), self._clock.monotonic())
 
     def may_store(self, size: int) -> bool:
         """Return whether so many more bytes may be stored; the spooler asks."""

@@ -12,7 +12,6 @@ STORED = -1
 """The position of a request that is safely on disk: it holds none."""
 
 
-@dataclass(slots=True, eq=False)
 class EncodedRequest:
     """One request's body and its bookkeeping. Compared by identity.
 
@@ -25,19 +24,50 @@ class EncodedRequest:
     ``was_sent``: an attempt was made, whatever came of it; unknown after a restart.
     """
 
-    body: bytes
-    encoding: Compression
-    points: int
-    encoded_bytes: int
-    position: int
-    shard: int
-    created_at: float
-    attempts: int = 0
-    depth: int = 0
-    kind: str = "otlp"
-    bisection: Bisection | None = None
-    part: RoundPart | None = None
-    was_sent: bool = False
+    __slots__ = (
+        "attempts",
+        "bisection",
+        "body",
+        "created_at",
+        "depth",
+        "encoded_bytes",
+        "encoding",
+        "kind",
+        "part",
+        "points",
+        "position",
+        "shard",
+        "was_sent",
+    )
+
+    def __init__(  # noqa: PLR0913 - a value: every field is named once, here
+        self,
+        body: bytes,
+        encoding: Compression,
+        points: int,
+        encoded_bytes: int,
+        position: int,
+        shard: int,
+        created_at: float,
+        *,
+        attempts: int = 0,
+        depth: int = 0,
+        kind: str = "otlp",
+        was_sent: bool = False,
+    ) -> None:
+        self.body = body
+        self.encoding: Compression = encoding
+        self.points = points
+        self.encoded_bytes = encoded_bytes
+        self.position = position
+        self.shard = shard
+        self.created_at = created_at
+        self.attempts = attempts
+        self.depth = depth
+        self.kind = kind
+        self.bisection: Bisection | None = None
+        self.part: RoundPart | None = None
+        self.was_sent = was_sent
 
     @property
     def body_bytes(self) -> int:

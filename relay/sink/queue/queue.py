@@ -19,7 +19,7 @@ What happens within a shard (take, settle, spill) is :mod:`relay.sink.queue.shar
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -63,7 +63,7 @@ class SinkQueue:
     """The queue of one sink. Shards are numbered from 0; ``disk`` are their indexes, by shard.
 
     There are ``shards`` of them, and more if the disk has more. ``memory`` counts the bytes that
-    all sinks hold in memory.
+    all sinks hold in memory. ``usage`` is to be read only.
     """
 
     def __init__(
@@ -79,14 +79,14 @@ class SinkQueue:
         self._fed = shards
         self._reshards: tuple[float, ...] = ()
         """Times of the changes of the number of shards that unsettled requests are from before."""
-        self._usage = usage = QueueUsage(memory or BufferedBytes())
+        self.usage = QueueUsage(memory or BufferedBytes())
         stored = disk or {}
         count = max(shards, max(stored, default=-1) + 1)
-        self._shards = [QueueShard(number, usage, stored.get(number)) for number in range(count)]
+        self.shards = [QueueShard(at, self.usage, stored.get(at)) for at in range(count)]
         for index in stored.values():
-            usage.requests += index.entries
-            usage.points += index.points
-            usage.bytes += index.body_bytes
+            self.usage.requests += index.entries
+            self.usage.points += index.points
+            self.usage.bytes += index.body_bytes
         self._set_drain_order()
 
     def reconfigure(self, config: Queue, *, shards: int, now: float) -> None:
@@ -98,8 +98,8 @@ class SinkQueue:
         if shards != self._fed:
             self._fed = shards
             self.reshard(now)
-        for number in range(len(self._shards), shards):
-            self._shards.append(QueueShard(number, self._usage))
+        for number in range(len(self.shards), shards):
+            self.shards.append(QueueShard(number, self.usage))
         self._set_drain_order()
 
     @property
@@ -113,7 +113,7 @@ class SinkQueue:
 
     def reshard(self, now: float) -> None:
         """Note that series are in other shards from ``now`` (wall clock, s) on."""
-        at = max([now, *self._reshards[-1:]])
+        at = max(now, self._reshards[-1]) if self._reshards else now
         self._reshards = (*self._reshards, at)[-RESHARDS_MAX:]
 
     def waits_for_reshard(self, shard: int) -> bool:
@@ -122,15 +122,16 @@ class SinkQueue:
         Requests from before a change must be settled first, those from before two changes before
         those from between them.
         """
-        if not self._reshards:
-            return False
-        items = [item for each in self._shards for item in (each.peek(), each.taken)]
+        return bool(self._reshards) and self._waits_for_others(shard)
+
+    def _waits_for_others(self, shard: int) -> bool:
+        items = [item for each in self.shards for item in (each.peek(), each.taken)]
         oldest = min((item.created_at for item in items if item is not None), default=None)
         if oldest is None:
             self._reshards = ()
             return False
         self._reshards = self._reshards[bisect_right(self._reshards, oldest) :]
-        head = self._shards[shard].peek()
+        head = self.shards[shard].peek()
         return bool(self._reshards) and head is not None and head.created_at >= self._reshards[0]
 
     @property
@@ -139,53 +140,52 @@ class SinkQueue:
         return bool(self._reshards)
 
     @property
-    def shards(self) -> Sequence[QueueShard]:
-        """The shards, by number."""
-        return self._shards
-
-    @property
     def full(self) -> bool:
         """True if senders must be held back: only with overflow ``block``."""
-        return self._config.overflow == "block" and self._usage.bytes >= self._config.bytes_max
+        return self._config.overflow == "block" and self.usage.bytes >= self._config.bytes_max
 
     @property
     def empty(self) -> bool:
         """True if nothing waits and nothing is in flight."""
-        return not self._usage.requests
+        return not self.usage.requests
 
     @property
     def points(self) -> int:
         """Points held, in memory and on disk."""
-        return self._usage.points
+        return self.usage.points
 
     @property
     def bytes(self) -> int:
         """Bodies held, in memory and on disk."""
-        return self._usage.bytes
+        return self.usage.bytes
 
     @property
     def memory_bytes(self) -> int:
         """Bodies held in memory."""
-        return self._usage.memory_bytes
+        return self.usage.memory_bytes
 
     @property
     def stored_bytes(self) -> int:
         """Bytes of the files on disk."""
-        return sum(shard.disk.file_bytes for shard in self._shards)
+        return sum(shard.disk.file_bytes for shard in self.shards)
 
     def push(self, request: EncodedRequest) -> list[Item]:
         """Put a request into its shard; return what was dropped, perhaps the request itself."""
+        excess = self.usage.bytes + len(request.body) - self._config.bytes_max
         dropped: list[Item] = []
-        excess = self._usage.bytes + request.body_bytes - self._config.bytes_max
         if excess > 0 and self._config.overflow != "block":
-            taken = (shard.taken for shard in self._shards)
-            held_bytes = sum(item.body_bytes for item in taken if item is not None)
-            hopeless = request.body_bytes + held_bytes > self._config.bytes_max
-            if self._config.overflow == "dropNewest" or hopeless:
+            if self._config.overflow == "dropNewest" or self._is_hopeless(request):
                 return [request]
             dropped = self.drop_oldest(excess)
-        self._shards[request.shard].put(request)
+        shard = self.shards[request.shard]
+        shard.put(request)
         return dropped
+
+    def _is_hopeless(self, request: EncodedRequest) -> bool:
+        """Return whether dropping all that waits would not make room for a request."""
+        taken = (shard.taken for shard in self.shards)
+        held_bytes = sum(item.body_bytes for item in taken if item is not None)
+        return request.body_bytes + held_bytes > self._config.bytes_max
 
     def shrink(self) -> list[Item]:
         """Remove what a smaller limit than before has no room for.
@@ -194,7 +194,7 @@ class SinkQueue:
         """
         if self._config.overflow != "dropOldest":
             return []
-        return self.drop_oldest(self._usage.bytes - self._config.bytes_max)
+        return self.drop_oldest(self.usage.bytes - self._config.bytes_max)
 
     def evict(self, bytes_wanted: int, limit: SharedLimit) -> list[Item]:
         """Remove the oldest that count for a limit, until so many bytes are free or none waits."""
@@ -210,7 +210,7 @@ class SinkQueue:
     def drop_unspilled(self, bytes_wanted: int) -> list[Item]:
         """Remove what waits in memory until so many bytes are free, or none waits there."""
         dropped: list[Item] = []
-        for shard in self._shards:
+        for shard in self.shards:
             while bytes_wanted > 0 and (request := shard.drop_unspilled()) is not None:
                 dropped.append(request)
                 bytes_wanted -= request.body_bytes
@@ -220,7 +220,7 @@ class SinkQueue:
         """Forget segments with nothing left in them; return their numbers by shard."""
         freed = {
             shard.number: shard.disk.free(keep_newest=shard.spilling)
-            for shard in self._shards
+            for shard in self.shards
             if shard.disk.file_bytes
         }
         return {shard: numbers for shard, numbers in freed.items() if numbers}
@@ -228,14 +228,15 @@ class SinkQueue:
     def expire(self, now: float) -> list[Item]:
         """Remove every waiting item that is ``age_max_s`` old; ``now`` is wall clock, s."""
         expired: list[Item] = []
-        for shard in self._shards:
+        for shard in self.shards:
             while (head := shard.peek()) and head.created_at + self._config.age_max_s <= now:
                 expired.append(shard.drop())
         return expired
 
     def expires_at(self, shard: int) -> float | None:
         """Return the wall clock at which a shard's head expires; None where nothing waits."""
-        head = self._shards[shard].peek()
+        found = self.shards[shard]
+        head = found.peek()
         return None if head is None else head.created_at + self._config.age_max_s
 
     def unkept_points(self, keeps: Callable[[int, int], bool]) -> int:
@@ -244,7 +245,7 @@ class SinkQueue:
         ``keeps(first, end)`` says whether all positions between the two are.
         """
         points = 0
-        for shard in self._shards:
+        for shard in self.shards:
             requests = [one for one in shard.in_memory() if one.position != STORED]
             requests.sort(key=lambda request: request.position)
             ends = [*(request.position for request in requests[1:]), POSITION_MAX]
@@ -257,15 +258,15 @@ class SinkQueue:
 
         Returns it by shard, and how many points the queue has less.
         """
-        before = self._usage.points
-        indexes = {shard.number: shard.detach_disk() for shard in self._shards}
+        before = self.usage.points
+        indexes = {shard.number: shard.detach_disk() for shard in self.shards}
         stored = {number: index for number, index in indexes.items() if index.file_bytes}
-        return stored, before - self._usage.points
+        return stored, before - self.usage.points
 
     def clear(self) -> list[Item]:
         """Remove everything that waits; what is in flight stays."""
         removed: list[Item] = []
-        for shard in self._shards:
+        for shard in self.shards:
             while shard.peek() is not None:
                 removed.append(shard.drop())
         return removed
@@ -274,23 +275,23 @@ class SinkQueue:
         """Return the wall clock of the oldest first point held; None where the queue is empty."""
         if self.empty:
             return None
-        heads = [item for shard in self._shards for item in (shard.peek(), shard.taken)]
+        heads = [item for shard in self.shards for item in (shard.peek(), shard.taken)]
         return min((item.created_at for item in heads if item is not None), default=None)
 
     def statistics(self) -> QueueStatistics:
         """Return a snapshot."""
         in_flight = stored_payloads = stored_bytes = 0
-        for shard in self._shards:
+        for shard in self.shards:
             in_flight += shard.in_flight is not None
             stored_payloads += shard.disk.entries
             stored_bytes += shard.disk.file_bytes
         return QueueStatistics(
-            payloads=self._usage.requests,
+            payloads=self.usage.requests,
             in_flight=in_flight,
-            points=self._usage.points,
-            bytes=self._usage.bytes,
+            points=self.usage.points,
+            bytes=self.usage.bytes,
             bytes_max=self._config.bytes_max,
-            memory_bytes=self._usage.memory_bytes,
+            memory_bytes=self.usage.memory_bytes,
             stored_payloads=stored_payloads,
             stored_bytes=stored_bytes,
         )
@@ -309,19 +310,19 @@ class SinkQueue:
         """Return the shard with the oldest head, among those with ``stored`` records if asked."""
         heads: Iterable[tuple[float, int]] = (
             (head.created_at, shard.number)
-            for shard in self._shards
+            for shard in self.shards
             if (head := shard.peek()) is not None and (shard.disk.entries or not stored)
         )
         oldest = min(heads, default=None)
-        return None if oldest is None else self._shards[oldest[1]]
+        return None if oldest is None else self.shards[oldest[1]]
 
     def _set_drain_order(self) -> None:
-        for shard in self._shards:
+        for shard in self.shards:
             shard.fresh_first = self._config.drain == "freshFirst"
 
     def __repr__(self) -> str:
-        in_flight = sum(shard.in_flight is not None for shard in self._shards)
+        in_flight = sum(shard.in_flight is not None for shard in self.shards)
         return (
-            f"<SinkQueue {self._usage.requests} requests, {in_flight} in flight, "
-            f"{self._usage.bytes}/{self._config.bytes_max} bytes>"
+            f"<SinkQueue {self.usage.requests} requests, {in_flight} in flight, "
+            f"{self.usage.bytes}/{self._config.bytes_max} bytes>"
         )

@@ -21,7 +21,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from relay.runtime.lazy_deque import LazyDeque
 from relay.sink.queue.disk_index import NOTHING_STORED, DiskIndex, Entry, RecordPlace
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.usage import QueueUsage
@@ -58,7 +57,8 @@ class QueueShard:
         """Failed requests of the oldest record on disk; None: as many as the record says."""
         self.fresh_first = False
         self._usage = usage
-        self._waiting: LazyDeque[EncodedRequest] = LazyDeque()
+        self._waiting: deque[EncodedRequest] | None = None
+        """Made with the first request, dropped with the last: of thousands of sinks most rest."""
         self._spilling: tuple[EncodedRequest, ...] = ()
         self._spilling_next = 0
         """Index of the first that was neither taken nor dropped since the spill began."""
@@ -77,15 +77,16 @@ class QueueShard:
         return self.in_flight or self._loading
 
     @property
-    def unspilled(self) -> LazyDeque[EncodedRequest]:
+    def unspilled(self) -> Sequence[EncodedRequest]:
         """Requests that wait in memory and are not being spilled."""
-        return self._waiting
+        return () if self._waiting is None else self._waiting
 
     def put(self, request: EncodedRequest) -> None:
         """Add the newest request."""
+        if self._waiting is None:
+            self._waiting = deque()
         self._waiting.append(request)
-        self._usage.add(request)
-        self._usage.buffer(len(request.body))
+        self._usage.add(request.points, len(request.body))
 
     def peek(self) -> Item | None:
         """Return the oldest item that waits."""
@@ -95,21 +96,22 @@ class QueueShard:
             return self.disk.peek()
         if self._spilling_next < len(self._spilling):
             return self._spilling[self._spilling_next]
-        return self._waiting.first()
+        return None if self._waiting is None else self._waiting[0]
 
     def take(self) -> Item | None:
         """Take the next item to send; None if nothing waits.
 
         A request is in flight from now on; a record is to be read and passed to :meth:`loaded`.
         """
-        assert self.taken is None, "one at a time"
+        assert self.in_flight is None, "one at a time"
+        assert self._loading is None, "one at a time"
         if self._open is not None:
             self.in_flight = self._open.waiting.popleft()
             return self.in_flight
-        if self.fresh_first and self._waiting and self.disk.entries:
+        if self.fresh_first and self._waiting is not None and self.disk.entries:
             self._turn = (self._turn + 1) % DISK_TURN
             if self._turn:
-                self.in_flight = self._waiting.popleft()
+                self.in_flight = self._pop_waiting()
                 return self.in_flight
         if self.disk.entries:
             self._loading = self.disk.open()
@@ -118,8 +120,8 @@ class QueueShard:
             self.in_flight = self._spilling[self._spilling_next]
             self._open = _OpenRecord(self._spilling_next)
             self._spilling_next += 1
-        elif self._waiting:
-            self.in_flight = self._waiting.popleft()
+        elif self._waiting is not None:
+            self.in_flight = self._pop_waiting()
         return self.in_flight
 
     def loaded(self, request: EncodedRequest) -> None:
@@ -141,7 +143,7 @@ class QueueShard:
         if lost:
             self.attempts = None
             self.disk.finish()
-            self._usage.remove(entry)
+            self._usage.forget(entry.points, entry.body_bytes)
         else:
             self.disk.reopen()
 
@@ -149,8 +151,7 @@ class QueueShard:
         """Forget the request in flight: it is delivered, refused or given up."""
         assert self.in_flight is request
         self.in_flight = None
-        self._usage.remove(request)
-        self._usage.buffer(-len(request.body))
+        self._usage.remove(request.points, len(request.body))
         if self._open is not None:
             self._settle_part(self._open)
 
@@ -162,7 +163,7 @@ class QueueShard:
         assert self.in_flight is request
         self.in_flight = None
         if self._open is None:
-            self._waiting.appendleft(request)
+            self._put_back((request,))
         elif self._open.index is None and self._open.whole:
             self._close_record(request)
             self._usage.buffer(-len(request.body))
@@ -178,14 +179,12 @@ class QueueShard:
         assert self.in_flight is request
         assert sum(piece.points for piece in pieces) == request.points
         self.in_flight = None
-        self._usage.remove(request)
-        self._usage.buffer(-len(request.body))
+        self._usage.remove(request.points, len(request.body))
         for piece in pieces:
             assert piece.shard == self.number
-            self._usage.add(piece)
-            self._usage.buffer(len(piece.body))
+            self._usage.add(piece.points, len(piece.body))
         if self._open is None:
-            self._waiting.extendleft(reversed(pieces))
+            self._put_back(pieces)
             return
         self._open.whole = False
         self._open.left += len(pieces) - 1
@@ -194,25 +193,25 @@ class QueueShard:
     def take_piece(self) -> EncodedRequest:
         """Take the first of the pieces that were put in the place of a request just now."""
         assert self.taken is None, "one at a time"
-        waiting = self._waiting if self._open is None else self._open.waiting
-        self.in_flight = waiting.popleft()
-        return self.in_flight
+        piece = self._pop_waiting() if self._open is None else self._open.waiting.popleft()
+        self.in_flight = piece
+        return piece
 
     def drop(self) -> Item:
         """Remove and return the oldest item that waits."""
         item = self._remove_head()
-        self._usage.remove(item)
         if isinstance(item, EncodedRequest):
-            self._usage.buffer(-len(item.body))
+            self._usage.remove(item.points, item.body_bytes)
+        else:
+            self._usage.forget(item.points, item.body_bytes)
         return item
 
     def drop_unspilled(self) -> EncodedRequest | None:
         """Remove and return the oldest that waits in memory and is not being spilled."""
-        if not self._waiting:
+        if self._waiting is None:
             return None
-        request = self._waiting.popleft()
-        self._usage.remove(request)
-        self._usage.buffer(-len(request.body))
+        request = self._pop_waiting()
+        self._usage.remove(request.points, len(request.body))
         return request
 
     def lose(self, segment: int) -> list[Entry]:
@@ -221,7 +220,7 @@ class QueueShard:
         if lost and self._loading is None and self._open is None:
             self.attempts = None
         for entry in lost:
-            self._usage.remove(entry)
+            self._usage.forget(entry.points, entry.body_bytes)
         return lost
 
     def detach_disk(self) -> DiskIndex:
@@ -239,8 +238,7 @@ class QueueShard:
         if self._open is not None:
             assert self._open.index is None
             for piece in self._open.waiting:
-                self._usage.remove(piece)
-                self._usage.buffer(-len(piece.body))
+                self._usage.remove(piece.points, len(piece.body))
             self._open = None
             self.disk.reopen()
         disk, self.disk = self.disk, NOTHING_STORED
@@ -253,12 +251,12 @@ class QueueShard:
         """
         assert not self._spilling, "one spill at a time"
         self._spilling_next = 0
-        self._spilling = tuple(self._waiting)
+        self._spilling = tuple(self.unspilled)
         if self.in_flight is not None and self._open is None and not self.disk.entries:
             self._spilling = (self.in_flight, *self._spilling)
             self._open = _OpenRecord(0)
             self._spilling_next = 1
-        self._waiting.clear()
+        self._waiting = None
         return list(self._spilling)
 
     def commit_spill(self, places: Sequence[RecordPlace]) -> list[int]:
@@ -300,10 +298,10 @@ class QueueShard:
 
     def fail_spill(self) -> None:
         """Continue after a spill was not written: everything is in memory only, as before."""
-        self._waiting.extendleft(reversed(self._spilling[self._spilling_next :]))
+        self._put_back(self._spilling[self._spilling_next :])
         record = self._open
         if record is not None and record.index is not None:
-            self._waiting.extendleft(reversed(record.waiting))
+            self._put_back(tuple(record.waiting))
             self._open = None
         self._end_spill()
 
@@ -314,7 +312,7 @@ class QueueShard:
         if self.in_flight is not None:
             yield self.in_flight
         yield from self._spilling[self._spilling_next :]
-        yield from self._waiting
+        yield from self.unspilled
 
     def oldest_position(self) -> int | None:
         """Return the oldest ingest position that a request holds because it is not on disk."""
@@ -333,7 +331,22 @@ class QueueShard:
         if self._spilling_next < len(self._spilling):
             self._spilling_next += 1
             return self._spilling[self._spilling_next - 1]
-        return self._waiting.popleft()
+        return self._pop_waiting()
+
+    def _pop_waiting(self) -> EncodedRequest:
+        """Take out the oldest that waits in memory; there is one."""
+        assert self._waiting is not None
+        request = self._waiting.popleft()
+        if not self._waiting:
+            self._waiting = None
+        return request
+
+    def _put_back(self, requests: Sequence[EncodedRequest]) -> None:
+        """Let requests wait in memory before all others, in their order."""
+        if requests:
+            if self._waiting is None:
+                self._waiting = deque()
+            self._waiting.extendleft(reversed(requests))
 
     def _settle_part(self, record: _OpenRecord) -> None:
         record.left -= 1
@@ -360,5 +373,5 @@ class QueueShard:
     def __repr__(self) -> str:
         return (
             f"<QueueShard {self.number}: {self.disk.entries} on disk, "
-            f"{len(self._spilling)} being spilled, {len(self._waiting)} in memory>"
+            f"{len(self._spilling)} being spilled, {len(self.unspilled)} in memory>"
         )

@@ -18,6 +18,10 @@ class Wait:
     until: float = 0.0
     asked: bool = False
 
+    def end(self) -> None:
+        """End it, whoever asked for it."""
+        self.until, self.asked = 0.0, False
+
 
 class ShardWaits(list[Wait]):
     """The wait of every shard, by its number."""

@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from relay.sink.queue.fair_share import BufferedBytes
-
-
-class Sized(Protocol):
-    """Something queued, in memory or on disk."""
-
-    @property
-    def points(self) -> int:
-        """Return its points."""
-
-    @property
-    def body_bytes(self) -> int:
-        """Return the size of its body, as it is sent."""
 
 
 class QueueUsage:
@@ -35,17 +21,23 @@ class QueueUsage:
         self.bytes = 0
         self.memory_bytes = 0
 
-    def add(self, item: Sized) -> None:
-        """Count a request or record that comes."""
+    def add(self, points: int, body_bytes: int) -> None:
+        """Count a request that comes, its body in memory."""
         self.requests += 1
-        self.points += item.points
-        self.bytes += item.body_bytes
+        self.points += points
+        self.bytes += body_bytes
+        self.buffer(body_bytes)
 
-    def remove(self, item: Sized) -> None:
-        """Count a request or record that leaves."""
+    def remove(self, points: int, body_bytes: int) -> None:
+        """Count a request that leaves, its body in memory."""
+        self.forget(points, body_bytes)
+        self.buffer(-body_bytes)
+
+    def forget(self, points: int, body_bytes: int) -> None:
+        """Count a record that leaves, which is on disk only."""
         self.requests -= 1
-        self.points -= item.points
-        self.bytes -= item.body_bytes
+        self.points -= points
+        self.bytes -= body_bytes
 
     def buffer(self, body_bytes: int) -> None:
         """Count bytes that come into memory, or, where negative, leave it."""

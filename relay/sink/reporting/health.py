@@ -20,6 +20,8 @@ STATES: Final = get_args(State)
 
 LOG_INTERVAL_S_MIN = 30.0
 
+_AT_FIRST: tuple[State, bool] = ("healthy", False)
+
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
@@ -37,11 +39,13 @@ class Health:
     def __init__(self) -> None:
         self.state: State = "healthy"
         self.losing = False
-        self._logged: tuple[State, bool] = ("healthy", False)
+        self._logged = _AT_FIRST
         self._logged_at = float("-inf")
 
     def delivered(self, now: float) -> LogLine | None:
         """Note an answer that accepted everything."""
+        if self._logged is _AT_FIRST and self.state == "healthy" and not self.losing:
+            return None
         self.losing = False
         return self._enter("healthy", "delivering", now)
 

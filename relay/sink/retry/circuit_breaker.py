@@ -36,6 +36,8 @@ class Circuit:
 
     def __init__(self, rng: Randomness) -> None:
         self._rng = rng
+        self.clear = True
+        """True if nothing has failed since the last answer: another answer changes nothing."""
         self._failures = 0
         self._probe_at = 0.0
         self._probe: object | None = None
@@ -64,6 +66,7 @@ class Circuit:
     def answered(self, request: object) -> None:
         """Note that a request was answered, well or badly."""
         was_open = self.open
+        self.clear = True
         self._failures = 0
         self._probe = None
         if was_open:
@@ -76,6 +79,7 @@ class Circuit:
         if self.open and not was_probe:
             return  # it left before the circuit opened
         self._probe = None
+        self.clear = False
         self._failures += 1
         doublings = min(max(0, self._failures - FAILURES_MAX), _DOUBLINGS_MAX)
         longest = min(PROBE_S_MAX, 2.0**doublings)

@@ -3,8 +3,6 @@ position is held by exactly what is only in memory."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +12,7 @@ from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.queue.queue import SinkQueue
 from tests.kit.examples import examples
+from tests.kit.sink.changed_request import changed
 
 STEPS = ("push", "take", "give_back", "finish", "split", "begin", "commit", "fail", "free", "drop")
 
@@ -51,7 +50,7 @@ class Rig:
             return
         item = self.queue.shards[0].take()
         if isinstance(item, Entry):
-            item = replace(self.disk[item.segment, item.offset], position=STORED)
+            item = changed(self.disk[item.segment, item.offset], position=STORED)
             self.queue.shards[item.shard].loaded(item)
         self.flying = item
 
@@ -72,8 +71,8 @@ class Rig:
             return
         half = whole.points // 2
         pieces = [
-            replace(whole, points=half, body=whole.body[:half]),
-            replace(
+            changed(whole, points=half, body=whole.body[:half]),
+            changed(
                 whole,
                 points=whole.points - half,
                 body=whole.body[half:],
@@ -94,7 +93,7 @@ class Rig:
         for payload in self.saving:
             segment, offset = divmod(self.place, 3)
             self.place += 1
-            self.disk[segment, offset] = replace(payload)
+            self.disk[segment, offset] = changed(payload)
             places.append(RecordPlace(segment, offset, offset + 1))
         self.queue.shards[0].commit_spill(places)
         self.saving = []

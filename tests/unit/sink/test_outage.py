@@ -23,6 +23,7 @@ from relay.sink.retry.circuit_breaker import Circuit
 from relay.sink.steps import Load, Now, Send, Sleep
 from tests.kit.batches import sealed_batch
 from tests.kit.holds import Holds
+from tests.kit.sink.changed_request import changed
 
 SINK = Sink(
     "s",
@@ -45,7 +46,7 @@ class Outage:
         self.offset = 0
         self.position = 0
         self.down: verdict.Verdict | None = DOWN
-        self.delivered: list[int] = []
+        self.delivered: list[EncodedRequest] = []
         self.attempts = 0
         self.circuit = Circuit(random.Random(5))
         self.sink = sink
@@ -85,7 +86,7 @@ class Outage:
             for payload in queue.shards[shard].begin_spill():
                 place = RecordPlace(self.offset // 10_000, self.offset, self.offset + 100)
                 self.offset += 100
-                self.disk[shard, place.segment, place.offset] = replace(payload, position=STORED)
+                self.disk[shard, place.segment, place.offset] = changed(payload, position=STORED)
                 places.append(place)
             self.delivery.spilled(shard, places)
         for shard, numbers in queue.free().items():
@@ -99,11 +100,11 @@ class Outage:
                 if isinstance(step, Load):
                     entry = step.entry
                     stored = self.disk[entry.shard, entry.segment, entry.offset]
-                    step = self.delivery.loaded(entry, replace(stored), self.now)
+                    step = self.delivery.loaded(entry, changed(stored), self.now)
                 assert isinstance(step, Send)
                 self.attempts += 1
                 if self.down is None:
-                    self.delivered.append(step.request.encoded_bytes)
+                    self.delivered.append(step.request)
                 self.delivery.on_response(step.request, self.down or verdict.Delivered(), self.now)
 
     def pass_time(self, seconds: float, *, step_s: float, batch_every_s: float = 0.0) -> None:
@@ -133,16 +134,8 @@ def test_a_day_of_outage_expires_nothing_and_is_delivered_in_order() -> None:
     assert outage.holds.total < 10
     assert outage.attempts < 24 * HOUR / 15  # probes, not one for each batch
     outage.down = None
-    values: list[int] = []
-    (shard,) = outage.delivery.queue.shards
-    settle = shard.settle
-
-    def spy(payload: EncodedRequest) -> None:
-        values.append(int(payload.created_at))
-        settle(payload)
-
-    shard.settle = spy  # type: ignore[method-assign]
     outage.pass_time(60.0, step_s=5.0)
+    values = [int(request.created_at) for request in outage.delivered]
     assert len(values) == 2880
     assert values == sorted(values)
     done = outage.delivery.ledger.statistics()

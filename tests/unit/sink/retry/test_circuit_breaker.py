@@ -97,3 +97,15 @@ def test_endpoints_are_told_by_scheme_host_and_port() -> None:
     circuit_breakers.release("https://otlp.example.com/b/v1/metrics", tell_another)
     assert circuit_breakers.acquire("https://otlp.example.com/v1/metrics", tell) is not first
     assert "closed" in repr(first)
+
+
+def test_it_is_clear_while_nothing_failed_since_the_last_answer() -> None:
+    circuit = Circuit(random.Random(1))
+    assert circuit.clear
+    circuit.failed(object(), 0.0)
+    assert not circuit.clear
+    circuit.abandoned(object())
+    assert not circuit.clear
+    circuit.answered(object())
+    assert circuit.clear
+    assert not opened().clear
