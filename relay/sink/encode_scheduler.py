@@ -20,7 +20,9 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Compression, Sink
@@ -152,19 +154,18 @@ class EncodeTarget(Protocol):
         """Give up a batch that cannot be encoded; called while the exception is handled."""
 
 
-class _Encoded(NamedTuple):
-    """A batch that is encoded, and compressed or not yet."""
+class _Encoded(msgspec.Struct, frozen=True):
+    """A batch that is encoded, and compressed or not yet.
+
+    ``room``: the bytes that it takes until it is queued.
+    """
 
     sealed: SealedBatch
     shard: int
     kind: str
     compression: Compression
     bodies: BatchBodies
-
-    @property
-    def room(self) -> int:
-        """Bytes that it takes until it is queued."""
-        return self.sealed.point_buffer.room() + self.bodies.plain_bytes
+    room: int
 
 
 class EncodeBacklog:
@@ -235,8 +236,9 @@ class EncodeBacklog:
         except Exception:
             target.on_encode_failed(sealed)
             return
-        one = _Encoded(sealed, shard, encoder.kind, compression, bodies)
-        self._memory.used += one.room
+        room = sealed.point_buffer.room() + bodies.plain_bytes
+        one = _Encoded(sealed, shard, encoder.kind, compression, bodies, room)
+        self._memory.used += room
         self._compressing += (one,)
         compress_thread = self._encode_scheduler.compress_thread
         is_instant = bodies.is_ready or compression == "none"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 from relay.sink.queue.disk_index import Entry
 from relay.sink.queue.payload import EncodedRequest
 
 
-class Now(NamedTuple):
+class Now(msgspec.Struct, frozen=True, gc=False):
     """One reading of both clocks, in s: ``wall`` for ages and dates, ``monotonic`` for waiting."""
 
     wall: float
@@ -39,7 +41,7 @@ class OffsetHolds(Protocol):
         """Count one holder less."""
 
 
-class Send(NamedTuple):
+class Send(msgspec.Struct, frozen=True):
     """Send this request, then report the verdict."""
 
     request: EncodedRequest

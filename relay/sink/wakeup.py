@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 
 class WakeupEvent:
@@ -57,7 +59,7 @@ Serve = Callable[[int, int, WakeupEvent], Coroutine[Any, Any, None]]
 """Work of a shard's task, by its number and the configuration's; a wake-up call ends its waits."""
 
 
-class _AtWork(NamedTuple):
+class _AtWork(msgspec.Struct, frozen=True):
     task: asyncio.Task[None]
     wakeup: WakeupEvent
 

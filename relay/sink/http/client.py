@@ -137,12 +137,11 @@ class Transport:
 
         Raises RequestFailedError, and TimeoutError where all of it takes longer than its timeout.
         """
-        to, body, timeout_s = request
-        prepared = to.prepared
+        body, prepared = request.body, request.to.prepared
         if not isinstance(prepared, _Prepared) or prepared.client is not self:
-            prepared = self._prepare(to)
+            prepared = self._prepare(request.to)
         _, origin, head = prepared
-        deadline = self._loop.time() + timeout_s
+        deadline = self._loop.time() + request.timeout_s
         connection = self._pool.take(origin)
         if connection is None:
             # Only here the task itself has to be interrupted, which costs more than a timer.

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from relay.sink.http.response import HttpFailure, HttpResponse
 from relay.sink.http.tls import TlsMaterial
@@ -49,7 +51,7 @@ class Destination:
         return f"<Destination {self.url}>"
 
 
-class HttpRequest(NamedTuple):
+class HttpRequest(msgspec.Struct, frozen=True):
     """One POST. ``timeout_s`` bounds all of it: name resolution, connection, sending and answer."""
 
     to: Destination

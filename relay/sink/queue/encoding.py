@@ -89,7 +89,8 @@ class BatchBodies:
 
     def take(self) -> tuple[Body, ...]:
         """Return the bodies, compressed now if they are not yet."""
-        self.compress()
+        if self._plain is not None:
+            self.compress()
         if self._error is not None:
             raise self._error
         return self._bodies
@@ -139,7 +140,8 @@ class SharedBodyCache:
         ):
             self.shared += 1
         else:
-            self.forget()
+            # Before the next are made: both would take memory.
+            self._batch = self._bodies = None
             self._bodies = BatchBodies(sealed, encoder, compression, bytes_max)
             self._batch, self._key, self._bytes_max = sealed, key, bytes_max
             self.made += 1
@@ -180,16 +182,16 @@ def requests_of(
     """Return the requests of a batch's bodies, which an encoder of that kind made."""
     return [
         EncodedRequest(
-            body=body.data,
-            encoding=compression,
-            points=body.points,
-            encoded_bytes=body.encoded_bytes,
-            position=sealed.oldest,
-            shard=shard,
-            created_at=sealed.opened_at,
+            data,
+            compression,
+            points,
+            encoded_bytes,
+            sealed.oldest,
+            shard,
+            sealed.opened_at,
             kind=kind,
         )
-        for body in bodies
+        for data, points, encoded_bytes, _ in bodies
     ]
 
 
