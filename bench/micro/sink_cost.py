@@ -16,7 +16,7 @@ import random
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import uvloop
 
@@ -70,19 +70,27 @@ async def receive() -> None:
     await loop.run_in_executor(None, sys.stdin.read)
 
 
+class EncodedBuffer(PointBuffer):
+    """A buffer whose points are encoded already."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def encode(self) -> bytes:
+        """Return what they were encoded to."""
+        return self._data
+
+
 @dataclass(frozen=True)
 class Encoded:
-    """A sealed batch, encoded in advance."""
+    """A batch, encoded in advance."""
 
     data: bytes
     count: int
-    point_buffer: PointBuffer = field(default_factory=PointBuffer)
-    oldest: int = 0
-    opened_at: float = 0.0
 
-    def encode(self) -> bytes:
-        """Return the encoded batch, as a sealed batch does."""
-        return self.data
+    def seal(self) -> SealedBatch:
+        """Return it as a sealed batch."""
+        return SealedBatch(EncodedBuffer(self.data), self.count, 0, time.time())
 
 
 def encoded_batch(points: int) -> Encoded:
@@ -151,8 +159,7 @@ async def measure(port: int, batch: Encoded, sinks: int, turns: int, compression
             for _ in range(times):
                 for worker, done in part:
                     done.clear()
-                    sealed = Encoded(batch.data, batch.count, opened_at=time.time())
-                    worker.offer(sealed, 0)  # type: ignore[arg-type]
+                    worker.offer(batch.seal(), 0)
                     await done.wait()
 
         parts = [made[number::under_way] for number in range(under_way)]
