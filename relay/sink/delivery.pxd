@@ -21,7 +21,7 @@ cdef class DeliveryStateMachine:
     cdef bint _stalled
     cdef readonly object circuit
     cdef readonly SinkQueue queue
-    cdef object _waits
+    cdef readonly object _waits
     cdef readonly SinkLedger ledger
     cdef readonly long long restored
     cdef readonly object health
