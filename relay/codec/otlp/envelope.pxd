@@ -11,19 +11,6 @@ cdef struct Field:
 
 
 @cython.final
-cdef class Reader:
-    cdef const unsigned char *data
-    cdef object pause
-    cdef Py_ssize_t steps
-    cdef Py_ssize_t entries_max
-    cdef Py_ssize_t head_bytes_max
-
-    cdef uint64_t varint(self, Py_ssize_t *at, Py_ssize_t stop) except? 0
-    cdef int read(self, Field *field, Py_ssize_t at, Py_ssize_t stop) except -1
-    cdef int check(self, Py_ssize_t entries) except -1
-
-
-@cython.final
 cdef class Head:
     cdef const unsigned char *data
     cdef Py_ssize_t start
@@ -31,9 +18,25 @@ cdef class Head:
     cdef Py_ssize_t size
     cdef list before
 
+    cdef void begin(self) noexcept
     cdef int add(self, Field *field) except -1
     cdef bytes last(self)
     cdef bytes whole(self)
+
+
+@cython.final
+cdef class Reader:
+    cdef const unsigned char *data
+    cdef object pause
+    cdef Py_ssize_t steps
+    cdef Py_ssize_t entries_max
+    cdef Py_ssize_t head_bytes_max
+    cdef Head resource  # of the one that is read
+    cdef Head scope
+
+    cdef uint64_t varint(self, Py_ssize_t *at, Py_ssize_t stop) except? 0
+    cdef int read(self, Field *field, Py_ssize_t at, Py_ssize_t stop) except -1
+    cdef int check(self, Py_ssize_t entries) except -1
 
 
 cdef struct Slice:
@@ -68,6 +71,7 @@ cdef class RequestEnvelope:
     cdef readonly bytes body
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t oversized
+    cdef bint lists_scopes
 
     cdef int scan(
         self, bytes body, object pause, Py_ssize_t entries_max, Py_ssize_t head_bytes_max,

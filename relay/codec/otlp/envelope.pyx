@@ -29,7 +29,7 @@ cdef enum:
     RECORD_TAG = 0x12  # of such a field
     FIRST_RECORDS = 64
     FIRST_PARTS = 16
-    STEP = 4096  # fields between two pauses
+    STEP = 4096  # fields between two pauses; a power of two
     RECORD_BYTES_MAX = 4 << 20  # endpoints take 1 MiB; compressing so many bytes takes 8 ms
     HEAD_BYTES_MAX = 1 << 20
 
@@ -111,6 +111,11 @@ cdef class Reader:
 cdef class Head:
     """Collects the fields of a message that belong to its head."""
 
+    cdef void begin(self) noexcept:
+        """Begin another message."""
+        self.start = self.end = self.size = 0
+        self.before = None
+
     cdef int add(self, Field *field) except -1:
         self.size += field.end - field.start
         if field.start == self.end and self.end > self.start:
@@ -153,6 +158,9 @@ cdef class RequestEnvelope:
         reader.pause = pause
         reader.entries_max = entries_max
         reader.head_bytes_max = head_bytes_max
+        reader.resource = Head()
+        reader.scope = Head()
+        reader.resource.data = reader.scope.data = reader.data
         while at < stop:
             reader.read(&field, at, stop)
             at = field.end
@@ -164,11 +172,11 @@ cdef class RequestEnvelope:
         self, Reader reader, Field *whole, Py_ssize_t entries, ScanScope scan_scope
     ) except -1:
         """Find the entries of a resource; return the number of entries so far."""
-        cdef Head head = Head()
+        cdef Head head = reader.resource
         cdef Field field
-        cdef list scopes = []
+        cdef list scopes = [] if self.lists_scopes else None
         cdef Py_ssize_t at = whole.payload, first = self.count
-        head.data = reader.data
+        head.begin()
         while at < whole.end:
             reader.read(&field, at, whole.end)
             at = field.end
@@ -312,15 +320,19 @@ cdef Py_ssize_t scan_scope(
 ) except -1:
     """Add a scope and its records; return the number of entries so far."""
     cdef Envelope envelope = <Envelope>base
-    cdef Head head = Head()
+    cdef Head head = reader.scope
     cdef Field field
     cdef Slice *record
+    cdef Slice *last
     cdef const unsigned char *data = reader.data
-    cdef Py_ssize_t at = whole.payload, stop = whole.end, first = envelope.count, payload, size
-    head.data = data
+    cdef Py_ssize_t at = whole.payload, stop = whole.end, first = envelope.count
+    cdef Py_ssize_t payload, size, found
+    head.begin()
     while at < stop:
-        # Nearly all there is: records with a length of one or two bytes.
-        while stop - at > 2 and data[at] == RECORD_TAG and envelope.count < envelope.capacity:
+        # Nearly all there is: records with a length of one or two bytes, up to the next pause.
+        record = &envelope.records[envelope.count]
+        last = record + min(envelope.capacity - envelope.count, STEP - (reader.steps & (STEP - 1)))
+        while record < last and stop - at > 2 and data[at] == RECORD_TAG:
             size = data[at + 1]
             payload = at + 2
             if size > 127:
@@ -330,14 +342,16 @@ cdef Py_ssize_t scan_scope(
                 payload += 1
             if size > stop - payload:
                 break
-            reader.steps += 1
-            if not reader.steps % STEP:
-                reader.pause()
-            record = &envelope.records[envelope.count]
             record.start = at
             record.payload = payload
             at = record.end = payload + size
-            envelope.count += 1
+            record += 1
+        found = record - &envelope.records[envelope.count]
+        if found:
+            envelope.count += found
+            reader.steps += found
+            if not reader.steps & (STEP - 1):
+                reader.pause()
         if at == stop:
             break
         reader.read(&field, at, stop)

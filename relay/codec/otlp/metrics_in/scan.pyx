@@ -87,6 +87,7 @@ def scan_metrics(bytes body not None, *, Py_ssize_t entries_max=ELEMENTS_MAX, pa
     cdef MetricsEnvelope envelope = MetricsEnvelope()
     envelope.resources = []
     envelope.scattered = []
+    envelope.lists_scopes = True
     RequestEnvelope.scan(envelope, body, pause, entries_max, HEAD_BYTES_MAX, scan_scope)
     return envelope
 
@@ -96,11 +97,11 @@ cdef Py_ssize_t scan_scope(
 ) except -1:
     """Add a scope and its metrics; return the number of entries so far."""
     cdef MetricsEnvelope envelope = <MetricsEnvelope>base
-    cdef Head head = Head()
+    cdef Head head = reader.scope
     cdef Field field
     cdef list metrics = []
     cdef Py_ssize_t at = whole.payload, first = envelope.count
-    head.data = reader.data
+    head.begin()
     while at < whole.end:
         reader.read(&field, at, whole.end)
         at = field.end
