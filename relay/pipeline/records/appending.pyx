@@ -22,8 +22,10 @@ from relay.pipeline.records.entries cimport (
     ResourceEntry,
     ScopeEntry,
 )
+from relay.pipeline.records.results cimport RequestCounts
 
 cdef enum:
+    ENTRIES = 256  # resources that are counted between two pauses
     STEP = 32  # scopes of a microsecond or two between two pauses
     STEP_BYTES = 1 << 20  # copied between two pauses: half a millisecond
     LOOKED_MAX = 1_000  # first log records of a resource whose severity is looked at for previews
@@ -33,18 +35,19 @@ cdef enum:
 
 
 def append_envelope(
-    unknown, Envelope envelope not None, BatchTransaction transaction not None, origin,
-    table, inventory, bint has_severities, list counts not None, list seen not None,
+    reader, Envelope envelope not None, BatchTransaction transaction not None, origin, inventory,
+    bint has_severities, RequestCounts counts not None,
 ):
-    """Append a request's records; return how many no source takes.
+    """Append a request's records; ``counts`` gets what came of them.
 
-    ``counts`` gets the plans of those that were appended, with the number of records. Resources and
-    scopes that ``table`` does not know, and plans that are not valid with ``inventory``, come from
-    ``unknown``, which also counts records without a project and looks at single ones. ``seen`` gets
-    the resources with a project, with the number of their records.
+    Resources and scopes that the reader's table does not know, and plans that are not valid with
+    ``inventory``, come from ``reader.unknown``, which is made for the first of them; it also counts
+    records without a project and looks at single ones.
     """
     cdef object pause = transaction.pace.pause
+    cdef object table = reader.table, unknown = None
     cdef KnownResources young = table.young(origin)
+    cdef list plans = counts.plans, seen = counts.resources
     cdef ResourceEntry resource, before = None
     cdef ScopeEntry scope
     cdef RecordPlan plan, last = None
@@ -52,7 +55,7 @@ def append_envelope(
     cdef Part *inner
     cdef Py_ssize_t first, stop, number, at, targets, steps = 0
     cdef Py_ssize_t size, copied = 0
-    cdef Py_ssize_t unmatched = 0, pending = 0, brought
+    cdef Py_ssize_t unmatched = 0, pending = 0
     for number in range(envelope.resource_parts.count):
         part = &envelope.resource_parts.items[number]
         steps += 1
@@ -63,6 +66,8 @@ def append_envelope(
             resource = young.by_head.get(envelope.head_of(part))
             if resource is None:
                 pause()
+                if unknown is None:
+                    unknown = reader.unknown(envelope, transaction, origin, counts)
                 resource = unknown.resource(envelope.head_of(part))
                 young = table.young(origin)
             if before is None:
@@ -70,12 +75,14 @@ def append_envelope(
             else:
                 before.follower = resource.place
         before = resource
+        seen.append(resource)
         if resource.project is None:
+            if unknown is None:
+                unknown = reader.unknown(envelope, transaction, origin, counts)
             for at in range(part.first, part.stop):
                 inner = &envelope.scope_parts.items[at]
                 unknown.count_no_tenant(resource, inner.stop - inner.first)
             continue
-        brought = 0
         for at in range(part.first, part.stop):
             inner = &envelope.scope_parts.items[at]
             first, stop = inner.first, inner.stop
@@ -89,13 +96,16 @@ def append_envelope(
                     resource.recent = scope
             if scope is None or scope.plan is None or not scope.plan.is_valid(inventory):
                 pause()
+                if unknown is None:
+                    unknown = reader.unknown(envelope, transaction, origin, counts)
                 scope = unknown.scope(resource, envelope.head_of(inner))
                 young = table.young(origin)
             plan = scope.plan
-            brought += stop - first
             if has_severities:
                 look_at_severities(resource, envelope, first, stop, pause)
             if plan.has_tests:
+                if unknown is None:
+                    unknown = reader.unknown(envelope, transaction, origin, counts)
                 unmatched += unknown.test(first, stop, scope)
                 continue
             if not plan.takes:
@@ -103,7 +113,7 @@ def append_envelope(
                 continue
             if plan is not last:
                 if pending:
-                    counts.append((last, pending))
+                    plans.append((last, pending))
                 last = plan
                 pending = 0
             pending += stop - first
@@ -116,10 +126,26 @@ def append_envelope(
                     copied = 0
                     pause()
                 append_records(transaction, target, scope.group, envelope, first, stop)
-        seen.append((resource, brought))
     if pending:
-        counts.append((last, pending))
-    return unmatched
+        plans.append((last, pending))
+    counts.unmatched += unmatched
+
+
+def count_resources(Envelope envelope not None, list resources not None, pause):
+    """Count the records of each resource of a request that was taken, those with a project."""
+    cdef Py_ssize_t number
+    cdef ResourceEntry resource
+    cdef Part *part
+    cdef Part *scopes = envelope.scope_parts.items
+    assert len(resources) == envelope.resource_parts.count
+    for number in range(envelope.resource_parts.count):
+        if number and not number % ENTRIES:
+            pause()
+        resource = <ResourceEntry>resources[number]
+        if resource.project is not None:
+            # Records of a resource's scopes follow each other, and it has one scope at least.
+            part = &envelope.resource_parts.items[number]
+            resource.records += scopes[part.stop - 1].stop - scopes[part.first].first
 
 
 cdef int look_at_severities(

@@ -2,9 +2,14 @@
 from relay.codec.otlp.record_buffer cimport RecordGroup
 
 
+cdef class SourcesVersion:
+    cdef public long long version
+    cdef public long long share_max
+
+
 cdef class RecordPlan:
     cdef public tuple takes
-    cdef public object project
+    cdef public SourcesVersion project
     cdef public long long version
     cdef public long long inventory_version
     cdef public tuple targets

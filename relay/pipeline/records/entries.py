@@ -10,11 +10,23 @@ from collections.abc import Callable
 
 from relay.codec.otlp.record_buffer import RecordGroup
 from relay.codec.otlp.redact import SCOPE_HEAD, Redaction
-from relay.pipeline.records.sources import SourcesVersion, Take
+from relay.pipeline.records.sources import Take
 from relay.pipeline.routing.match_set import SinkOutputSpec
 from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.selector.inventory.store import Inventory
 from relay.selector.records.compile import Attributes
+
+
+class SourcesVersion:
+    """The version of a project's sources, which changes with every change of them.
+
+    ``share_max`` is below :data:`SHARE_ALL` while only a share of records is taken
+    (:func:`~relay.pipeline.records.selecting.split_by_share`).
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.share_max = SHARE_ALL
 
 
 class RecordPlan:

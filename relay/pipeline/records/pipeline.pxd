@@ -3,7 +3,7 @@ cimport cython
 
 from relay.codec.otlp.envelope cimport Envelope
 from relay.pipeline.batching.transaction cimport BatchTransaction
-from relay.pipeline.records.entries cimport RecordPlan, ResourceEntry
+from relay.pipeline.records.entries cimport RecordPlan
 from relay.pipeline.records.results cimport RecordsTaken, RequestCounts
 
 
@@ -34,8 +34,8 @@ cdef class RecordsPipeline:
     )
     cpdef RecordsTaken _result(self, BatchTransaction transaction, RequestCounts counts)
 
-    @cython.locals(resource=ResourceEntry, at=Py_ssize_t, count=Py_ssize_t)
-    cpdef _count(self, RequestCounts counts, object pace)
+    @cython.locals(plan=RecordPlan, at=Py_ssize_t, count=Py_ssize_t)
+    cpdef _count(self, Envelope envelope, RequestCounts counts, object pace)
     cpdef _append(
         self, Envelope envelope, BatchTransaction transaction, object origin, RequestCounts counts
     )

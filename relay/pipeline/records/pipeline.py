@@ -25,7 +25,7 @@ from relay.pipeline.batching.watermark import OffsetTracker
 from relay.pipeline.contract import Tenant
 from relay.pipeline.drop_counters import UNREADABLE, DropTable
 from relay.pipeline.pacing import ENTRIES, UNPACED, Pace
-from relay.pipeline.records.appending import append_envelope
+from relay.pipeline.records.appending import append_envelope, count_resources
 from relay.pipeline.records.resource_table import ResourceTable
 from relay.pipeline.records.results import (
     RecordsReplayed,
@@ -36,7 +36,7 @@ from relay.pipeline.records.results import (
 )
 from relay.pipeline.records.routing import RecordRouter
 from relay.pipeline.records.selecting import LOG_RECORD, SPAN, RecordFields
-from relay.pipeline.records.unknown_heads import HeadReader, UnknownHeads
+from relay.pipeline.records.unknown_heads import HeadReader
 from relay.pipeline.routing.match_set import PROJECT_LIMIT
 from relay.pipeline.routing.resource_tenants import NO_TENANT, ResourceTenants
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
@@ -254,7 +254,7 @@ class RecordsPipeline:
             withheld = [] if self._gate is None else self._withhold(transaction)
             transaction.commit(self.offsets, self.schedule, tick)
             self.drops.now = now
-            self._count(counts, pace)
+            self._count(envelope, counts, pace)
             self.grown += transaction.batch_growth_bytes
             if self.watches:
                 for watch in tuple(self.watches):  # one may end while this pauses
@@ -285,22 +285,19 @@ class RecordsPipeline:
         taken = AcceptedCounts(good, 0, 0)
         return RecordsTaken(transaction.request, taken, transaction.sealed, dropped, examples)
 
-    def _count(self, counts: RequestCounts, pace: Pace) -> None:
+    def _count(self, envelope: Envelope, counts: RequestCounts, pace: Pace) -> None:
         self._received += counts.received
         self._no_tenant += counts.no_tenant
         self._oversized += counts.oversized
         self._unmatched += counts.unmatched
-        for at, (resource, count) in enumerate(counts.resources):
-            if not at % ENTRIES:
-                pace.pause()
-            resource.records += count
+        count_resources(envelope, counts.resources, pace.pause)
         for at, (plan, count) in enumerate(counts.plans):
-            if not at % ENTRIES:
+            if at and not at % ENTRIES:
                 pace.pause()
             for take in plan.takes:
                 count_taken(take.source, count)
         for at, (source, count, refused, unreadable) in enumerate(counts.sources):
-            if not at % ENTRIES:
+            if at and not at % ENTRIES:
                 pace.pause()
             count_taken(source, count, refused, unreadable)
             for reason, dropped in ((PROJECT_LIMIT, refused), (UNREADABLE, unreadable)):
@@ -318,17 +315,14 @@ class RecordsPipeline:
         """Append a request's records to the batches of the sinks that take them."""
         counts.received = envelope.count + envelope.oversized
         counts.oversized = envelope.oversized
-        unknown = UnknownHeads(self._reader, envelope, transaction, origin, counts)
-        counts.unmatched += append_envelope(
-            unknown,
+        append_envelope(
+            self._reader,
             envelope,
             transaction,
             origin,
-            self.table,
             self.router.inventory,
             self._has_severities,
-            counts.plans,
-            counts.resources,
+            counts,
         )
 
     def __repr__(self) -> str:

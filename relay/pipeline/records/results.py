@@ -62,14 +62,14 @@ class RecordStatistics:
 class RequestCounts:
     """Counts of one request, added to the counters once it is final.
 
-    ``resources`` have the records that came of them, ``plans`` those that they took; ``sources``
-    the records that were taken, those beyond the project's share, and those that are to be redacted
-    and cannot be read.
+    ``resources`` are those of the envelope, in its order; ``plans`` have the records that they
+    took, ``sources`` those that were taken, those beyond the project's share, and those that are to
+    be redacted and cannot be read.
     """
 
     def __init__(self) -> None:
         self.received = self.no_tenant = self.oversized = self.unmatched = 0
-        self.resources: list[tuple[ResourceEntry, int]] = []
+        self.resources: list[ResourceEntry] = []
         self.plans: list[tuple[RecordPlan, int]] = []
         self.sources: list[tuple[RecordRoute, int, int, int]] = []
         self.example = ""

@@ -12,8 +12,8 @@ from typing import Final, TypeAlias
 
 from relay.codec.otlp.redact import Redaction
 from relay.codec.remote_write.v1 import no_pause
-from relay.pipeline.records.entries import RecordPlan
-from relay.pipeline.records.sources import RecordRoute, SourcesVersion, Take
+from relay.pipeline.records.entries import RecordPlan, SourcesVersion
+from relay.pipeline.records.sources import RecordRoute, Take
 from relay.pipeline.routing.match_set import SinkOutputSpec, SourceCounter
 from relay.selector.inventory.store import Inventory
 from relay.selector.records.compile import Attributes, CompiledRecords

@@ -1,4 +1,4 @@
-"""The sources of logs and traces as plans have them, and the version of their project's."""
+"""The sources of logs and traces as plans have them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from relay.codec.otlp.redact import Redaction
 from relay.pipeline.routing.match_set import SinkOutputSpec, SourceCounter
-from relay.pipeline.routing.series_tally import SHARE_ALL
 from relay.selector.records.compile import CompiledRecords, Residual
 from relay.selector.records.selection import RecordSelection
 
@@ -29,17 +28,3 @@ class Take:
 
     source: RecordRoute
     residual: Residual | None
-
-
-class SourcesVersion:
-    """The version of a project's sources, which changes with every change of them.
-
-    ``share_max`` is below :data:`SHARE_ALL` while only a share of records is taken
-    (:func:`~relay.pipeline.records.selecting.split_by_share`).
-    """
-
-    __slots__ = ("share_max", "version")
-
-    def __init__(self) -> None:
-        self.version = 0
-        self.share_max = SHARE_ALL

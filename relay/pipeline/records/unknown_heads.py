@@ -45,6 +45,16 @@ class HeadReader:
     tenants: ResourceTenants
     fields: RecordFields
 
+    def unknown(
+        self,
+        envelope: Envelope,
+        transaction: BatchTransaction,
+        origin: IngestPath,
+        counts: RequestCounts,
+    ) -> UnknownHeads:
+        """Return what reads a request's unknown heads."""
+        return UnknownHeads(self, envelope, transaction, origin, counts)
+
 
 class UnknownHeads:
     """The unknown part of one request, which is appended to the transaction's batches."""

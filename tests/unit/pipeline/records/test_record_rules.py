@@ -348,3 +348,22 @@ def test_a_record_with_too_many_attributes_cannot_be_read() -> None:
         found = attributes_of(envelope, 0, 6)
         assert (found == [(b"a", b"")] * count) is is_readable
         assert (found is None) is not is_readable
+
+
+def test_a_resource_counts_the_records_of_all_its_scopes() -> None:
+    rig = tenants()
+    made = LOGS.request()
+    for project, counts in (("acme", (1, 0, 2)), ("", (4,)), ("umbrella", (0, 5))):
+        resource = made.resource_logs.add()
+        if project:
+            resource.resource.attributes.append(attribute("milo.project.id", project))
+        for number, count in enumerate(counts):
+            scope = resource.scope_logs.add()
+            scope.scope.name = str(number)
+            for _ in range(count):
+                scope.log_records.add(severity_number=9)
+    for turn in (1, 2):
+        result = rig.ingest(bytes(made.SerializeToString()))
+        assert result.dropped == {"no_tenant": 4}
+        counted = {entry.project: entry.records for entry in rig.pipeline.table.entries()}
+        assert counted == {"acme": 3 * turn, None: 0, "umbrella": 5 * turn}
