@@ -30,17 +30,21 @@ cdef class DeliveryStateMachine:
     cdef readonly object outcomes
 
     cpdef bint enqueue(self, requests, now) except -1
+
     @cython.locals(found=QueueShard)
     cpdef next_step(self, Py_ssize_t shard, now)
     cdef _prepare(self, EncodedRequest request, now)
     cpdef on_response(self, EncodedRequest request, verdict, now)
+
     @cython.locals(shard=QueueShard)
     cpdef give_back(self, EncodedRequest request)
     cpdef expire(self, now)
     cpdef drop(self, items, reason, now)
     cdef _tell_circuit(self, EncodedRequest request, verdict, now)
+
     @cython.locals(rejected=cython.longlong)
     cdef _settle_delivered(self, EncodedRequest request, verdict, now)
+
     @cython.locals(shard=QueueShard)
     cdef _settle(self, EncodedRequest request)
     cdef _release(self, item)

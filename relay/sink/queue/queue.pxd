@@ -1,4 +1,4 @@
-# Types that queue.py is compiled with: every batch is put into it, and it is looked at for each step.
+# Types that queue.py is compiled with: every batch is put into it, and each step looks at it.
 cimport cython
 
 from relay.sink.queue.payload cimport EncodedRequest
@@ -14,9 +14,12 @@ cdef class SinkQueue:
     cdef readonly list shards
 
     cpdef bint waits_for_reshard(self, Py_ssize_t shard) except -1
+
     @cython.locals(shard=QueueShard)
     cpdef list push(self, EncodedRequest request)
+
     @cython.locals(shard=QueueShard)
     cpdef list expire(self, double now)
+
     @cython.locals(found=QueueShard)
     cpdef expires_at(self, Py_ssize_t shard)

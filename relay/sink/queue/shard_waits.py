@@ -19,7 +19,7 @@ class Wait:
     asked: bool = False
 
     def end(self) -> None:
-        """End it, whoever asked for it."""
+        """End it for all that asked for it."""
         self.until, self.asked = 0.0, False
 
 
