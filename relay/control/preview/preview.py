@@ -125,7 +125,7 @@ class Preview:
         parts = self._engine.table.parts()
         for origin, part in parts:
             await self._turns.settled()
-            scan, series, at = self._scans[_keys_of(origin)], list(part.values()), 0
+            scan, series, at = self._scans[_keys_of(origin)], part(), 0
             while at < len(series):
                 at = scan.run(series, at, SLICE_S)
                 await give_way(SLICE_S)

@@ -248,7 +248,7 @@ def decode_v1_into_batches(
     cdef long long request = transaction.request
     cdef Series last = table.first_in_request
     cdef Series series
-    cdef SeriesHashIndex hash_index = lookup.hash_indexes.get(last)
+    cdef SeriesHashIndex hash_index = table.index
     cdef uint64_t time_ns, value = 0
     cdef list counts = transaction.sample_counts
     cdef list deferred = transaction.deferred
@@ -276,8 +276,6 @@ def decode_v1_into_batches(
     run.time_bits = ~<uint64_t>0  # no seven bytes
     run.known_ns = 0
     scout.pos = scout.first = scout.count = 0
-    if hash_index is None:
-        hash_index = lookup.hash_indexes[last] = SeriesHashIndex()
     while True:
         if pos >= stop:
             if pos >= end:
@@ -342,7 +340,7 @@ def decode_v1_into_batches(
                 scout.first = (scout.first + 1) % AHEAD
                 scout.count -= 1
                 series = hash_index.find(coming.mark, data + start, coming.key_size)
-                if series is not None and series.generation == generation:
+                if may_use(series, generation):
                     time_ns = coming.time_ns
                     value = coming.value
             else:
@@ -364,7 +362,7 @@ def decode_v1_into_batches(
                 ):
                     if series.generation != generation:
                         waiting.append(transaction, request)
-                        last.predicted_next = series = lookup.get(series.key)
+                        last.predicted_next = series = lookup.known(series)
                         stop -= STEP_OTHERS
                         generation = table.generation
                     time_ns = usual_sample(data + start + key_size, size - key_size, &value)
@@ -376,15 +374,11 @@ def decode_v1_into_batches(
             if key_size:
                 mark = key_hash(data + start, key_size)
                 series = hash_index.find(mark, data + start, key_size)
-                if series is None or series.generation != generation:
+                if not may_use(series, generation):
                     waiting.append(transaction, request)
-                    series = look_up(body, start, key_size, transaction, lookup)
+                    series = look_up(body, start, key_size, mark, series, transaction, lookup)
                     stop -= STEP_OTHERS
                     generation = table.generation
-                    if series is not None and series.generation == generation:
-                        # Cache a series on its second request only: new series must not fill the
-                        # memory.
-                        hash_index.keep(mark, series)
                 else:
                     missed += 1
                     if missed == OUT_OF_ORDER and not hash_index.searching:
@@ -446,6 +440,15 @@ def decode_v1_into_batches(
         counts.append((match_set, samples))
 
 
+cdef inline bint is_faulty(Series series) noexcept:
+    return series.uncommon is not None and series.uncommon.fault
+
+
+cdef inline bint may_use(Series series, long long generation) noexcept:
+    """Return whether a series that was found by its key may be used as it is."""
+    return series is not None and series.generation == generation and not is_faulty(series)
+
+
 cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
     """Return whether these are label fields alone, with lengths of one or two bytes."""
     cdef Py_ssize_t pos = 0, length
@@ -464,17 +467,20 @@ cdef bint is_labels(const unsigned char *at, Py_ssize_t size) noexcept:
 
 
 cdef Series look_up(
-    bytes body, Py_ssize_t start, Py_ssize_t key_size, BatchTransaction transaction,
-    SeriesLookup lookup
+    bytes body, Py_ssize_t start, Py_ssize_t key_size, uint64_t mark, Series found,
+    BatchTransaction transaction, SeriesLookup lookup
 ):
-    """Return the series with these labels; None where they are faulty."""
+    """Return the series with these labels, ``found`` in the index; None where they are faulty."""
     cdef char *key = PyBytes_AS_STRING(body) + start
-    if not is_labels(<const unsigned char *>key, key_size):
+    if found is None and not is_labels(<const unsigned char *>key, key_size):
         return None
     cdef Series series
     try:
-        series = lookup.get(PyBytes_FromStringAndSize(key, key_size))
-        if series.uncommon is None or not series.uncommon.fault:
+        if found is not None:
+            series = lookup.known(found)
+        else:
+            series = lookup.new(PyBytes_FromStringAndSize(key, key_size), mark)
+        if not is_faulty(series):
             count_slow_path_entry(transaction)
             return series
     except DecodeError:

@@ -1,15 +1,19 @@
-from libc.stdint cimport uint64_t
+"""The index of all series of an origin by their keys."""
+from libc.stdint cimport uint32_t, uint64_t
 
 from relay.pipeline.metrics.series.series cimport Series
 
 
 cdef enum:
     AHEAD = 8  # series that are looked at before their turn
+    SHARD_BITS = 9
+    SHARD_COUNT = 1 << SHARD_BITS  # with a million series, growing one takes some 20 us
 
 
-cdef struct Slot:
-    uint64_t mark  # of the key
-    void *series
+cdef struct Shard:
+    uint64_t *slots  # the address of a series, and 16 bits of its mark above; 0 in a free slot
+    uint32_t size
+    uint32_t count
 
 
 cdef struct UpcomingSeries:  # a series with a usual sample, further on in the body
@@ -28,19 +32,19 @@ cdef struct PrefetchWindow:
 
 
 cdef class SeriesHashIndex:
-    cdef Slot *slots
-    cdef size_t mask
-    cdef size_t count
+    cdef Shard shards[SHARD_COUNT]
     cdef bint searching  # whether series come in no order that is worth a guess
 
-    cdef int resize(self, size_t size) except -1
-    cdef Slot *slot(self, uint64_t mark) noexcept
     cdef Series find(self, uint64_t mark, const unsigned char *key, Py_ssize_t size)
-    cdef int keep(self, uint64_t mark, Series series) except -1
-    cdef void put(self, uint64_t mark, Series series) noexcept
-    cdef int tidy(self) except -1
+    cpdef Series of_key(self, bytes key)
+    cpdef add(self, uint64_t mark, Series series)
+    cpdef remove(self, uint64_t mark, Series series)
+    cdef const uint64_t *place(self, uint64_t mark) noexcept
+    cdef void *guess(self, uint64_t mark) noexcept
+    cpdef list part(self, int number)
 
 
+cpdef uint64_t hash_of(bytes key)
 cdef uint64_t key_hash(const unsigned char *key, Py_ssize_t size) noexcept
 cdef void prefetch_ahead(
     PrefetchWindow *scout, const unsigned char *data, Py_ssize_t end, SeriesHashIndex guesses

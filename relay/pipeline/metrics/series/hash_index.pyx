@@ -1,150 +1,308 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Hash index of series, for those that arrive in another order than last time.
+"""Hash index of all series of an origin: an open table without keys of its own.
 
-* A series is found in an array by a 64-bit hash of its key; its key is then compared. A dictionary
-  would need the key as an object of its own, and hash it byte by byte.
+* A slot is one word: the address of a series, and 16 bits of its key's hash above. The series has
+  the key, and its bytes are compared. A dictionary would need the key as an object to
+  find it, and more than twice the memory.
+* No call takes long: the slots are split into shards, and one shard grows at a time, by a quarter.
+  The home of a series is a share of the shard that its 16 bits tell, so that a shard grows in one
+  pass over its slots, and no key is read.
+* Probing is linear, and a shard grows where it is four fifths full; removing closes the gap.
+* Senders choose the bytes of keys, but cannot choose keys that meet: see :func:`key_hash`.
 * Where series arrive unordered, none of them is in the processor's caches. So the next series of
   the body are hashed ahead of their turn, and their memory is prefetched.
 """
 
+from os import urandom
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
-from libc.stdint cimport uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcmp, memcpy
 
 from relay.pipeline.metrics.series.series cimport Series
 from relay.codec.remote_write.common_sample cimport SERIES_TAG, split
 from relay.codec.prefetch cimport LINE, prefetch
 
+cdef extern from *:
+    ctypedef unsigned long long uint128_t "unsigned __int128"
 
 cdef enum:
-    FIRST_SLOTS = 1024
-    PROBES = 8
+    BLOCK_WORDS = 64
+    FIRST_SLOTS = 8
+    PART_STEP = 64
+    TAG_SHIFT = 48  # addresses of user space are shorter
     FETCH_SERIES = 5  # places ahead
     FETCH_KEY = 2
 
+cdef uint64_t PRIME = (<uint64_t>1 << 61) - 1
+cdef uint64_t PART_BITS = (<uint64_t>1 << 44) - 1
+cdef uint64_t ADDRESS = (<uint64_t>1 << TAG_SHIFT) - 1
 
-cdef inline uint64_t mix64(uint64_t value) noexcept:
-    value = (value ^ (value >> 32)) * <uint64_t>0x9E3779B97F4A7C15
-    return value ^ (value >> 29)
+cdef uint64_t secret[BLOCK_WORDS]
+cdef uint64_t secret_point, secret_factor, secret_offset
+
+
+cdef choose_secrets():
+    """Choose the secrets of the hash, for as long as the process lives."""
+    global secret_point, secret_factor, secret_offset
+    cdef uint64_t others[3]
+    cdef bytes chosen = urandom(sizeof(secret) + sizeof(others))
+    memcpy(secret, PyBytes_AS_STRING(chosen), sizeof(secret))
+    memcpy(others, PyBytes_AS_STRING(chosen) + sizeof(secret), sizeof(others))
+    secret_point = others[0] % PRIME
+    secret_factor = others[1] % (PRIME - 1) + 1
+    secret_offset = others[2] % PRIME
+
+
+choose_secrets()
+
+PARTS = PART_STEP
+"""Parts in which all series are listed; each is some shards."""
+
+
+cdef inline uint128_t product(const unsigned char *pair, const uint64_t *keys) noexcept:
+    cdef uint64_t words[2]
+    memcpy(words, pair, 16)
+    return <uint128_t>(words[0] + keys[0]) * (words[1] + keys[1])
+
+
+cdef inline uint64_t times_plus(uint64_t value, uint64_t factor, uint64_t term) noexcept:
+    """Return ``value * factor + term`` modulo the prime, up to a multiple of it."""
+    cdef uint128_t wide = <uint128_t>value * factor + term
+    value = (<uint64_t>wide & PRIME) + <uint64_t>(wide >> 61)
+    return (value & PRIME) + (value >> 61)
+
+
+cdef inline uint64_t mixed(uint64_t value) noexcept:
+    """Return another number for each one: the finalizer of SplitMix64 (Steele et al. 2014)."""
+    value = (value ^ (value >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+    value = (value ^ (value >> 27)) * <uint64_t>0x94D049BB133111EB
+    return value ^ (value >> 31)
 
 
 cdef uint64_t key_hash(const unsigned char *key, Py_ssize_t size) noexcept:
-    """Return a 64-bit hash of a key. Not collision-free: callers must compare the key bytes."""
-    # Four independent lanes: with two, this was the largest part of the cost of recognising
-    # unordered series.
-    cdef uint64_t a = <uint64_t>size, b = 1, c = 2, d = 3
-    cdef uint64_t words[4]
-    while size >= 32:
-        memcpy(words, key, 32)
-        a = (a ^ words[0]) * <uint64_t>0xFF51AFD7ED558CCD
-        b = (b ^ words[1]) * <uint64_t>0xC4CEB9FE1A85EC53
-        c = (c ^ words[2]) * <uint64_t>0x9FB21C651E98DF25
-        d = (d ^ words[3]) * <uint64_t>0xD6E8FEB86659FD93
-        a ^= a >> 32
-        b ^= b >> 32
-        c ^= c >> 32
-        d ^= d >> 32
-        key += 32
-        size -= 32
-    words[0] = words[1] = words[2] = words[3] = 0
-    memcpy(words, key, <size_t>size)
-    a = mix64(a ^ words[0]) ^ mix64(b ^ words[1] ^ 1)
-    c = mix64(c ^ words[2] ^ 2) ^ mix64(d ^ words[3] ^ 3)
-    return mix64(a ^ mix64(c))
+    """Return a 64-bit hash of a key, of which the upper bits count; callers compare the bytes.
+
+    Nobody who does not know the secrets of the process can find keys that collide more often than
+    others, because this is a universal hash. NH (Black et al., UMAC, CRYPTO 1999) over blocks of
+    512 bytes: two blocks have the same sum of products with a probability of 2**-64 at most,
+    whatever their bytes. The size and all the sums, in parts below the prime, are the coefficients
+    of a polynomial modulo 2**61 - 1 at a secret point; two of them meet in as many points as they
+    have coefficients. A secret factor and offset then make the values of any two keys independent.
+    All this is linear: counted keys would have hashes at equal distances, which crowd together with
+    some secrets. So the last step, one to one, is not linear.
+    """
+    cdef uint64_t sum = <uint64_t>size
+    cdef uint128_t block, even, odd
+    cdef uint64_t last[2]
+    cdef int at
+    while size:
+        even = odd = 0
+        at = 0
+        while at < BLOCK_WORDS and size >= 32:
+            even += product(key, secret + at)
+            odd += product(key + 16, secret + at + 2)
+            key += 32
+            size -= 32
+            at += 4
+        if at < BLOCK_WORDS and size >= 16:
+            even += product(key, secret + at)
+            key += 16
+            size -= 16
+            at += 2
+        if at < BLOCK_WORDS and size:  # fewer than 16 bytes
+            last[0] = last[1] = 0
+            memcpy(last, key, <size_t>size)
+            odd += product(<const unsigned char *>last, secret + at)
+            size = 0
+        block = even + odd
+        sum = times_plus(sum, secret_point, <uint64_t>block & PART_BITS)
+        sum = times_plus(sum, secret_point, <uint64_t>(block >> 44) & PART_BITS)
+        sum = times_plus(sum, secret_point, <uint64_t>(block >> 88))
+    sum = times_plus(sum, secret_factor, secret_offset)
+    if sum >= PRIME:
+        sum -= PRIME
+    return mixed(sum)
+
+
+cpdef uint64_t hash_of(bytes key):
+    """Return the hash of a key."""
+    return key_hash(<const unsigned char *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+
+
+cdef inline uint64_t tag_of(uint64_t mark) noexcept:
+    return (mark >> (64 - SHARD_BITS - 16)) & 0xFFFF
+
+
+cdef inline size_t home_of(uint64_t tag, size_t size) noexcept:
+    return (tag * size) >> 16
 
 
 cdef class SeriesHashIndex:
-    """Series by a hash of their key, for those that are not predicted correctly.
-
-    Only a shortcut: a series that is missing or was displaced is looked up in the table. Holds
-    references to series, evicted ones included until their slots are needed: never more than there
-    are live ones.
-    """
-
-    def __cinit__(self):
-        self.resize(FIRST_SLOTS)
+    """Series by a hash of their keys; holds a reference to each."""
 
     def __dealloc__(self):
+        cdef Shard *shard
         cdef size_t at
-        if self.slots == NULL:
-            return  # there was no memory for them
-        for at in range(self.mask + 1):
-            Py_XDECREF(<PyObject *>self.slots[at].series)
-        PyMem_Free(self.slots)
-
-    cdef int resize(self, size_t size) except -1:
-        """Clear the index; use this number of slots, a power of two."""
-        cdef Slot *slots = <Slot *>PyMem_Malloc(size * sizeof(Slot))
-        if slots == NULL:
-            raise MemoryError
-        memset(slots, 0, size * sizeof(Slot))
-        self.slots = slots
-        self.mask = size - 1
-        self.count = 0
-        return 0
-
-    cdef Slot *slot(self, uint64_t mark) noexcept:
-        """Return the first slot with this hash, or NULL."""
-        cdef size_t at
-        cdef Slot *slot
-        for at in range(PROBES):
-            slot = &self.slots[(mark + at) & self.mask]
-            if slot.mark == mark and slot.series != NULL:
-                return slot
-        return NULL
+        cdef int number
+        for number in range(SHARD_COUNT):
+            shard = &self.shards[number]
+            for at in range(shard.size):
+                if shard.slots[at]:
+                    Py_DECREF(<object><PyObject *>(shard.slots[at] & ADDRESS))
+            PyMem_Free(shard.slots)
 
     cdef Series find(self, uint64_t mark, const unsigned char *key, Py_ssize_t size):
         """Return the series with this key, or None."""
-        cdef Slot *slot = self.slot(mark)
-        cdef bytes known
-        if slot != NULL:
-            known = (<Series>slot.series).key
-            if PyBytes_GET_SIZE(known) == size and not memcmp(
-                key, PyBytes_AS_STRING(known), <size_t>size
-            ):
-                return <Series>slot.series
-        return None
-
-    cdef int keep(self, uint64_t mark, Series series) except -1:
-        """Add a series under its hash."""
-        if self.count * 2 > self.mask:
-            self.tidy()
-        self.put(mark, series)
-        return 0
-
-    cdef void put(self, uint64_t mark, Series series) noexcept:
+        cdef Shard *shard = &self.shards[mark >> (64 - SHARD_BITS)]
+        cdef uint64_t tag = tag_of(mark), word
         cdef size_t at
-        cdef Slot *slot
-        cdef Slot *chosen = &self.slots[mark & self.mask]
-        for at in range(PROBES):
-            slot = &self.slots[(mark + at) & self.mask]
-            if slot.series == NULL or slot.mark == mark:
-                chosen = slot
-                break
-        cdef PyObject *before = <PyObject *>chosen.series
-        if before == NULL:
-            self.count += 1
-        Py_INCREF(series)
-        chosen.mark = mark
-        chosen.series = <void *>series
-        Py_XDECREF(before)  # last: what that may set off must find no dead series here
+        cdef bytes known
+        if not shard.count:
+            return None
+        at = home_of(tag, shard.size)
+        while True:
+            word = shard.slots[at]
+            if not word:
+                return None
+            if word >> TAG_SHIFT == tag:
+                known = (<Series><void *>(word & ADDRESS)).key
+                if PyBytes_GET_SIZE(known) == size and not memcmp(
+                    key, PyBytes_AS_STRING(known), <size_t>size
+                ):
+                    return <Series><void *>(word & ADDRESS)
+            at += 1
+            if at == shard.size:
+                at = 0
 
-    cdef int tidy(self) except -1:
-        """Remove evicted series; grow if that does not free enough slots."""
-        cdef Slot *slots = self.slots
-        cdef size_t size = self.mask + 1, live = 0, at
-        for at in range(size):
-            live += slots[at].series != NULL and (<Series>slots[at].series).generation >= 0
-        self.resize(size * 2 if live * 4 > size else size)
-        for at in range(size):
-            if slots[at].series != NULL:
-                if (<Series>slots[at].series).generation >= 0:
-                    self.put(slots[at].mark, <Series>slots[at].series)
-                Py_DECREF(<Series>slots[at].series)
-        PyMem_Free(slots)
-        return 0
+    cpdef Series of_key(self, bytes key):
+        """Return the series with this key, or None."""
+        cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(key)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
+        return self.find(key_hash(data, size), data, size)
+
+    cpdef add(self, uint64_t mark, Series series):
+        """Add a series whose key is not there."""
+        cdef Shard *shard = &self.shards[mark >> (64 - SHARD_BITS)]
+        cdef uint64_t address = <uint64_t><uintptr_t><void *>series
+        if address > ADDRESS:
+            raise MemoryError(f"an address of more than {TAG_SHIFT} bits")
+        if shard.count * 5 >= shard.size * 4 and not resize(
+            shard, shard.size + (shard.size >> 2) + FIRST_SLOTS
+        ):
+            raise MemoryError
+        put(shard, tag_of(mark) << TAG_SHIFT | address)
+        Py_INCREF(series)
+        shard.count += 1
+
+    cpdef remove(self, uint64_t mark, Series series):
+        """Remove a series that is there."""
+        cdef Shard *shard = &self.shards[mark >> (64 - SHARD_BITS)]
+        cdef size_t size = shard.size, at = home_of(tag_of(mark), size), free, home
+        cdef uint64_t word = tag_of(mark) << TAG_SHIFT | <uint64_t><uintptr_t><void *>series
+        if not shard.count:
+            raise KeyError(series)
+        while shard.slots[at] != word:
+            if not shard.slots[at]:
+                raise KeyError(series)
+            at = at + 1 if at + 1 < size else 0
+        free = at
+        while True:
+            at = at + 1 if at + 1 < size else 0
+            word = shard.slots[at]
+            if not word:
+                break
+            home = home_of(word >> TAG_SHIFT, size)
+            # It stays where its own place is behind the free slot, up to here, cyclically.
+            if distance(home, at, size) >= distance(free, at, size):
+                shard.slots[free] = word
+                free = at
+        shard.slots[free] = 0
+        shard.count -= 1
+        if shard.count * 3 < size and size > 8 * FIRST_SLOTS:
+            resize(shard, shard.count * 3 // 2)  # without memory for it, the larger one is kept
+        Py_DECREF(series)
+
+    cdef const uint64_t *place(self, uint64_t mark) noexcept:
+        """Return where the search for a series begins; NULL where there is none."""
+        cdef Shard *shard = &self.shards[mark >> (64 - SHARD_BITS)]
+        if not shard.count:
+            return NULL
+        return shard.slots + home_of(tag_of(mark), shard.size)
+
+    cdef void *guess(self, uint64_t mark) noexcept:
+        """Return the first series with these bits of the hash, or NULL."""
+        cdef Shard *shard = &self.shards[mark >> (64 - SHARD_BITS)]
+        cdef uint64_t tag = tag_of(mark), word
+        cdef size_t at
+        if not shard.count:
+            return NULL
+        at = home_of(tag, shard.size)
+        while True:
+            word = shard.slots[at]
+            if not word:
+                return NULL
+            if word >> TAG_SHIFT == tag:
+                return <void *>(word & ADDRESS)
+            at += 1
+            if at == shard.size:
+                at = 0
+
+    cpdef list part(self, int number):
+        """Return the series of a part: those of every 64th shard from this one on."""
+        cdef Shard *shard
+        cdef list found = []
+        cdef size_t at
+        while number < SHARD_COUNT:
+            shard = &self.shards[number]
+            for at in range(shard.size):
+                if shard.slots[at]:
+                    found.append(<Series><void *>(shard.slots[at] & ADDRESS))
+            number += PART_STEP
+        return found
+
+    def __len__(self):
+        cdef Py_ssize_t count = 0
+        cdef int number
+        for number in range(SHARD_COUNT):
+            count += self.shards[number].count
+        return count
+
+    def __repr__(self):
+        return f"<SeriesHashIndex of {len(self)}>"
+
+
+cdef inline size_t distance(size_t start, size_t end, size_t size) noexcept:
+    return end - start if end >= start else end + size - start
+
+
+cdef inline void put(Shard *shard, uint64_t word) noexcept:
+    """Fill the first free slot behind a word's home."""
+    cdef size_t at = home_of(word >> TAG_SHIFT, shard.size)
+    while shard.slots[at]:
+        at += 1
+        if at == shard.size:
+            at = 0
+    shard.slots[at] = word
+
+
+cdef bint resize(Shard *shard, size_t size) noexcept:
+    """Give a shard this number of slots; return whether there was memory for them."""
+    cdef uint64_t *before = shard.slots
+    cdef size_t slots = shard.size, at
+    cdef void *memory = PyMem_Calloc(size, sizeof(uint64_t))
+    if memory == NULL:
+        return False
+    shard.slots = <uint64_t *>memory
+    shard.size = <uint32_t>size
+    for at in range(slots):
+        if before[at]:
+            put(shard, before[at])
+    PyMem_Free(before)
+    return True
 
 
 cdef void prefetch_ahead(
@@ -155,23 +313,26 @@ cdef void prefetch_ahead(
     Unordered series are in no cache; without this, each would wait for memory six times.
     """
     cdef UpcomingSeries *coming
-    cdef Slot *slot
+    cdef const uint64_t *slot
+    cdef void *guess
     cdef Series series
     cdef Py_ssize_t at
     while scout.count < AHEAD and note_next(scout, data, end):
         coming = &scout.coming[(scout.first + scout.count - 1) % AHEAD]
-        prefetch(&guesses.slots[coming.mark & guesses.mask])
+        slot = guesses.place(coming.mark)
+        if slot != NULL:
+            prefetch(slot)
     if scout.count > FETCH_SERIES:
         coming = &scout.coming[(scout.first + FETCH_SERIES) % AHEAD]
-        slot = guesses.slot(coming.mark)
-        if slot != NULL:
-            prefetch(slot.series)
-            prefetch(<char *>slot.series + LINE)
+        guess = guesses.guess(coming.mark)
+        if guess != NULL:
+            prefetch(guess)
+            prefetch(<char *>guess + LINE)
     if scout.count > FETCH_KEY:
         coming = &scout.coming[(scout.first + FETCH_KEY) % AHEAD]
-        slot = guesses.slot(coming.mark)
-        if slot != NULL:
-            series = <Series>slot.series
+        guess = guesses.guess(coming.mark)
+        if guess != NULL:
+            series = <Series>guess
             at = 0
             while at < coming.key_size:
                 prefetch(PyBytes_AS_STRING(series.key) + at)

@@ -1,7 +1,9 @@
 # Types that lookup.py is compiled with.
 cimport cython
+from libc.stdint cimport uint64_t
 
 from relay.codec.remote_write.label_parser cimport LabelParser, SeriesLabels
+from relay.pipeline.metrics.series.hash_index cimport hash_of
 from relay.pipeline.metrics.series.resolver cimport Resolver
 from relay.pipeline.metrics.series.series cimport Series
 from relay.pipeline.metrics.series.series_table cimport SeriesTable
@@ -10,7 +12,6 @@ from relay.pipeline.metrics.series.series_table cimport SeriesTable
 cdef class SeriesLookup:
     cdef public SeriesTable table
     cdef public LabelParser labels
-    cdef public dict hash_indexes
     cdef public object origin
     cdef Resolver _resolver
     cdef object _inventory
@@ -37,17 +38,22 @@ cdef class SeriesLookup:
     cdef Py_ssize_t _new_bytes_left
     cdef set _said
 
-    @cython.locals(faulty=Series, series=Series)
+    @cython.locals(faulty=Series, found=Series)
     cpdef Series get(self, bytes key, object declared=*)
+
+    @cython.locals(faulty=Series)
+    cdef Series new(self, bytes key, uint64_t mark)
+    cdef Series known(self, Series series)
     cpdef tuple view(self, Series series)
     cpdef read_ahead(self)
 
     @cython.locals(series=Series)
-    cdef Series _find(self, bytes key, object declared)
+    cdef Series _new(self, bytes key, uint64_t mark, object declared)
+    cdef Series _known(self, Series series, object declared)
 
     @cython.locals(
         series=Series, text=str, name=str, labels=SeriesLabels, project=str, share=str
     )
-    cdef Series _make(self, bytes key, object declared)
+    cdef Series _make(self, bytes key, uint64_t mark, object declared)
     cdef str _shared_name(self, str name)
     cdef _count_new(self, Py_ssize_t key_bytes)

@@ -19,7 +19,7 @@ from relay.codec.remote_write.v2 import Metadata2
 from relay.pipeline.interfaces import MetadataSink, ReadAhead
 from relay.pipeline.metrics.histograms.native import NativeRoute
 from relay.pipeline.metrics.metadata.project_types import Declaration, ProjectTypes
-from relay.pipeline.metrics.series.hash_index import SeriesHashIndex
+from relay.pipeline.metrics.series.hash_index import hash_of
 from relay.pipeline.metrics.series.native_routes import native_route
 from relay.pipeline.metrics.series.resolver import Resolver
 from relay.pipeline.metrics.series.series import Series
@@ -68,7 +68,6 @@ class SeriesLookup:
         "_series_bytes_max",
         "_targets",
         "_tenancy",
-        "hash_indexes",
         "labels",
         "origin",
         "table",
@@ -88,8 +87,6 @@ class SeriesLookup:
     ) -> None:
         self.table = table
         self.labels = labels
-        self.hash_indexes: dict[Series, SeriesHashIndex] = {}
-        """Of each origin, by the head of its series: finds series that arrive unordered."""
         self.origin = ANYWHERE
         """Tenant part of the request's path."""
         self._resolver = resolver
@@ -164,9 +161,27 @@ class SeriesLookup:
         faulty = self._faulty
         if faulty is not None and faulty.key == key:
             return faulty
-        series = self._find(key, declared)
-        self._faulty = series if series.fault else None
-        return series
+        found = self.table.find(key)
+        if found is None:
+            return self._new(key, hash_of(key), declared)
+        return self._known(found, declared)
+
+    def new(self, key: bytes, mark: int) -> Series:
+        """Return the series with these label bytes, which is not in the table, as :meth:`get`.
+
+        ``mark``: the hash of its key.
+        """
+        faulty = self._faulty
+        if faulty is not None and faulty.key == key:
+            return faulty
+        return self._new(key, mark, None)
+
+    def known(self, series: Series) -> Series:
+        """Return a series that was found, as :meth:`get`."""
+        if series.generation < 0:
+            return self.get(series.key)  # forgotten, or never kept
+        series.is_known = True
+        return self._known(series, None)
 
     def declaration(self, metadata: Metadata2) -> Declaration | None:
         """Return a series' declaration for :meth:`get`; None if it is empty."""
@@ -212,10 +227,13 @@ class SeriesLookup:
                 self._targets[project, labels.values_of(KEY_LABELS)] = dict(labels)
         self._is_ahead = True  # not before: a fault must be found by every attempt
 
-    def _find(self, key: bytes, declared: Declaration | None) -> Series:
-        series = self.table.find(key)
-        if series is None:
-            return self._make(key, declared)
+    def _new(self, key: bytes, mark: int, declared: Declaration | None) -> Series:
+        series = self._make(key, mark, declared)
+        self._faulty = series if series.fault else None
+        return series
+
+    def _known(self, series: Series, declared: Declaration | None) -> Series:
+        """Bring a series of the table up to date."""
         if declared is not None and not series.fault:
             self._declare(series, declared)
         if series.generation != self.table.generation:
@@ -224,9 +242,10 @@ class SeriesLookup:
             series.generation = self.table.generation
         if series.info_claim is not None:
             self._apply_info_series(series, begins=False)
+        self._faulty = series if series.fault else None
         return series
 
-    def _make(self, key: bytes, declared: Declaration | None) -> Series:
+    def _make(self, key: bytes, mark: int, declared: Declaration | None) -> Series:
         """Make a new series: parse its labels, match, translate."""
         series = Series(key)
         if len(key) > self._series_bytes_max:
@@ -263,7 +282,7 @@ class SeriesLookup:
                 self.table.invalidate()
         # Only now: bytes that are not valid labels are no series, however often they come.
         self._count_new(len(key))
-        self.table.add(series, share)
+        self.table.add_marked(series, share, mark)
         if claim is not None:
             self._apply_info_series(series, begins=True)
         return series

@@ -1,18 +1,18 @@
 # Types that series_table.py is compiled with.
 cimport cython
 
+from libc.stdint cimport uint64_t
+
+from relay.pipeline.metrics.series.hash_index cimport SeriesHashIndex, hash_of
 from relay.pipeline.metrics.series.series cimport Series
 from relay.pipeline.routing.match_set cimport MatchSet
 from relay.pipeline.routing.series_tally cimport SeriesTally
 
 
-cdef Py_hash_t _SHARD_BITS
-
-
 cdef class _Scope:
     cdef public Series first_in_request
     cdef public unsigned short number
-    cdef public tuple shards
+    cdef readonly SeriesHashIndex index
 
 
 cdef class _Share:
@@ -28,6 +28,7 @@ cdef class SeriesTable:
     cdef double _epoch_s
     cdef dict _scopes
     cdef readonly _Scope _scope
+    cdef readonly SeriesHashIndex index
     cdef list _numbered
     cdef dict _shares
     cdef list _order
@@ -43,16 +44,18 @@ cdef class SeriesTable:
     cdef Py_ssize_t _forgotten_idle
     cdef Py_ssize_t _forgotten_full
 
-    @cython.locals(series=Series, shard=dict, at=Py_hash_t)
+    @cython.locals(series=Series)
     cpdef Series find(self, bytes key)
 
-    @cython.locals(shard=dict, at=Py_hash_t, own=_Share, match_set=MatchSet, tally=SeriesTally)
     cpdef add(self, Series series, str share=*)
+
+    @cython.locals(own=_Share, match_set=MatchSet, tally=SeriesTally)
+    cdef add_marked(self, Series series, str share, uint64_t mark)
     cpdef invalidate(self)
     cpdef outdate(self, object found)
 
     @cython.locals(generation=cython.longlong, known=Py_ssize_t, pace=cython.double)
     cpdef evict_idle(self, double now)
 
-    @cython.locals(tally=SeriesTally, shard=dict, at=Py_hash_t, scope=_Scope)
+    @cython.locals(tally=SeriesTally, scope=_Scope)
     cdef _forget(self, Series series)

@@ -10,8 +10,8 @@ Rules:
   et al., SOSP 2023): a sender of only new series evicts its own. If probationary series have less
   than a tenth of the table, the least recently seen of a few known series is evicted.
 * Series not seen for ``idle_s`` are forgotten, a few at a time, in step with the clock.
-* No call takes long: a new series evicts one, and the dictionary is split, because Python copies a
-  whole dictionary when it grows.
+* No call takes long: a new series evicts one, and the index of series grows a shard at a time
+  (:mod:`relay.pipeline.metrics.series.hash_index`).
 * A forgotten series may still be predicted by a live one. It is emptied, so that it keeps no other
   series alive, and its key becomes one that no message begins with.
 * The same labels from two *origins* are two series. The bounds are for all origins together.
@@ -23,16 +23,15 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+from relay.pipeline.metrics.series.hash_index import PARTS, SeriesHashIndex, hash_of
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 
-SHARDS: Final = 64
-"""Dictionaries per origin: with a million series the largest copy takes a millisecond."""
-_SHARD_BITS: Final = SHARDS - 1
 PROBATIONARY_SHARE: Final = 10
 """One place in ten is reserved for probationary series."""
 SORT_MAX: Final = 10_000
@@ -73,13 +72,13 @@ class SeriesTableStatistics:
 class _Scope:
     """The series of one origin, by ``number``; see :attr:`SeriesTable.first_in_request`."""
 
-    __slots__ = ("first_in_request", "number", "shards")
+    __slots__ = ("first_in_request", "index", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.first_in_request = Series(b"")
         self.first_in_request.generation = 0
-        self.shards: tuple[dict[bytes, Series], ...] = tuple({} for _ in range(SHARDS))
+        self.index = SeriesHashIndex()
 
 
 class _Share:
@@ -126,6 +125,8 @@ class SeriesTable:
         self._epoch_s = idle_s / EPOCHS
         self._scopes: dict[IngestPath, _Scope] = {}
         self._scope = self._scopes[ANYWHERE] = _Scope(0)
+        self.index = self._scope.index
+        """Of the series of the origin that was selected."""
         self._numbered: list[_Scope] = [self._scope]
         self._shares: dict[str, _Share] = {}
         self._order: list[_Share] = []
@@ -163,12 +164,11 @@ class SeriesTable:
             scope = self._scopes[origin] = _Scope(len(self._numbered))
             self._numbered.append(scope)
         self._scope = scope
+        self.index = scope.index
 
     def find(self, key: bytes) -> Series | None:
         """Return the series with these bytes, marking it as seen again, or None."""
-        at = hash(key)
-        shard = self._scope.shards[at & _SHARD_BITS]
-        series = shard.get(key)
+        series = self.index.of_key(key)
         if series is not None:
             series.is_known = True
         return series
@@ -178,20 +178,21 @@ class SeriesTable:
         scope = self._scopes.get(origin)
         if scope is None:
             return None
-        at = hash(key)
-        return scope.shards[at & _SHARD_BITS].get(key)
+        return scope.index.of_key(key)
 
     def add(self, series: Series, share: str = "") -> None:
         """Add a series that is not in the table to a project's share; may evict another one."""
+        self.add_marked(series, share, hash_of(series.key))
+
+    def add_marked(self, series: Series, share: str, mark: int) -> None:
+        """Add a series as :meth:`add` does; ``mark``: the hash of its key."""
         own = self._shares.get(share)
         if own is None:
             own = self._shares[share] = _Share(share)
             self._order.append(own)
         if self._active >= self._series_max:
             self._make_room(own)
-        at = hash(series.key)
-        shard = self._scope.shards[at & _SHARD_BITS]
-        shard[series.key] = series
+        self.index.add(mark, series)
         series.scope = self._scope.number
         match_set = series.match_set
         tally = match_set.tally
@@ -238,13 +239,16 @@ class SeriesTable:
             self._forgotten_full,
         )
 
-    def parts(self) -> list[tuple[IngestPath, dict[bytes, Series]]]:
-        """Return the dictionaries that hold all series, with their origin; not to be changed.
+    def parts(self) -> list[tuple[IngestPath, Callable[[], list[Series]]]]:
+        """Return the parts of all series, each with its origin: what lists those in it now.
 
-        A series stays in one dictionary for as long as it is known.
+        A series stays in one part for as long as it is known.
         """
-        scopes = self._scopes.items()
-        return [(origin, shard) for origin, scope in scopes for shard in scope.shards]
+        return [
+            (origin, partial(scope.index.part, number))
+            for origin, scope in self._scopes.items()
+            for number in range(PARTS)
+        ]
 
     def of_share(self, share: str) -> list[Series]:
         """Return the series of one project's share; those that are forgotten later are emptied."""
@@ -371,9 +375,7 @@ class SeriesTable:
 
     def _forget(self, series: Series) -> None:
         scope = self._numbered[series.scope]
-        at = hash(series.key)
-        shard = scope.shards[at & _SHARD_BITS]
-        del shard[series.key]
+        scope.index.remove(hash_of(series.key), series)
         tally = series.match_set.tally
         tally.leave()
         series.empty(_FORGOTTEN_KEY)

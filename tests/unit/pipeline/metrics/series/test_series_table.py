@@ -32,7 +32,7 @@ def see(table: SeriesTable, key: bytes) -> bool:
 
 
 def keys(table: SeriesTable) -> set[bytes]:
-    return {key for shard in table._scope.shards for key in shard}
+    return {series.key for _, part in table.parts() for series in part()}
 
 
 def test_newcomers_turn_out_newcomers_oldest_first() -> None:
