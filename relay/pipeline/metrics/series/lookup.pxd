@@ -43,7 +43,7 @@ cdef class SeriesLookup:
 
     @cython.locals(faulty=Series)
     cdef Series new(self, bytes key, uint64_t mark)
-    cdef Series known(self, Series series)
+    cpdef Series known(self, Series series)
     cpdef tuple view(self, Series series)
     cpdef read_ahead(self)
 
