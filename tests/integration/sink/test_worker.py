@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 import trustme
@@ -416,16 +417,20 @@ async def test_a_bug_costs_no_data(
 async def test_a_bug_in_settling_gives_the_payload_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.sink.worker.BUG_PAUSE_S", 0.0)
     async with OtlpServer() as server, running_sink(sink_config(server.url)) as harness:
-        settle = harness.worker._delivery.on_response
-        calls = []
+        delivery, failures = harness.worker._delivery, [ZeroDivisionError()]
 
-        def faulty(*arguments: object) -> None:
-            calls.append(arguments)
-            if len(calls) == 1:
-                raise ZeroDivisionError
-            settle(*arguments)
+        class FailsOnce:
+            """The delivery, whose methods cannot be replaced, but for its first answer."""
 
-        monkeypatch.setattr(harness.worker._delivery, "on_response", faulty)
+            def on_response(self, *arguments: Any) -> None:
+                if failures:
+                    raise failures.pop()
+                delivery.on_response(*arguments)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(delivery, name)
+
+        monkeypatch.setattr(harness.worker, "_delivery", FailsOnce())
         harness.offer(1)
         statistics = await harness.finished()
         assert server.values == [1, 1]
