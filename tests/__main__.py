@@ -51,6 +51,11 @@ def cache_of(lane: str) -> Path:
     return Path(".pytest_cache") / lane
 
 
+def failures_file(lane: str) -> Path:
+    """Return where a lane's pytest keeps the names of tests that failed, as JSON."""
+    return cache_of(lane) / "v/cache/lastfailed"
+
+
 def pytest_command(lane: str, arguments: Sequence[str]) -> list[str]:
     """Return the command line of one lane; what failed last is remembered for each."""
     command = [sys.executable, "-m", "pytest", f"--lane={lane}"]
@@ -119,10 +124,8 @@ def side_by_side(
 
 def failed_tests(lane: str) -> dict[str, bool]:
     """Return the tests that pytest remembers as failed in a lane."""
-    remembered = cache_of(lane) / "v/cache/lastfailed"
-    if not remembered.exists():
-        return {}
-    failed: dict[str, bool] = json.loads(remembered.read_bytes())
+    remembered = failures_file(lane)
+    failed: dict[str, bool] = json.loads(remembered.read_bytes()) if remembered.exists() else {}
     return failed
 
 
@@ -135,10 +138,9 @@ def may_run_again(statuses: Iterable[int], arguments: Sequence[str]) -> bool:
 
 def run_again(lane: str, failed: dict[str, bool], arguments: Sequence[str]) -> int:
     """Run the failed tests of a lane, as often as they have to pass; return the exit status."""
+    these = [*arguments, "--last-failed", "--last-failed-no-failures=none"]
     for _ in range(AGAIN):
-        remembered = cache_of(lane) / "v/cache/lastfailed"
-        remembered.write_text(json.dumps(failed))
-        these = [*arguments, "--last-failed", "--last-failed-no-failures=none"]
+        failures_file(lane).write_text(json.dumps(failed))  # what passes is taken out of it
         with tempfile.TemporaryFile() as output:
             if status := LaneRun(lane, these, output, shown=True).wait():
                 return status

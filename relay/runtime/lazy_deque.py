@@ -7,7 +7,7 @@ of sinks most hold nothing most of the time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
@@ -23,16 +23,9 @@ class LazyDeque(Generic[_T]):
 
     def append(self, item: _T) -> None:
         """Add at the end."""
-        self._present().append(item)
-
-    def appendleft(self, item: _T) -> None:
-        """Add at the head."""
-        self._present().appendleft(item)
-
-    def extendleft(self, items: Iterable[_T]) -> None:
-        """Add each at the head, so that the last one comes first."""
-        for item in items:
-            self._present().appendleft(item)
+        if self._items is None:
+            self._items = deque()
+        self._items.append(item)
 
     def popleft(self) -> _T:
         """Take the head out. Raise IndexError if there is none."""
@@ -50,19 +43,6 @@ class LazyDeque(Generic[_T]):
         self._items.remove(item)
         if not self._items:
             self._items = None
-
-    def clear(self) -> None:
-        """Remove all."""
-        self._items = None
-
-    def first(self) -> _T | None:
-        """Return the head, or None if there is none."""
-        return None if self._items is None else self._items[0]
-
-    def _present(self) -> deque[_T]:
-        if self._items is None:
-            self._items = deque()
-        return self._items
 
     def __len__(self) -> int:
         return 0 if self._items is None else len(self._items)
