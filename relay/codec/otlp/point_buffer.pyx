@@ -170,7 +170,8 @@ cdef class PointBuffer:
         """Return the ExportMetricsServiceRequest of all points; all runs must be closed.
 
         It has one Metric per group, one ScopeMetrics per scope and one ResourceMetrics per
-        resource, in order of first appearance. Points keep their order, except for late runs.
+        resource, or per part of a large one, in order of first appearance. Points of a metric keep
+        their order, except for late runs.
         """
         return encode_points(
             self.points, self.count, self.size, self.runs, self.runs_count

@@ -8,6 +8,9 @@
   overtake each other, and Prometheus drops samples that go back in time.
 * Mostly the points stand in the buffer as they are written. Where they do not, they are put in
   order first, so that the writer reads one array from end to end.
+* A large resource is cut into parts, and the first parts of all resources come before the second
+  ones: the targets of a job have the same metrics, and gzip finds what repeats only within its
+  window. A metric is never cut.
 * Prefixes and groups are prefetched ahead, because series may come in any order.
 """
 
@@ -19,6 +22,7 @@ from libc.string cimport memcpy
 
 from relay.codec.copying cimport put_bytes
 from relay.codec.otlp.groups cimport MetricGroup, Numbered, ResourceGroup, ScopeGroup
+from relay.codec.otlp.metric_runs cimport NONE, Metric, first_of, insert_run
 from relay.codec.otlp.point_buffer cimport TAIL_BYTES, Point, Run
 from relay.codec.prefetch cimport LINE, prefetch
 from relay.codec.resizing cimport resized
@@ -27,31 +31,18 @@ from relay.codec.varints cimport field_size, put_head
 
 cdef extern from "Python.h":
     PyTypeObject *type_of "Py_TYPE" (void *instance) noexcept nogil
+    Py_ssize_t PY_SSIZE_T_MAX
 
 
 cdef enum:
     FIRST_NODES = 16
     VALUE_TAG = 0x21
-    NONE = -1
     FETCH_GROUP = 16  # prefetch distance in runs
     FETCH_HEAD = 8  # and in points
     HEADER_BYTES = 33  # of a bytes object, with the zero at its end
     FETCH_LINES_MAX = 16  # of a prefix
-    SEARCH_POINTS_MAX = 1024  # points scanned to place a run that came late
-
-
-cdef struct Metric:  # a metric of the request
-    void *group  # MetricGroup
-    void *head  # bytes: the first of the message
-    void *tail  # bytes: the last of the message that contains its points
-    uint64_t last_ns  # first time of the last run
-    Py_ssize_t data_size  # of the message that contains its points
-    Py_ssize_t size  # of its message
-    Py_ssize_t points
-    int32_t first, last  # runs
-    int32_t following  # next of the scope
-    int32_t scope
-    unsigned char tag  # of the message that contains its points
+    WINDOW_BYTES = 1 << 15  # how far back gzip refers (RFC 1951, section 2)
+    PART_BYTES = WINDOW_BYTES // 4 * 3  # the same part of the resource before is in the window
 
 
 cdef struct Node:  # a scope or a resource of the request
@@ -61,6 +52,17 @@ cdef struct Node:  # a scope or a resource of the request
     int32_t first, last  # children
     int32_t following  # next sibling
     int32_t parent
+    uint64_t time_ns  # of a scope: first time of its first run
+    bint is_mixed  # of a scope: not all runs begin with that time
+    Py_ssize_t points  # of a resource
+    Py_ssize_t start  # of a resource: its first point
+    bint is_cut  # of a resource
+
+
+cdef struct Rest:  # what is left to write of a resource that is cut
+    Node *resource
+    int32_t scope
+    int32_t metric
 
 
 cdef inline unsigned char *put(unsigned char *out, void *encoded) noexcept:
@@ -93,18 +95,25 @@ cdef class Level:
 
     cdef Node *add(self, Numbered group, bytes head) except NULL:
         """Add a node for a new group and return it; earlier ones may move."""
+        group.number = self.count
+        return self.append(<void *>group, <void *>head)
+
+    cdef Node *append(self, void *group, void *head) except NULL:
+        """Add a node and return it; earlier ones may move."""
         cdef Py_ssize_t capacity
         if self.count == self.capacity:
             capacity = self.capacity * 2 if self.capacity else FIRST_NODES
             self.nodes = <Node *>resized(self.nodes, capacity, sizeof(Node))
             self.capacity = capacity
         cdef Node *node = &self.nodes[self.count]
-        group.number = self.count
         self.count += 1
-        node.group = <void *>group
-        node.head = <void *>head
-        node.size = PyBytes_GET_SIZE(head)
+        node.group = group
+        node.head = head
+        node.size = PyBytes_GET_SIZE(<bytes>head)
         node.first = node.last = node.following = node.parent = NONE
+        node.time_ns = 0
+        node.points = node.start = 0
+        node.is_mixed = node.is_cut = False
         return node
 
 
@@ -181,6 +190,8 @@ cdef class RequestPlan:
                 metric = &metrics[number]
                 metric.points += end - start
                 metric.data_size += runs[at].size - start_size
+                if metric.last_ns != time_ns:
+                    self.scopes.nodes[metric.scope].is_mixed = True
                 if time_ns and metric.last_ns > time_ns:
                     insert_run(points, runs, metric, next_run, at)
                     is_in_order = False
@@ -208,7 +219,9 @@ cdef class RequestPlan:
                 metric.following = NONE
                 if parent.first == NONE:
                     parent.first = <int32_t>count
+                    parent.time_ns = time_ns
                 else:
+                    parent.is_mixed |= parent.time_ns != time_ns
                     metrics[parent.last].following = <int32_t>count
                 parent.last = <int32_t>count
                 count += 1
@@ -217,6 +230,22 @@ cdef class RequestPlan:
         self.count = count
         self.is_in_order &= is_in_order
         return 0
+
+    cdef Py_ssize_t lay_out(self, Run *runs) except -1:
+        """Compute all sizes and decide about the order; return the size of the request."""
+        cdef Py_ssize_t total = self.measure()
+        cdef Py_ssize_t number
+        cdef Node *resource
+        if total <= WINDOW_BYTES or self.resources.count < 2 or not self.find_large():
+            return total
+        total = self.cut_resources()
+        if self.is_in_order:  # the points stay where they are
+            for number in range(self.resources.count):
+                resource = &self.resources.nodes[number]
+                resource.start = first_of(
+                    runs, self.metrics[self.scopes.nodes[resource.first].first].first
+                )
+        return total
 
     cdef Py_ssize_t measure(self) noexcept:
         """Compute the size of every message, from the inside out; return that of the request."""
@@ -229,11 +258,104 @@ cdef class RequestPlan:
             metric.data_size += PyBytes_GET_SIZE(<bytes>metric.tail)
             metric.size = PyBytes_GET_SIZE(<bytes>metric.head) + field_size(metric.data_size)
             scopes[metric.scope].size += field_size(metric.size)
+            scopes[metric.scope].points += metric.points
         for number in range(self.scopes.count):
             resources[scopes[number].parent].size += field_size(scopes[number].size)
+            resources[scopes[number].parent].points += scopes[number].points
         for number in range(self.resources.count):
             total += field_size(resources[number].size)
+        self.count_starts()
         return total
+
+    cdef void count_starts(self) noexcept:
+        """Note where the points of each resource begin if they stand in order."""
+        cdef Py_ssize_t number, start = 0
+        for number in range(self.resources.count):
+            self.resources.nodes[number].start = start
+            start += self.resources.nodes[number].points
+
+    cdef bint find_large(self) noexcept:
+        """Mark the resources that are to be cut; return whether there is one.
+
+        One with points of several times stays whole: an endpoint that makes a series of each
+        resource it is sent, as Prometheus does, would see times that go back.
+        """
+        cdef Py_ssize_t number
+        cdef Node *scopes = self.scopes.nodes
+        cdef Node *resource
+        cdef int32_t scope
+        cdef uint64_t time_ns
+        cdef bint is_any = False
+        for number in range(self.resources.count):
+            resource = &self.resources.nodes[number]
+            scope = resource.first
+            time_ns = scopes[scope].time_ns
+            resource.is_cut = resource.size > PART_BYTES
+            while scope != NONE and resource.is_cut:
+                resource.is_cut = scopes[scope].time_ns == time_ns and not scopes[scope].is_mixed
+                scope = scopes[scope].following
+            is_any |= resource.is_cut
+        return is_any
+
+    cdef Py_ssize_t cut_resources(self) except -1:
+        """Replace large resources by their parts, in order; return the size of the request."""
+        cdef Level scopes = self.scopes
+        cdef Level resources = self.resources
+        cdef Py_ssize_t number, left = resources.count, still_left, total = 0
+        cdef Rest *rests = <Rest *>allocate(left, sizeof(Rest))
+        self.scopes = Level()
+        self.resources = Level()
+        try:
+            for number in range(left):
+                rests[number].resource = &resources.nodes[number]
+                rests[number].scope = resources.nodes[number].first
+                rests[number].metric = scopes.nodes[resources.nodes[number].first].first
+            while left:
+                still_left = 0
+                for number in range(left):
+                    total += field_size(self.add_part(&rests[number], scopes.nodes))
+                    if rests[number].metric != NONE:
+                        rests[still_left] = rests[number]
+                        still_left += 1
+                left = still_left
+        finally:
+            PyMem_Free(rests)
+        self.count_starts()
+        return total
+
+    cdef Py_ssize_t add_part(self, Rest *rest, Node *scopes) except -1:
+        """Add the next metrics of a resource, one at least; return the size of its message."""
+        cdef Py_ssize_t left = PART_BYTES if rest.resource.is_cut else PY_SSIZE_T_MAX
+        cdef Py_ssize_t points = 0, scope_size
+        cdef int32_t of_scope, number
+        cdef Metric *metric = NULL
+        cdef Node *scope = NULL
+        cdef Node *resource = self.resources.append(rest.resource.group, rest.resource.head)
+        left = max(left, self.metrics[rest.metric].size)
+        while rest.metric != NONE and self.metrics[rest.metric].size <= left:
+            of_scope = <int32_t>self.scopes.count
+            if scope == NULL:
+                resource.first = of_scope
+            else:
+                scope.following = of_scope
+            scope = self.scopes.append(scopes[rest.scope].group, scopes[rest.scope].head)
+            scope.first = number = rest.metric
+            scope_size = 0
+            while number != NONE and self.metrics[number].size <= left:
+                metric = &self.metrics[number]
+                left -= metric.size
+                scope_size += field_size(metric.size)
+                points += metric.points
+                number = metric.following
+            metric.following = NONE
+            if number == NONE and scopes[rest.scope].following != NONE:
+                rest.scope = scopes[rest.scope].following
+                number = scopes[rest.scope].first
+            rest.metric = number
+            scope.size += scope_size
+            resource.size += field_size(scope.size)
+        resource.points = points
+        return resource.size
 
     cdef void put_in_order(self, Point *points, Run *runs, Point *ordered) noexcept:
         """Copy the points to where they are read from end to end."""
@@ -261,25 +383,30 @@ cdef class RequestPlan:
                 of_resource = self.scopes.nodes[of_resource].following
 
     cdef unsigned char *write(
-        self, unsigned char *out, Point *point, Py_ssize_t count, Py_ssize_t size
+        self, unsigned char *out, Point *points, Py_ssize_t count, Py_ssize_t size
     ) noexcept:
-        """Write the measured request of points in order; return the position behind it."""
+        """Write the request of points in order; return the position behind it."""
         cdef Py_ssize_t number
         cdef int32_t of_resource, of_scope
         cdef Node *resource
         cdef Node *scope
         cdef Metric *metric
         cdef Metric *metrics = self.metrics
+        cdef Point *point = points
+        cdef Point *last = points + count - 1
         cdef Point *end
-        cdef Point *ahead
-        cdef Point *last = point + count - 1
         # Of a prefix of average size, wherever in a line it begins.
         cdef Py_ssize_t fetched = size // max(count, 1) - TAIL_BYTES + HEADER_BYTES
-        cdef char *line
-        cdef char *lines_end
         fetched = min(fetched, <Py_ssize_t>FETCH_LINES_MAX * LINE)
         for number in range(self.resources.count):
             resource = &self.resources.nodes[number]
+            if point != points + resource.start:
+                point = points + resource.start
+                end = point + min(resource.points, <Py_ssize_t>FETCH_HEAD)
+                while point < end:
+                    fetch_head(point, fetched)
+                    point += 1
+                point = points + resource.start
             out = put(put_head(out, 0x0A, resource.size), resource.head)
             of_resource = resource.first
             while of_resource != NONE:
@@ -292,13 +419,7 @@ cdef class RequestPlan:
                     out = put_head(out, metric.tag, metric.data_size)
                     end = point + metric.points
                     while point < end:
-                        ahead = min(point + FETCH_HEAD, last)
-                        line = <char *>ahead.head
-                        lines_end = line + fetched
-                        while line < lines_end:
-                            prefetch(line)
-                            line += LINE
-                        prefetch(lines_end)
+                        fetch_head(min(point + FETCH_HEAD, last), fetched)
                         out = put(out, point.head)
                         if point.time_ns:
                             memcpy(out, &point.time_ns, 8)
@@ -312,39 +433,14 @@ cdef class RequestPlan:
         return out
 
 
-cdef inline Py_ssize_t first_of(Run *runs, Py_ssize_t run) noexcept:
-    return runs[run - 1].end if run else 0
-
-
-cdef void insert_run(
-    Point *points, Run *runs, Metric *metric, int32_t *next_run, Py_ssize_t at
-) noexcept:
-    """Insert a run that is earlier than its metric's last before the runs later in every point."""
-    cdef Py_ssize_t run = metric.first, left = SEARCH_POINTS_MAX
-    cdef int32_t *link = &metric.first
-    cdef uint64_t latest = 0
-    cdef Point *point = &points[first_of(runs, at)]
-    cdef Point *end = &points[runs[at].end]
-    while point < end and left:
-        latest = max(latest, point.time_ns)
-        point += 1
-        left -= 1
-    while run != NONE and left:
-        point = &points[first_of(runs, run)]
-        end = &points[runs[run].end]
-        while point < end and left:
-            left -= 1
-            if point.time_ns <= latest:
-                link = &next_run[run]
-                break
-            point += 1
-        run = next_run[run]
-    link = link if left else &next_run[metric.last]
-    next_run[at] = link[0]
-    link[0] = <int32_t>at
-    if next_run[at] == NONE:
-        metric.last = <int32_t>at
-        metric.last_ns = points[first_of(runs, at)].time_ns
+cdef inline void fetch_head(Point *point, Py_ssize_t size) noexcept:
+    """Prefetch the first bytes of a point's prefix."""
+    cdef char *line = <char *>point.head
+    cdef char *end = line + size
+    while line < end:
+        prefetch(line)
+        line += LINE
+    prefetch(end)
 
 
 cdef bytes encode_points(
@@ -365,7 +461,7 @@ cdef bytes encode_points(
     plan.metrics = <Metric *>allocate(runs_count, sizeof(Metric))
     plan.next_run = <int32_t *>allocate(runs_count, sizeof(int32_t))
     plan.number_groups(points, runs, runs_count)
-    total = plan.measure()
+    total = plan.lay_out(runs)
     try:
         if not plan.is_in_order:
             ordered = <Point *>allocate(count, sizeof(Point))

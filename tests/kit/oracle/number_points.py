@@ -50,19 +50,28 @@ class Point(NamedTuple):
     start_ns: int = 0
 
 
+RESOURCE_PART_BYTES = 24 * 1024
+"""Resources up to this size are not written in parts."""
+
 Alternatives = tuple[Point, ...]
 """One point that must come out, in one or two acceptable forms."""
 
 
 def flatten(request: ExportMetricsServiceRequest) -> list[Point]:
-    """Every point of a request, in order. AssertionError where OTLP's data model is broken."""
+    """Every point of a request, in order. AssertionError where OTLP's data model is broken.
+
+    A resource comes again only if it is large, and no metric of it does.
+    """
     points: list[Point] = []
     assert request.resource_metrics, "empty envelope"
-    resources = []
+    sizes: dict[Pairs, int] = defaultdict(int)
+    parts: dict[Pairs, int] = defaultdict(int)
+    identities = []
     for resource_metrics in request.resource_metrics:
         _no_unknown(resource_metrics, resource_metrics.resource)
         resource = _pairs(resource_metrics.resource.attributes)
-        resources.append(resource)
+        sizes[resource] += resource_metrics.ByteSize()
+        parts[resource] += 1
         assert resource_metrics.scope_metrics, "empty resource"
         scopes = []
         for scope_metrics in resource_metrics.scope_metrics:
@@ -71,17 +80,17 @@ def flatten(request: ExportMetricsServiceRequest) -> list[Point]:
             scope = (scope_metrics.scope.name, scope_metrics.scope.version, *said)
             scopes.append(scope)
             assert scope_metrics.metrics, "empty scope"
-            identities = []
             for metric in scope_metrics.metrics:
                 identity = _identity_of(metric)
-                identities.append((metric.name, identity))
+                identities.append((resource, scope, metric.name, identity))
                 data = getattr(metric, identity.kind)
                 assert data.data_points, "metric without points"
                 context = (resource, scope, metric.name, identity)
                 points += [_point(*context, point) for point in data.data_points]
-            _unique(identities, "metric")
         _unique(scopes, "scope")
-    _unique(resources, "resource")
+    _unique(identities, "metric")
+    for resource, count in parts.items():
+        assert count == 1 or sizes[resource] > RESOURCE_PART_BYTES, "resource in parts"
     return points
 
 

@@ -144,7 +144,19 @@ def arena_of(world: World, groups: Sequence[MetricGroup], empty: int = -1) -> Po
     return point_buffer
 
 
+def in_parts() -> World:
+    """Two resources, the first of which is large and so written in parts."""
+    metrics = [
+        (scope, MetricIdentity(f"{scope}", "gauge", description=f"{number}" * 16_000))
+        for scope in range(2)
+        for number in range(2)
+    ]
+    points = [Made(group, (), 1, group, False) for group in (0, 2, 3, 1, 0)]
+    return World([(("a", "1"),), (("a", "2"),)], [(0, ("s", "")), (1, ("s", ""))], metrics, points)
+
+
 @given(worlds())
+@example(in_parts())
 def test_any_points_are_read_back(world: World) -> None:
     if not world.points:
         return

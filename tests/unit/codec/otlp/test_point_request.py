@@ -1,8 +1,19 @@
-"""Requests of points: texts of every size are copied whole, and every length is as it must be."""
+"""Requests of points: texts are copied whole, lengths are right, large resources come in parts."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
+from hashlib import sha256
+from itertools import chain, product
+from operator import itemgetter
+from string import ascii_letters
+
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.metrics.v1.metrics_pb2 import ResourceMetrics
 
 from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
 from relay.codec.otlp.metrics import MetricIdentity, encode_time, point_prefix
@@ -88,3 +99,121 @@ def test_a_buffer_without_points_is_an_empty_request() -> None:
     assert point_buffer.encode() == b""
     point_buffer.close_run(group_of("m"))
     assert point_buffer.encode() == b""
+
+
+PART_BYTES = 24 * 1024
+"""Metrics of a part of a resource, at most."""
+
+Entry = tuple[MetricGroup, bytes]
+"""A metric, and the prefix of its points."""
+
+
+def target_of(name: str, scopes: int, metrics: int, text: int) -> list[Entry]:
+    """A resource whose scopes have metrics with descriptions of ``text`` bytes each."""
+    resource = ResourceGroup([("service.name", name)])
+    entries = []
+    for scope in range(scopes):
+        of_scope = ScopeGroup(resource, f"scope-{scope}")
+        for metric in range(metrics):
+            description = sha256(b"%d-%d" % (scope, metric)).hexdigest() * (text // 64 + 1)
+            identity = MetricIdentity(f"m{metric}", "gauge", description=description[:text])
+            label = point_prefix([("of", f"{name}-{scope}-{metric}")])
+            entries.append((MetricGroup(of_scope, identity), label))
+    return entries
+
+
+def parts_of(entries: Iterable[Entry], times_ms: Iterable[int] = (7,)) -> list[ResourceMetrics]:
+    """The parts of the request of these metrics with two points each; a round for each time."""
+    body = body_of(entries, times_ms)
+    return list(ExportMetricsServiceRequest.FromString(body).resource_metrics)
+
+
+def body_of(entries: Iterable[Entry], times_ms: Iterable[int] = (7,)) -> bytes:
+    """The request of these metrics."""
+    point_buffer = PointBuffer()
+    for time_ms, (group, label) in product(times_ms, entries):
+        point_buffer.add(label, encode_time(time_ms) or b"", bytes(8))
+        point_buffer.add(label, encode_time(time_ms) or b"", b"\1" * 8)
+        point_buffer.close_run(group)
+    return point_buffer.encode()
+
+
+def names_of(parts: Iterable[ResourceMetrics]) -> str:
+    """The name of each part's resource, a letter each."""
+    return "".join(part.resource.attributes[0].value.string_value for part in parts)
+
+
+def metrics_of(parts: Iterable[ResourceMetrics]) -> list[tuple[str, str, str]]:
+    """Resource, scope, and text of each metric, by resource."""
+    found = [
+        (names_of([part]), scope.scope.name, str(metric))
+        for part in parts
+        for scope in part.scope_metrics
+        for metric in scope.metrics
+    ]
+    return sorted(found, key=itemgetter(0))  # stable: a resource's metrics keep their order
+
+
+@pytest.mark.parametrize("scopes", [1, 2, 7])
+def test_large_resources_are_written_part_by_part(scopes: int) -> None:
+    targets = [target_of(name, scopes, 224 // scopes, 200) for name in "abc"]
+    parts = parts_of(chain(*targets))
+    assert names_of(parts) == "abcabcabc"
+    for part in parts:
+        names = [scope.scope.name for scope in part.scope_metrics]
+        assert len(set(names)) == len(names)
+        sizes = [metric.ByteSize() for scope in part.scope_metrics for metric in scope.metrics]
+        assert sum(sizes) <= PART_BYTES
+    assert metrics_of(parts) == metrics_of(whole for one in targets for whole in parts_of(one))
+
+
+@pytest.mark.parametrize("scopes", [1, 2, 7])
+def test_points_that_do_not_stand_in_order_are_put_into_the_parts_of_their_metrics(
+    scopes: int,
+) -> None:
+    targets = [target_of(name, scopes, 224 // scopes, 200) for name in "abc"]
+    turns = list(chain(*zip(*targets, strict=True)))
+    parts = parts_of(chain(turns[::2], turns[1::2]))
+    assert names_of(parts) == "acbacbacb"
+    wholes = [whole for one in targets for whole in parts_of(one)]
+    assert sorted(metrics_of(parts)) == sorted(metrics_of(wholes))
+
+
+def test_a_small_resource_between_large_ones_stays_whole() -> None:
+    targets = [target_of(name, 1, 5 if name == "b" else 224, 200) for name in "abc"]
+    parts = parts_of(chain(*targets))
+    assert names_of(parts) == "abcacac"
+    assert metrics_of(parts) == metrics_of(whole for one in targets for whole in parts_of(one))
+
+
+def test_a_metric_is_never_cut() -> None:
+    targets = [target_of(name, 1, 4, 30_000) for name in "ab"]
+    parts = parts_of(chain(*targets))
+    assert names_of(parts) == "abababab"
+    assert metrics_of(parts) == metrics_of(whole for one in targets for whole in parts_of(one))
+
+
+@pytest.mark.parametrize(("names", "metrics"), [("a", 500), ("ab", 40), (ascii_letters, 70)])
+def test_what_gzip_finds_anyway_is_not_cut(names: str, metrics: int) -> None:
+    """One resource alone has no part before; of small ones the one before is near enough."""
+    assert names_of(parts_of(chain(*(target_of(name, 1, metrics, 200) for name in names)))) == names
+
+
+def test_a_resource_with_points_of_two_times_stays_whole() -> None:
+    """Prometheus would see a time of the resource's target_info again, behind a later one."""
+    entries = [*target_of("a", 2, 112, 200), *target_of("b", 2, 112, 200)]
+    assert names_of(parts_of(entries)) == "ababab"
+    assert names_of(parts_of(entries, times_ms=(7, 8))) == "ab"
+    for late in (0, 111, 112, 223):
+        point_buffer = PointBuffer()
+        for number, (group, label) in enumerate(entries):
+            point_buffer.add(label, encode_time(8 if number == late else 7) or b"", bytes(8))
+            point_buffer.close_run(group)
+        request = ExportMetricsServiceRequest.FromString(point_buffer.encode())
+        assert names_of(request.resource_metrics) == "abbb"
+
+
+def test_alike_targets_are_compressed_together() -> None:
+    targets = [target_of(name, 1, 224, 150) for name in ascii_letters[:10]]
+    alone = [len(zlib.compress(body_of(target), 1)) for target in targets]
+    assert len(zlib.compress(body_of(chain(*targets)), 1)) < 0.4 * sum(alone)

@@ -1,0 +1,58 @@
+# The metrics of a request while it is planned, and the runs of points of each.
+from libc.stdint cimport int32_t, uint64_t
+
+from relay.codec.otlp.point_buffer cimport Point, Run
+
+
+cdef enum:
+    NONE = -1
+    SEARCH_POINTS_MAX = 1024  # points scanned to place a run that came late
+
+
+cdef struct Metric:  # a metric of the request
+    void *group  # MetricGroup
+    void *head  # bytes: the first of the message
+    void *tail  # bytes: the last of the message that contains its points
+    uint64_t last_ns  # first time of the last run
+    Py_ssize_t data_size  # of the message that contains its points
+    Py_ssize_t size  # of its message
+    Py_ssize_t points
+    int32_t first, last  # runs
+    int32_t following  # next of the scope
+    int32_t scope
+    unsigned char tag  # of the message that contains its points
+
+
+cdef inline Py_ssize_t first_of(Run *runs, Py_ssize_t run) noexcept:
+    return runs[run - 1].end if run else 0
+
+
+cdef inline void insert_run(
+    Point *points, Run *runs, Metric *metric, int32_t *next_run, Py_ssize_t at
+) noexcept:
+    """Insert a run that is earlier than its metric's last before the runs later in every point."""
+    cdef Py_ssize_t run = metric.first, left = SEARCH_POINTS_MAX
+    cdef int32_t *link = &metric.first
+    cdef uint64_t latest = 0
+    cdef Point *point = &points[first_of(runs, at)]
+    cdef Point *end = &points[runs[at].end]
+    while point < end and left:
+        latest = max(latest, point.time_ns)
+        point += 1
+        left -= 1
+    while run != NONE and left:
+        point = &points[first_of(runs, run)]
+        end = &points[runs[run].end]
+        while point < end and left:
+            left -= 1
+            if point.time_ns <= latest:
+                link = &next_run[run]
+                break
+            point += 1
+        run = next_run[run]
+    link = link if left else &next_run[metric.last]
+    next_run[at] = link[0]
+    link[0] = <int32_t>at
+    if next_run[at] == NONE:
+        metric.last = <int32_t>at
+        metric.last_ns = points[first_of(runs, at)].time_ns
