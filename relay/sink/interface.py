@@ -73,7 +73,8 @@ class Encoder(Protocol):
         """Cut an uncompressed body so that no series has two points in one of the pieces.
 
         Returns (piece, its points) in order: of the points of a series those that came first, and
-        so on; none without points. At most ``rounds_max``: the last one has all that are left.
+        so on; none without points. At most ``rounds_max``: the last one has all that are left. No
+        piece at all where the endpoint refuses nothing for having it already.
         """
 
     def compress(self, body: bytes, compression: Compression) -> bytes:

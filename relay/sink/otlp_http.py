@@ -9,6 +9,7 @@
     429, 502, 503, 504                        Retry, after Retry-After if it is longer
     413                                       Split
     401, 403                                  Unauthorized
+    400, but for a reason of stored points    Bisect
     every other status, redirects included    Rejected ``http_<status>``
     timeout, no connection, disconnect ...    Retry, reason is the failure's kind
     response body over the limit              Rejected ``response_too_large``
@@ -18,6 +19,9 @@
 Sources: OTLP 1.11, "OTLP/HTTP Response" (retryable codes; partial success "MUST NOT" be retried; a
 response above 4 MiB is not retryable); 413, 401 and 403 are this project's design. OTLP names 200
 as the only success; gateways answer 202 and 204 too, and a retry would duplicate what they took.
+400 is the answer to a request that cannot be read: records are passed on as they came, and a single
+one that is malformed inside makes a Collector refuse all others with it. So that it costs those
+nothing, halves are sent. Backends of Prometheus' kind also answer 400 where they stored the rest.
 ``forbidden_address`` is retryable within the queue's age limit: a name that resolves to a private
 address for a minute must not cost data. An answer that is not HTTP is a broken connection.
 """
@@ -35,6 +39,7 @@ from relay.codec.compression import compress, decompress_own
 from relay.codec.otlp.batch import SealedBatch
 from relay.codec.otlp.response import PartialSuccess, parse_response, parse_status_message
 from relay.codec.otlp.split import split_request
+from relay.codec.remote_write.response import parse_refusal
 from relay.config.exporter.types import Compression, Endpoint, OtlpHttp
 from relay.runtime.errors import DecodeError
 from relay.sink.http.response import HttpResponse, status_line
@@ -43,6 +48,7 @@ from relay.sink.interface import ClientDependencies, SinkKind
 from relay.sink.queue.encoding import cut_plain, encode_and_cut
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.retry.verdict import (
+    Bisect,
     Delivered,
     Rejected,
     Retry,
@@ -77,6 +83,8 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, now: float) -
         return Split(message)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return Unauthorized(message)
+    if status == HTTPStatus.BAD_REQUEST and not _is_about_stored_points(body, content_type):
+        return Bisect("http_400", message)
     # Only registered codes are a reason of their own: an endpoint must not choose label values.
     return Rejected(f"http_{status}" if status in _KNOWN_STATUSES else "http_other", message)
 
@@ -122,6 +130,12 @@ def _parse_json_response(body: bytes) -> PartialSuccess | None:
         raise DecodeError(f"not a JSON ExportMetricsServiceResponse: {error}") from error
 
 
+def _is_about_stored_points(body: bytes, content_type: str) -> bool:
+    """Return whether a 400 tells what is wrong with points: those beside them were stored."""
+    text = parse_status_message(body, content_type).encode()
+    return parse_refusal(HTTPStatus.BAD_REQUEST, text, "remote_write_v2").reason != "other"
+
+
 def _describe(status: int, body: bytes, content_type: str) -> str:
     head = status_line(status)
     if 300 <= status < 400:
@@ -159,8 +173,8 @@ class OtlpEncoder:
         return split_request(body)
 
     def rounds(self, body: bytes, rounds_max: int) -> list[tuple[bytes, int]]:
-        """Raise TypeError: OTLP tells how many points it rejects, and rolls nothing back."""
-        raise TypeError("no answer of OTLP asks for this")
+        """Return nothing: an endpoint of OTLP does not refuse what it was sent before."""
+        return []
 
     def compress(self, body: bytes, compression: Compression) -> bytes:
         """Compress a body."""

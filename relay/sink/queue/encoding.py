@@ -229,6 +229,8 @@ def split_in_rounds(
     """Cut a request so that no series has two points in a piece; see :meth:`Encoder.rounds`."""
     whole = _decoded(request, encoder)
     rounds = encoder.rounds(whole.data, rounds_max)
+    if not rounds:
+        return []
     assert sum(points for _, points in rounds) == whole.points
     if len(rounds) == 1:
         return [request]

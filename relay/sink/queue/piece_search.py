@@ -12,6 +12,9 @@ spent:
   half, which is halved in turn; if not, the earlier half is rejected without being sent.
 * What lies behind the last refused point of a round is delivered, at log2 n requests a round. With
   more than :data:`ROUNDS_MAX` points of one series, rounds are joined.
+
+Endpoints of OTLP refuse nothing for having it already: without a budget, all that is refused there
+is rejected.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ async def test_tls_material_is_read_again_after_tls_failed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"), [(400, "http_400"), (500, "http_500"), (501, "http_501")]
+    ("status", "reason"), [(404, "http_404"), (500, "http_500"), (501, "http_501")]
 )
 async def test_permanent_answers_are_not_retried(status: int, reason: str) -> None:
     async with (
@@ -195,6 +195,18 @@ async def test_permanent_answers_are_not_retried(status: int, reason: str) -> No
         assert server.values == [3]
     assert statistics.ledger.rejected == {reason: 2}
     assert statistics.ledger.delivered == 1
+
+
+async def test_a_point_that_the_endpoint_cannot_read_costs_no_other_one() -> None:
+    server = OtlpServer(lambda request: Reply(400 if 3 in request.values() else 200))
+    async with server, running_sink(sink_config(server.url)) as harness:
+        harness.offer(*range(10))
+        harness.offer(10)
+        statistics = await harness.finished()
+        assert server.values == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10]
+    assert statistics.ledger.rejected == {"http_400": 1}
+    assert statistics.ledger.delivered == 10
+    assert statistics.bisections == 1
 
 
 async def test_hostile_endpoints_cost_only_their_own_queue() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -15,6 +16,7 @@ from relay.sink.http.response import FailureKind, HttpFailure
 from relay.sink.otlp_http import classify
 from relay.sink.retry.verdict import (
     MESSAGE_CHARS_MAX,
+    Bisect,
     Delivered,
     Rejected,
     Retry,
@@ -100,11 +102,45 @@ def test_retryable_statuses(status: int) -> None:
 
 
 def test_every_other_status_is_permanent() -> None:
-    special = {401, 403, 413, 429, 502, 503, 504}
+    special = {400, 401, 403, 413, 429, 502, 503, 504}
     for status in set(range(300, 600)) - special:
         verdict = classify(status, {"retry-after": "7"}, b"", NOW)
         assert isinstance(verdict, Rejected), status
         assert verdict.reason in (f"http_{status}", "http_other"), status
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "proto: Span: wiretype end group", "invalid length for SpanID", "cannot parse record"],
+)
+def test_a_request_that_cannot_be_read_is_halved(text: str) -> None:
+    """Of a Collector, for a single record that is malformed; by JSON, protobuf and plain text."""
+    status = b"\x08\x03" + bytes([0x12, len(text)]) + text.encode()  # google.rpc.Status
+    for headers, body in (
+        (PROTOBUF, status),
+        (JSON, json.dumps({"code": 3, "message": text}).encode()),
+        ({"content-type": "text/plain"}, text.encode()),
+    ):
+        verdict = classify(400, headers, body, NOW)
+        assert isinstance(verdict, Bisect)
+        assert verdict.reason == "http_400"
+        assert text in verdict.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "out of order sample (12 times)",
+        "duplicate sample for timestamp",
+        "too old sample",
+        "user=7: err-mimir-max-series-per-user: limit of 150000 exceeded",
+    ],
+)
+def test_a_request_whose_good_points_were_stored_is_not_halved(text: str) -> None:
+    """Of Prometheus 3.16 and Mimir."""
+    verdict = classify(400, {"content-type": "text/plain; charset=utf-8"}, text.encode(), NOW)
+    assert isinstance(verdict, Rejected)
+    assert verdict.reason == "http_400"
 
 
 def test_reasons_are_not_the_endpoints_to_choose() -> None:

@@ -61,13 +61,19 @@ async def test_headers_with_credentials_are_a_sinks_own() -> None:
 
 
 async def test_answers_are_counted_by_verdict() -> None:
-    client = Answers(200, 503, 200, 503, 400, 413)
+    client = Answers(200, 503, 200, 503, 404, 413, 400)
     dependencies = ClientDependencies(client, lambda _reference, _key: "", lambda: 0.0)
     endpoint = make_client(OtlpHttp(URL), dependencies)
     assert endpoint.requests == {}
-    for _ in range(6):
+    for _ in range(7):
         await endpoint.send(request())
-    assert endpoint.requests == {"delivered": 2, "retry": 2, "rejected": 1, "split": 1}
+    assert endpoint.requests == {
+        "delivered": 2,
+        "retry": 2,
+        "rejected": 1,
+        "split": 1,
+        "bisect": 1,
+    }
 
 
 async def test_each_compression_has_a_destination_that_is_kept() -> None:
