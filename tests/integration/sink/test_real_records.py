@@ -189,3 +189,37 @@ async def test_collectors_and_victoria_logs_get_all_over_kill_9(tmp_path: Path) 
         assert {service for service, _, _ in found} == {"wanted"}
         for _, number, record in found:
             assert record == wanted[name][number]
+
+
+async def test_a_record_that_the_collector_cannot_read_costs_no_other_one(tmp_path: Path) -> None:
+    """It answers 400 to the whole request, the relay passed all of its records on as they came."""
+    file, port = tmp_path / "received.jsonl", free_port()
+    bad = 11
+    async with collector(tmp_path, "receiver", RECEIVER, file=file) as receiver:
+        path = tmp_path / "exporter.yaml"
+        path.write_text(EXPORTER.format(collector=receiver, victoria="http://127.0.0.1:1"))
+        async with (
+            relay(tmp_path, "--exporters", str(path), port=port) as (_, _, admin),
+            aiohttp.ClientSession() as session,
+        ):
+            for name, kind in (("logs", LOGS), ("traces", TRACES)):
+                message = kind.request.FromString(request(kind, "wanted", 0))
+                (resource,) = getattr(message, kind.resources)
+                (scope,) = getattr(resource, kind.scopes)
+                getattr(scope, kind.records)[bad].trace_id = b"short"
+                url, data = f"http://127.0.0.1:{port}/v1/{name}", message.SerializeToString()
+                headers = {"Content-Type": "application/x-protobuf"}
+                async with session.post(url, data=data, headers=headers) as answer:
+                    assert answer.status == 200, await answer.text()
+
+            async def all_others() -> bool:
+                return all(
+                    {number for _, number, _ in received(file, kind)} == {*range(RECORDS)} - {bad}
+                    for kind in (LOGS, TRACES)
+                )
+
+            await eventually("the others have arrived", all_others, timeout_s=30)
+            async with session.get(f"{admin}/metrics") as answer:
+                text = await answer.text()
+    lost = [line for line in text.splitlines() if 'reason="http_400"' in line]
+    assert sorted(line.rpartition(" ")[2] for line in lost) == ["1", "1"], lost
