@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Final, Protocol
+
+import msgspec
 
 from relay.codec.compression import SenderEncoding
 from relay.codec.remote_write.v1 import WriteProtocol
@@ -29,8 +31,10 @@ class Tenant:
 
 MULTITENANT = Tenant(0, 0, by_labels=True)
 
+NOTHING_DROPPED: Final[Mapping[str, int]] = MappingProxyType({})
 
-class IngestResult(NamedTuple):
+
+class IngestResult(msgspec.Struct, frozen=True, gc=False):
     """An admitted request, perhaps not all of it.
 
     Accepted ``samples``, native ``histograms`` and ``exemplars``; ``dropped`` by reason, in
@@ -39,13 +43,13 @@ class IngestResult(NamedTuple):
     """
 
     samples: int
-    dropped: Mapping[str, int] = MappingProxyType({})
+    dropped: Mapping[str, int] = NOTHING_DROPPED
     examples: Sequence[str] = ()
     histograms: int = 0
     exemplars: int = 0
 
 
-class IngestRequest(NamedTuple):
+class IngestRequest(msgspec.Struct, frozen=True, gc=False):
     """One decompressed request, as a receiver hands it on and as the journal gives it back.
 
     ``tenant`` is None where the path names none; ``received_at`` is the wall clock of its arrival,

@@ -13,8 +13,9 @@ to append a point. Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from relay.codec.otlp.groups import MetricGroup
 from relay.codec.otlp.point_buffer import PointBuffer
@@ -23,8 +24,7 @@ from relay.codec.remote_write.raw.buffer import RawPointBuffer
 from relay.codec.remote_write.raw.label_table import RawGroup
 
 
-@dataclass(frozen=True, slots=True)
-class SealedBatch:
+class SealedBatch(msgspec.Struct, frozen=True, gc=False):
     """Points of a sealed batch; ``opened_at``: wall clock of the first point's arrival, s."""
 
     point_buffer: PointBuffer

@@ -15,14 +15,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from relay.control.durability.replay import Replay, record_of
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.control.time_slicing import DirectPace, Turns, TurnsError
 from relay.pipeline.batching.transaction import AcceptedCounts
-from relay.pipeline.contract import IngestRequest, IngestResult
+from relay.pipeline.contract import NOTHING_DROPPED, IngestRequest, IngestResult
 from relay.pipeline.signal import Accepted, Signal
 from relay.runtime.errors import OverloadedError
 from relay.sink.queue.fair_share import BufferedBytes
@@ -63,8 +62,6 @@ class MemoryStatistics(NamedTuple):
 
 
 ZERO_MEMORY = MemoryStatistics()
-
-_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Admission:
@@ -141,20 +138,20 @@ class Admission:
 
     def accept_at_once(self, request: IngestRequest) -> IngestResult | None:
         """Admit one request without waiting; see :class:`relay.pipeline.contract.IngestHandler`."""
-        tenant, received_at, body, raw, _, protocol = request
+        body = request.body
         self._check(len(body))
         signal = self._signal
         try:
             transaction = signal.ingest(
                 body,
-                now=received_at,
+                now=request.received_at,
                 tick=self._tick(),
-                origin=signal.path_of(tenant),
-                protocol=protocol,
+                origin=signal.path_of(request.tenant),
+                protocol=request.protocol,
                 pace=DirectPace(),
             )
         except TurnsError:
-            self._declined.append(raw)  # it needs slices, and comes again
+            self._declined.append(request.raw)  # it needs slices, and comes again
             return None
         self._on_accepted(transaction)
         return _accepted(transaction.taken, transaction.dropped, transaction.examples)
@@ -248,12 +245,6 @@ def _accepted(
             if reason not in DROP_REASONS_NOT_SENDER_FAULT
         }
         if dropped
-        else _NOTHING
+        else NOTHING_DROPPED
     )
-    return IngestResult(
-        taken.samples,
-        faults,
-        tuple(examples),
-        histograms=taken.histograms,
-        exemplars=taken.exemplars,
-    )
+    return IngestResult(taken.samples, faults, tuple(examples), taken.histograms, taken.exemplars)

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
+import msgspec
+
 from relay.codec.otlp.batch import OpenBatch, SealedBatch
 from relay.codec.otlp.data_points import Exemplar, ExponentialPoint, HistogramPoint, Point
 from relay.codec.otlp.groups import MetricGroup
@@ -97,7 +99,7 @@ class IngestMark:
     came: int = -1
 
 
-class AcceptedCounts(NamedTuple):
+class AcceptedCounts(msgspec.Struct, frozen=True, gc=False):
     """Accepted part of a request, as remote write 2.0 response headers report it."""
 
     samples: int

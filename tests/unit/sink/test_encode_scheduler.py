@@ -141,8 +141,8 @@ class FakeSink:
 async def test_a_batch_that_cannot_be_encoded_does_not_stop_the_next() -> None:
     sink = FakeSink()
     encode_backlog = EncodeBacklog(EncodeScheduler(), BufferedBytes(), sink, sink)
-    broken, good = sealed_batch((1.0,), position=1), sealed_batch((2.0,), position=2)
-    object.__setattr__(broken, "point_buffer", BrokenBuffer())
+    broken = SealedBatch(BrokenBuffer(), 1, 1, 0.0)  # type: ignore[arg-type]
+    good = sealed_batch((2.0,), position=2)
     for sealed in (broken, good):
         encode_backlog.add(sealed, 0)
     encode_backlog.encode_all()
