@@ -139,14 +139,15 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._entered = 0
+        self.entered = 0
+        """Number of pieces of work that are active or wait."""
         self._closed = False
         self._waiting: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> bool:
         """True if work is active or waits: the engine may be in the middle of a request."""
-        return self._entered > 0
+        return self.entered > 0
 
     async def run(
         self,
@@ -161,7 +162,7 @@ class Turns:
         the start. Exceptions of the work are passed on. Work that is final when this is cancelled
         is finished, and its result passed to ``after``.
         """
-        if repeatable and not self._entered:
+        if repeatable and not self.entered:
             try:
                 result = work(pace=DirectPace())
             except TurnsError:
@@ -175,22 +176,22 @@ class Turns:
     @asynccontextmanager
     async def between(self) -> AsyncIterator[None]:
         """Keep the engine between two requests for the time of the block."""
-        self._entered += 1
+        self.entered += 1
         try:
             async with self._lock:
                 yield
         finally:
-            self._entered -= 1
+            self.entered -= 1
 
     async def settled(self) -> None:
         """Return between two requests; the next one starts when the caller next suspends."""
-        if self._entered:
+        if self.entered:
             async with self.between():
                 pass
 
     def soon(self, action: Callable[[], None]) -> None:
         """Run ``action`` now or after the current request; never after :meth:`close`."""
-        if not self._entered:
+        if not self.entered:
             action()
             return
 
@@ -232,4 +233,4 @@ class Turns:
         return result
 
     def __repr__(self) -> str:
-        return f"<Turns, {self._entered} under way or waiting>"
+        return f"<Turns, {self.entered} under way or waiting>"

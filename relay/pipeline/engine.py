@@ -408,18 +408,19 @@ class MetricsPipeline:
             count_drops(transaction, self._dropped, self.drops)
         self.assembly.commit_partings()
         withheld = self._withhold(transaction) if gate is not None else []
-        emitter = self._emitter(transaction, tick)
-        if not is_plain or gate is not None:
+        if not is_plain or gate is not None or self.first_sight.told or self.first_sight.behind:
+            emitter = self._emitter(transaction, tick)
             process_deferred(emitter)
-        if not emitter.collecting:
-            self.first_sight.release_told(emitter)
+            if not emitter.collecting:
+                self.first_sight.release_told(emitter)
+            withheld += [(batch, 1) for batch in emitter.withheld]
         if not is_plain:
             keep_exemplars(transaction, self.exemplar_buffer)
         if self.resolver.raw.is_used:
             self.resolver.raw.send_metadata(transaction)
         self._commit(transaction, tick)
         self.offsets.release(transaction.request)
-        return withheld + [(batch, 1) for batch in emitter.withheld]
+        return withheld
 
     def _emit_deferred(
         self, tick: float, send: Callable[..., None], *arguments: float
@@ -432,8 +433,7 @@ class MetricsPipeline:
         return transaction.sealed
 
     def _emitter(self, transaction: BatchTransaction, tick: float) -> Emitter:
-        gate = self._gate
-        if gate is None:
+        if (gate := self._gate) is None:
             return Emitter(transaction, self.offsets, tick)
         if not gate.crossed and transaction.request >= gate.ceiling:
             gate.crossed = True

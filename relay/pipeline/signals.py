@@ -18,7 +18,7 @@ from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.metrics.otlp.decoder import OTLP_METRICS
 from relay.pipeline.pacing import Pace
 from relay.pipeline.records.pipeline import RECORD_PROTOCOLS, RecordsPipeline
-from relay.pipeline.routing.tenancy import IngestPath
+from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 from relay.pipeline.signal import Accepted, ProbeResult, ReplayResult, Sealed, Signal
 
 OTLP_PROTOCOLS: Final = frozenset((*RECORD_PROTOCOLS, OTLP_METRICS))
@@ -66,6 +66,8 @@ class Signals:
 
     def path_of(self, tenant: Tenant | None) -> IngestPath:
         """Return the tenant part of a request's path."""
+        if tenant is None:  # nearly always
+            return ANYWHERE
         return self.metrics.router.tenancy.path_of(tenant)
 
     def ingest(

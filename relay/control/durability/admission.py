@@ -134,7 +134,7 @@ class Admission:
     @property
     def is_free(self) -> bool:
         """True if nothing makes requests wait: no journal, no replay, and no other request."""
-        return self._journal is None and self._replay is None and not self._turns.busy
+        return self._journal is None and self._replay is None and not self._turns.entered
 
     def accept_at_once(self, request: IngestRequest) -> IngestResult | None:
         """Admit one request without waiting; see :class:`relay.pipeline.contract.IngestHandler`."""

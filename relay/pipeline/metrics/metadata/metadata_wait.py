@@ -136,10 +136,10 @@ class MetadataWait:
         """Families whose samples leave, the longest leaving first."""
         self._ended: deque[WaitingFamily] = deque()
         """Families that no longer wait, and whose series have no routes yet."""
-        self._behind = 0
+        self.behind = 0
         """Samples that have come for families that leave, since some left with a request."""
         self._by_root: dict[str, dict[WaitingFamily, None]] = {}
-        self._told: dict[WaitingFamily, None] = {}
+        self.told: dict[WaitingFamily, None] = {}
         """Families whose metadata arrived."""
         self._of_share: dict[str, OrderedDict[Key, WaitingFamily]] = {}
         """Waiting families by the project in whose share they count, the oldest first."""
@@ -231,11 +231,11 @@ class MetadataWait:
         """
         for root in (family, root_of(family)):
             if not project:
-                self._told |= self._by_root.get(root, {})
+                self.told |= self._by_root.get(root, {})
                 continue
             told = self._families.get((project, root))
             if told is not None:
-                self._told[told] = None
+                self.told[told] = None
 
     def put(self, sample: WaitingSample, emitter: Emitter) -> None:
         """Let a sample wait."""
@@ -251,7 +251,7 @@ class MetadataWait:
             family.origin = replace(family.origin, named_until=origin.named_until)
         family.samples.append(sample)
         sample.series.waiting += 1
-        self._behind += family.leaves
+        self.behind += family.leaves
         family.bytes += SAMPLE_BYTES
         self._bytes += SAMPLE_BYTES
         project = family.key[0]
@@ -262,10 +262,10 @@ class MetadataWait:
 
     def release_told(self, emitter: Emitter) -> None:
         """Release the families whose names metadata has described completely."""
-        most = min(2 * self._behind, REQUEST_STEPS)
-        self._behind = 0
-        if self._told:
-            told, self._told = self._told, {}
+        most = min(2 * self.behind, REQUEST_STEPS)
+        self.behind = 0
+        if self.told:
+            told, self.told = self.told, {}
             for family in told:
                 is_waiting = self._families.get(family.key) is family
                 if is_waiting and not self._waits_for_more(family):
@@ -442,7 +442,7 @@ class MetadataWait:
             del self._by_root[family.key[1]]
         family.fact.version += 1
         self._ended.append(family)
-        self._told.pop(family, None)
+        self.told.pop(family, None)
         if family.last < 0:
             return  # asked for by a request that was refused: not seen yet
         gate = emitter.gate

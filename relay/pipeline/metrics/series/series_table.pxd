@@ -57,5 +57,8 @@ cdef class SeriesTable:
     @cython.locals(generation=cython.longlong, known=Py_ssize_t, pace=cython.double)
     cpdef evict_idle(self, double now)
 
+    @cython.locals(share=_Share)
+    cdef _sweep_probationary(self, long long generation)
+
     @cython.locals(tally=SeriesTally, scope=_Scope)
     cdef _forget(self, Series series)
