@@ -2,6 +2,7 @@
 cimport cython
 
 from relay.pipeline.batching.emitter cimport Emitter
+from relay.pipeline.batching.flush_schedule cimport FlushSchedule
 from relay.pipeline.batching.transaction cimport BatchTransaction
 from relay.pipeline.batching.watermark cimport OffsetTracker
 from relay.pipeline.metrics.series.lookup cimport SeriesLookup
@@ -25,7 +26,7 @@ cdef class MetricsPipeline:
     cdef readonly object assembly
     cdef readonly object drops
     cdef readonly object first_sight
-    cdef readonly object schedule
+    cdef readonly FlushSchedule schedule
     cdef readonly SeriesLookup lookup
     cdef dict _received
     cdef dict _dropped

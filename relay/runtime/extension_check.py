@@ -30,6 +30,7 @@ MODULES: Final = (
     "relay.pipeline.metrics.translate.target_info",
     "relay.pipeline.metrics.translate.translator",
     "relay.pipeline.metrics.series.hash_index",
+    "relay.pipeline.batching.flush_schedule",
     "relay.pipeline.batching.transaction",
     "relay.pipeline.batching.watermark",
     "relay.pipeline.engine",

@@ -2,6 +2,7 @@
 cimport cython
 
 from relay.codec.otlp.envelope cimport Envelope
+from relay.pipeline.batching.flush_schedule cimport FlushSchedule
 from relay.pipeline.batching.transaction cimport BatchTransaction
 from relay.pipeline.records.entries cimport RecordPlan
 from relay.pipeline.records.results cimport RecordsTaken, RequestCounts
@@ -18,7 +19,7 @@ cdef class RecordsPipeline:
     cdef readonly object table
     cdef object _reader
     cdef readonly object drops
-    cdef readonly object schedule
+    cdef readonly FlushSchedule schedule
     cdef public long long grown
     cdef readonly list watches
     cdef object _gate
