@@ -43,6 +43,8 @@ MODULES: Final = (
     "relay.receiver.remote_write",
     "relay.telemetry.histogram",
     "relay.sink.delivery",
+    "relay.sink.encode_scheduler",
+    "relay.sink.queue.encoding",
     "relay.sink.queue.payload",
     "relay.sink.queue.queue",
     "relay.sink.queue.shard",

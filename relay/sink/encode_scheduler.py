@@ -20,13 +20,11 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
-
-import msgspec
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Compression, Sink
-from relay.runtime.lazy_deque import LazyDeque
 from relay.sink.delivery import DeliveryStateMachine
 from relay.sink.queue.encoding import BatchBodies, SharedBodyCache, requests_of
 from relay.sink.queue.fair_share import BufferedBytes
@@ -70,7 +68,7 @@ class CompressThread:
             # The thread refers to its jobs alone, so it ends when nobody can add any.
             weakref.finalize(self, self._thread.stop)
         self._waiting[bodies] = [on_ready]
-        self._thread.run(bodies.compress).add_done_callback(lambda _: self._finish(bodies))
+        self._thread.run(bodies.compress).add_done_callback(partial(self._finish, bodies))
         return True
 
     @property
@@ -78,7 +76,7 @@ class CompressThread:
         """Number of batches that the thread has or that wait for it."""
         return len(self._waiting)
 
-    def _finish(self, bodies: BatchBodies) -> None:
+    def _finish(self, bodies: BatchBodies, _compressed: object) -> None:
         for on_ready in self._waiting.pop(bodies):
             on_ready()
 
@@ -154,18 +152,29 @@ class EncodeTarget(Protocol):
         """Give up a batch that cannot be encoded; called while the exception is handled."""
 
 
-class _Encoded(msgspec.Struct, frozen=True):
+class _Encoded:
     """A batch that is encoded, and compressed or not yet.
 
     ``room``: the bytes that it takes until it is queued.
     """
 
-    sealed: SealedBatch
-    shard: int
-    kind: str
-    compression: Compression
-    bodies: BatchBodies
-    room: int
+    __slots__ = ("bodies", "compression", "kind", "room", "sealed", "shard")
+
+    def __init__(
+        self,
+        sealed: SealedBatch,
+        shard: int,
+        kind: str,
+        compression: Compression,
+        bodies: BatchBodies,
+        room: int,
+    ) -> None:
+        self.sealed = sealed
+        self.shard = shard
+        self.kind = kind
+        self.compression: Compression = compression
+        self.bodies = bodies
+        self.room = room
 
 
 class EncodeBacklog:
@@ -175,7 +184,16 @@ class EncodeBacklog:
     then.
     """
 
-    __slots__ = ("_batches", "_compressing", "_delivery", "_encode_scheduler", "_memory", "_target")
+    __slots__ = (
+        "_batches",
+        "_bytes_max",
+        "_compressing",
+        "_config",
+        "_delivery",
+        "_encode_scheduler",
+        "_memory",
+        "_target",
+    )
 
     def __init__(
         self,
@@ -188,18 +206,24 @@ class EncodeBacklog:
         self._memory = memory
         self._delivery = delivery
         self._target: EncodeTarget | None = target
-        self._batches: LazyDeque[tuple[SealedBatch, int]] = LazyDeque()
+        self._batches: deque[tuple[SealedBatch, int]] | None = None
+        """Made with the first batch, dropped with the last: of thousands of sinks most rest."""
+        self._config: Sink | None = None
+        """The configuration that ``_bytes_max`` is of."""
+        self._bytes_max = 0
         self._compressing: tuple[_Encoded, ...] = ()
 
     def add(self, sealed: SealedBatch, shard: int) -> None:
         """Have a batch encoded in its turn, which may be now."""
         self._memory.used += sealed.point_buffer.room()
+        if self._batches is None:
+            self._batches = deque()
         self._batches.append((sealed, shard))
         self._encode_scheduler.submit(self._encode_first)
 
     def encode_all(self) -> None:
         """Encode and compress all batches now, out of turn."""
-        while self._batches:
+        while self._batches is not None:
             self._encode_first()
         for one in self._compressing:
             one.bodies.compress()
@@ -211,17 +235,21 @@ class EncodeBacklog:
         self._target = None
 
     def __bool__(self) -> bool:
-        return bool(self._batches or self._compressing)
+        return self._batches is not None or bool(self._compressing)
 
     def __iter__(self) -> Iterator[tuple[SealedBatch, int]]:
         """Iterate over the batches and their shards."""
         for one in self._compressing:
             yield one.sealed, one.shard
-        yield from self._batches
+        if self._batches is not None:
+            yield from self._batches
 
     def _encode_first(self) -> None:
-        if self._batches:  # else it was encoded out of turn
-            sealed, shard = self._batches.popleft()
+        batches = self._batches
+        if batches is not None:  # else it was encoded out of turn
+            sealed, shard = batches.popleft()
+            if not batches:
+                self._batches = None
             self._memory.used -= sealed.point_buffer.room()
             assert self._target is not None, "a batch for a sink that was removed"
             self._encode(sealed, shard, self._target)
@@ -229,9 +257,12 @@ class EncodeBacklog:
     def _encode(self, sealed: SealedBatch, shard: int, target: EncodeTarget) -> None:
         config, encoder = target.config, self._delivery.encoder
         compression = config.endpoint.compression
+        if config is not self._config:
+            self._bytes_max = configured_bytes_max(config)
+            self._config = config
         try:
             bodies = self._encode_scheduler.bodies.encoded(
-                sealed, encoder, compression, configured_bytes_max(config)
+                sealed, encoder, compression, self._bytes_max
             )
         except Exception:
             target.on_encode_failed(sealed)
@@ -242,15 +273,20 @@ class EncodeBacklog:
         self._compressing += (one,)
         compress_thread = self._encode_scheduler.compress_thread
         is_instant = bodies.is_ready or compression == "none"
-        if is_instant or not compress_thread.try_add(bodies, self._queue_ready):
+        if is_instant or not compress_thread.try_add(bodies, self._on_compressed):
             bodies.compress()
             self._queue_ready()
 
+    def _on_compressed(self) -> None:
+        self._queue_ready()
+
     def _queue_ready(self) -> None:
         """Queue the oldest batches, as far as they are compressed."""
-        while self._compressing and self._compressing[0].bodies.is_ready:
-            one, *others = self._compressing
-            self._compressing = tuple(others)
+        while self._compressing:
+            one = self._compressing[0]
+            if not one.bodies.is_ready:
+                break
+            self._compressing = self._compressing[1:]
             self._memory.used -= one.room
             assert self._target is not None, "a batch of a sink that was removed"
             self._queue(one, self._target)
@@ -258,11 +294,7 @@ class EncodeBacklog:
     def _queue(self, one: _Encoded, target: EncodeTarget) -> None:
         try:
             requests = requests_of(
-                one.sealed,
-                one.bodies.take(),
-                one.kind,
-                shard=one.shard,
-                compression=one.compression,
+                one.sealed, one.bodies.take(), one.kind, one.shard, one.compression
             )
         except Exception:
             target.on_encode_failed(one.sealed)
@@ -272,6 +304,6 @@ class EncodeBacklog:
 
     def __repr__(self) -> str:
         return (
-            f"<EncodeBacklog {len(self._batches)} batches, "
+            f"<EncodeBacklog {len(self._batches or ())} batches, "
             f"{len(self._compressing)} being compressed>"
         )

@@ -25,11 +25,6 @@ SPLIT_DEPTH_MAX = 14
 that is too large, and takes no neighbour with it. Only an unbatched giant is cut less finely."""
 
 
-_Key = tuple[str, Compression]
-"""Key of a shared body, beside the size limit: kind and compression. Equal batches have equal keys.
-"""
-
-
 class BatchBodies:
     """The bodies of a batch, encoded, and compressed or not yet.
 
@@ -103,11 +98,21 @@ class SharedBodyCache:
     ``lone_exemplars`` the exemplars of both that are in no body.
     """
 
-    __slots__ = ("_batch", "_bodies", "_bytes_max", "_key", "lone_exemplars", "made", "shared")
+    __slots__ = (
+        "_batch",
+        "_bodies",
+        "_bytes_max",
+        "_compression",
+        "_kind",
+        "lone_exemplars",
+        "made",
+        "shared",
+    )
 
     def __init__(self) -> None:
         self._batch: SealedBatch | None = None
-        self._key: _Key = ("", "none")
+        self._kind = ""
+        self._compression: Compression = "none"
         self._bytes_max = 0
         self._bodies: BatchBodies | None = None
         self.lone_exemplars = 0
@@ -127,26 +132,28 @@ class SharedBodyCache:
         self, sealed: SealedBatch, encoder: Encoder, compression: Compression, bytes_max: int
     ) -> BatchBodies:
         """Encode a batch as :meth:`bodies_of` does, and leave its bodies to be compressed."""
-        key = (encoder.kind, compression)
+        bodies = self._bodies
         if (
             self._batch is not None
-            and self._bodies is not None
-            and key == self._key
+            and bodies is not None
+            and encoder.kind == self._kind
+            and compression == self._compression
             and (
                 bytes_max == self._bytes_max
-                or (self._bodies.pieces == 1 and self._bodies.plain_bytes <= bytes_max)
+                or (bodies.pieces == 1 and bodies.plain_bytes <= bytes_max)
             )
             and self._batch.point_buffer.equals(sealed.point_buffer)
         ):
             self.shared += 1
         else:
             # Before the next are made: both would take memory.
-            self._batch = self._bodies = None
-            self._bodies = BatchBodies(sealed, encoder, compression, bytes_max)
-            self._batch, self._key, self._bytes_max = sealed, key, bytes_max
+            self._batch = self._bodies = bodies = None
+            bodies = self._bodies = BatchBodies(sealed, encoder, compression, bytes_max)
+            self._batch, self._bytes_max = sealed, bytes_max
+            self._kind, self._compression = encoder.kind, compression
             self.made += 1
-        self.lone_exemplars += self._bodies.lone_exemplars
-        return self._bodies
+        self.lone_exemplars += bodies.lone_exemplars
+        return bodies
 
     def forget(self) -> None:
         """Drop the last batch and its bodies."""
@@ -168,14 +175,13 @@ def encode_batch(
 ) -> list[EncodedRequest]:
     """Return a sealed batch as the requests that a sink queues."""
     made = bodies.bodies_of(sealed, encoder, compression, bytes_max)
-    return requests_of(sealed, made, encoder.kind, shard=shard, compression=compression)
+    return requests_of(sealed, made, encoder.kind, shard, compression)
 
 
 def requests_of(
     sealed: SealedBatch,
     bodies: tuple[Body, ...],
     kind: str,
-    *,
     shard: int,
     compression: Compression,
 ) -> list[EncodedRequest]:
