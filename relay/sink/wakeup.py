@@ -71,13 +71,13 @@ class ShardTasks:
     end. ``running``: shards that are woken get a task.
     """
 
-    __slots__ = ("_at_work", "_earlier", "generation", "running")
+    __slots__ = ("_at_work", "earlier", "generation", "running")
 
     def __init__(self) -> None:
         self.generation = 0
         self.running = False
         self._at_work: list[_AtWork | None] = []
-        self._earlier: Sequence[asyncio.Task[None]] = ()
+        self.earlier: Sequence[asyncio.Task[None]] = ()
         """Tasks of earlier configurations, or that were told to stop."""
 
     def begin(self, shards: int) -> None:
@@ -107,19 +107,19 @@ class ShardTasks:
     async def earlier_ended(self, generation: int) -> None:
         """Wait until all tasks with earlier configurations have ended."""
         # One that has not begun when there is another configuration is itself among them.
-        if self._earlier and generation == self.generation:
-            await asyncio.wait(self._earlier)
+        if self.earlier and generation == self.generation:
+            await asyncio.wait(self.earlier)
             if generation == self.generation and self.running:
-                self._earlier = ()
+                self.earlier = ()
 
     async def stop(self) -> None:
         """Cancel all tasks and wait for them."""
         self._retire(len(self._at_work))
         self.running = False
-        for task in self._earlier:
+        for task in self.earlier:
             task.cancel()
-        await asyncio.gather(*self._earlier, return_exceptions=True)
-        self._earlier = ()
+        await asyncio.gather(*self.earlier, return_exceptions=True)
+        self.earlier = ()
 
     def _retire(self, shards: int) -> None:
         tasks = self._unfinished()
@@ -127,10 +127,10 @@ class ShardTasks:
             if at_work is not None:
                 at_work.wakeup.set()
         self._at_work = [None] * shards
-        self._earlier = tasks
+        self.earlier = tasks
 
     def _unfinished(self) -> list[asyncio.Task[None]]:
-        tasks = [*self._earlier, *(one.task for one in self._at_work if one is not None)]
+        tasks = [*self.earlier, *(one.task for one in self._at_work if one is not None)]
         return [task for task in tasks if not task.done()]
 
     def __len__(self) -> int:

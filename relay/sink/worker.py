@@ -37,7 +37,7 @@ from relay.sink.reporting.outcomes import DeliveryReading
 from relay.sink.reporting.statistics import SinkStatistics, read_delivery, take_statistics
 from relay.sink.reporting.throughput import Throughput
 from relay.sink.retry.circuit_breaker import CircuitBreakers
-from relay.sink.retry.verdict import Bisect, Delivered, Retry, Split, Unauthorized, Verdict
+from relay.sink.retry.verdict import Bisect, Delivered, Retry, Split, Unauthorized
 from relay.sink.spill.owner import Owner
 from relay.sink.spill.store import SinkStore
 from relay.sink.spooler import Spooler
@@ -434,7 +434,8 @@ class SinkWorker:
 
     async def _serve(self, shard: int, generation: int, wakeup: WakeupEvent) -> None:
         """Work until the shard has nothing to do, or another configuration is in use."""
-        await self._tasks.earlier_ended(generation)
+        if self._tasks.earlier:
+            await self._tasks.earlier_ended(generation)
         while generation == self._tasks.generation:
             try:
                 if await self._step(shard, generation, wakeup):
@@ -469,8 +470,18 @@ class SinkWorker:
         try:
             if generation != self._tasks.generation:
                 return True  # since it was read: the next task sends it
-            verdict = await self._attempt(ready)
-            now = self.now()
+            began = self._clock.monotonic()
+            try:
+                verdict = await self._client.send(request)
+            except SecretError as error:
+                verdict = Unauthorized(str(error))
+            except Exception:
+                self._internal_errors += 1
+                logger.exception("%s: bug in the relay, its data is kept", self._name)
+                verdict = Retry("internal_error", "internal error of the relay")
+            finally:
+                now = self.now()
+                self._throughput.answered(now.monotonic - began, request.points)
             if isinstance(verdict, Delivered):
                 self._throughput.delivered(now.wall - request.created_at)
             if generation == self._tasks.generation or not isinstance(
@@ -485,16 +496,3 @@ class SinkWorker:
         if self._delivery.queue.resharding:
             self._wake_all()
         return True
-
-    async def _attempt(self, ready: Send) -> Verdict:
-        began = self._clock.monotonic()
-        try:
-            return await self._client.send(ready.request)
-        except SecretError as error:
-            return Unauthorized(str(error))
-        except Exception:
-            self._internal_errors += 1
-            logger.exception("%s: bug in the relay, its data is kept", self._name)
-            return Retry("internal_error", "internal error of the relay")
-        finally:
-            self._throughput.answered(self._clock.monotonic() - began, ready.request.points)

@@ -383,6 +383,39 @@ async def test_a_cancelled_request_ends_its_connection(client: HttpClient) -> No
         await succeeds(client, post(server.url))
 
 
+@pytest.mark.parametrize(("first_s", "second_s"), [(1.0, 1.5), (30.0, 0.3)])
+async def test_each_request_of_a_connection_has_its_own_time(
+    client: HttpClient, first_s: float, second_s: float
+) -> None:
+    answered = asyncio.Event()
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        if not answered.is_set():
+            answered.set()
+            writer.write(EMPTY)
+        await never_answer(reader, writer)
+
+    async with HostileServer(answer_once) as server:
+        await succeeds(client, post(server.url, b"a", timeout_s=first_s))
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await fails(client, post(server.url, b"b", timeout_s=second_s), "timeout", "disconnected")
+        took_s = loop.time() - begun
+    if reuses(client):
+        assert second_s - 0.01 <= took_s < 20
+
+
+async def test_an_idle_connection_outlives_the_time_of_its_request(client: HttpClient) -> None:
+    script = Script(EMPTY)
+    async with HostileServer(script) as server:
+        await succeeds(client, post(server.url, b"a", timeout_s=0.2))
+        await asyncio.sleep(0.3)
+        await succeeds(client, post(server.url, b"b", timeout_s=5.0))
+        if reuses(client):
+            assert server.connections == 1
+
+
 async def test_closing_ends_what_is_under_way(make_client: MakeClient) -> None:
     arrived = asyncio.Event()
 

@@ -1,7 +1,7 @@
 """The HTTP client of the process: an asyncio.Protocol over a parser library, and a pool.
 
-A request costs one head made before, one write, one future and one timer; a session's request and
-response objects took two thirds of what a batch of 500 points costs a sink
+A request costs one head made before, one write and one future; a session's request and response
+objects took two thirds of what a batch of 500 points costs a sink
 (``python -m bench.micro.sink_cost``). The parts: :mod:`~relay.sink.http.request_head`,
 :mod:`~relay.sink.http.connector`, :mod:`~relay.sink.http.connection`,
 :mod:`~relay.sink.http.answer_parser`, :mod:`~relay.sink.http.pool`. The rules are those of
@@ -100,11 +100,39 @@ class Transport:
         self._requests += 1
         self._in_flight += 1
         try:
-            return await self._exchange(request)
+            body, prepared = request.body, request.to.prepared
+            if not isinstance(prepared, _Prepared) or prepared.client is not self:
+                prepared = self._prepare(request.to)
+            _, origin, head = prepared
+            deadline = self._loop.time() + request.timeout_s
+            connection = self._pool.take(origin)
+            if connection is None:
+                # Only here the task itself has to be interrupted, which costs more than a timer.
+                async with asyncio.timeout_at(deadline):
+                    connection = await self._connector.connect(origin)
+            try:
+                head_end = b"Content-Length: %d\r\n\r\n" % len(body)
+                response = await connection.begin(head + head_end, body, deadline)
+            except BaseException:
+                connection.end()
+                connection.abort()
+                raise
+            connection.end()
+            if not connection.sent:  # answered before all of it was read
+                connection.abort()
+                if 200 <= response.status < 300:
+                    text = f"HTTP {response.status} before all of the request was read"
+                    return HttpFailure("unread_request", text)
+            elif connection.reusable:
+                self._pool.put(origin, connection)
+            else:
+                connection.close()
         except RequestFailedError as error:
             return error.failure
         except TimeoutError:
             return HttpFailure("timeout", f"no answer within {request.timeout_s:g} s")
+        else:
+            return response
         finally:
             self._in_flight -= 1
 
@@ -131,39 +159,6 @@ class Transport:
 
     def __repr__(self) -> str:
         return f"<Transport {self._in_flight} in flight of {self._requests}>"
-
-    async def _exchange(self, request: HttpRequest) -> HttpResponse:
-        """Send a request over an idle connection or a new one.
-
-        Raises RequestFailedError, and TimeoutError where all of it takes longer than its timeout.
-        """
-        body, prepared = request.body, request.to.prepared
-        if not isinstance(prepared, _Prepared) or prepared.client is not self:
-            prepared = self._prepare(request.to)
-        _, origin, head = prepared
-        deadline = self._loop.time() + request.timeout_s
-        connection = self._pool.take(origin)
-        if connection is None:
-            # Only here the task itself has to be interrupted, which costs more than a timer.
-            async with asyncio.timeout_at(deadline):
-                connection = await self._connector.connect(origin)
-        try:
-            response = await connection.exchange(
-                b"%bContent-Length: %d\r\n\r\n" % (head, len(body)), body, deadline
-            )
-        except BaseException:
-            connection.abort()
-            raise
-        if not connection.sent:  # answered before all of it was read
-            connection.abort()
-            if 200 <= response.status < 300:
-                text = f"HTTP {response.status} before all of the request was read"
-                raise RequestFailedError(HttpFailure("unread_request", text))
-        elif connection.reusable:
-            self._pool.put(origin, connection)
-        else:
-            connection.close()
-        return response
 
     def _prepare(self, to: Destination) -> _Prepared:
         """Compute what all requests to a destination share. Raises as :func:`build_head`."""

@@ -6,6 +6,7 @@ Rules:
 * A connection is used again only after a whole answer to a whole request. Whatever else ends an
   exchange closes it, and so does anything that arrives while no request is under way: it would be
   taken for the next request's answer.
+* A timer is made once a deadline, not once a request: most are answered long before theirs.
 * An answer without a body that is, byte for byte, one that was read before means what that meant:
   it is not parsed again.
 """
@@ -58,7 +59,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answer",
-        "_began",
+        "_deadline",
         "_handed_over",
         "_known",
         "_loop",
@@ -66,6 +67,8 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_resumed",
         "_reusable",
+        "_timer",
+        "_timer_at",
         "_transport",
         "_writer",
         "_writing_paused",
@@ -84,6 +87,11 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[HttpResponse] | None = None
         """Of the request under way."""
+        self._deadline = 0.0
+        """Of the request that began last (the loop's clock, s)."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Fires at the deadline of this request, or of an earlier one; outlives the answer."""
+        self._timer_at = 0.0
         self._parser: AnswerParser | None = None
         self._reusable = True
         self._handed_over = True
@@ -102,11 +110,12 @@ class Connection(asyncio.Protocol):
         """True if a request may be sent now."""
         return self._reusable and self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, head: bytes, body: bytes, deadline: float) -> HttpResponse:
-        """Send a request and read its answer until ``deadline`` (the loop's clock, s).
+    def begin(self, head: bytes, body: bytes, deadline: float) -> asyncio.Future[HttpResponse]:
+        """Send a request, and return its answer until ``deadline`` (the loop's clock, s).
 
-        ``head`` is complete, the empty line included. Raises RequestFailedError and TimeoutError.
-        The caller closes the connection on every error and wherever it is not ``reusable`` then.
+        ``head`` is complete, the empty line included. Raises RequestFailedError, and so does the
+        answer; it raises TimeoutError, too. The caller calls :meth:`end` whatever comes of it, and
+        closes the connection on every error and wherever it is not ``reusable`` then.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -114,26 +123,28 @@ class Connection(asyncio.Protocol):
         assert self._answer is None, "one request at a time"
         answer: asyncio.Future[HttpResponse] = self._loop.create_future()
         self._answer = answer
-        timer = self._loop.call_at(deadline, self._expire)
-        try:
-            if len(body) <= WRITE_AT_ONCE_BYTES_MAX:
-                transport.writelines((head, body))
-                self._handed_over = True
-            else:
-                self._handed_over = False
-                transport.write(head)
-                self._writer = self._loop.create_task(self._write(transport, body))
-            return await answer
-        finally:
-            timer.cancel()
-            self._answer = None
-            if self._parser is not None:
-                self._parser.close()
-                self._parser = None
-            writer, self._writer = self._writer, None
-            if writer is not None:
-                # An answer to half a request is an answer; the rest need not be sent.
-                writer.cancel()
+        self._deadline = deadline
+        if self._timer is None or deadline < self._timer_at:
+            self._arm(deadline)
+        if len(body) <= WRITE_AT_ONCE_BYTES_MAX:
+            transport.writelines((head, body))
+            self._handed_over = True
+        else:
+            self._handed_over = False
+            transport.write(head)
+            self._writer = self._loop.create_task(self._write(transport, body))
+        return answer
+
+    def end(self) -> None:
+        """Let go of the request under way, if there is one."""
+        self._answer = None
+        if self._parser is not None:
+            self._parser.close()
+            self._parser = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            # An answer to half a request is an answer; the rest need not be sent.
+            writer.cancel()
 
     def close(self) -> None:
         """Close an idle connection politely."""
@@ -203,6 +214,9 @@ class Connection(asyncio.Protocol):
         """Called once, at the end."""
         self._transport = None
         self._reusable = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self.resume_writing()
         if isinstance(exc, ssl.SSLError):
             # TLS 1.3: a refused client certificate shows only after the handshake.
@@ -261,8 +275,21 @@ class Connection(asyncio.Protocol):
                 self._resumed = self._loop.create_future()
                 await self._resumed
 
-    def _expire(self) -> None:
-        self._fail(TimeoutError())
+    def _arm(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._look_deadline)
+
+    def _look_deadline(self) -> None:
+        """End the request under way if its time is over; the timer may be of an earlier one."""
+        self._timer = None
+        if self._answer is None or self._answer.done():
+            return
+        if self._deadline > self._timer_at:
+            self._arm(self._deadline)
+        else:
+            self._fail(TimeoutError())
 
     def _fail(self, error: Exception) -> None:
         """Close, and end the request under way with an error."""
