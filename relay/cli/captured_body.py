@@ -6,8 +6,9 @@ the Collector's file exporter writes it, each by gzip, zstd or none.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -68,28 +69,40 @@ def read_captured(path: Path, asked: str | None) -> CapturedBody:
 def signal_of_protobuf(body: bytes) -> SignalName | None:
     """Return the signal of an OTLP request by its first record, None where it is none.
 
-    The requests of all signals, and of remote write, are alike down to their records.
+    The requests of all signals, and of remote write, are alike down to their records. A body of a
+    log record has the field number of a gauge, but where a metric has its name it has a number; a
+    span has its trace id there.
     """
+    metrics = _read(ExportMetricsServiceRequest, body)
+    if metrics is not None:
+        for metric in _records(metrics.resource_metrics, "scope_metrics", "metrics"):
+            if metric.name and metric.WhichOneof("data"):
+                return "metrics"
+    traces = _read(ExportTraceServiceRequest, body)
+    if traces is not None:
+        for span in _records(traces.resource_spans, "scope_spans", "spans"):
+            if len(span.trace_id) == _TRACE_ID_BYTES:
+                return "traces"
+    logs = _read(ExportLogsServiceRequest, body)
+    if logs is not None and any(_records(logs.resource_logs, "scope_logs", "log_records")):
+        return "logs"
+    return None
+
+
+def _read(request: Callable[[], Any], body: bytes) -> Any:
+    """Return a body as a request; None where it is none. What is no text ends one of a signal."""
+    made = request()
     try:
-        for metrics in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-            for scope in metrics.scope_metrics:
-                for metric in scope.metrics:
-                    if metric.WhichOneof("data"):
-                        return "metrics"
-    except ProtobufDecodeError:
-        pass  # a span's trace id may be no text, where a metric has its name
-    try:
-        for spans in ExportTraceServiceRequest.FromString(body).resource_spans:
-            for of_scope in spans.scope_spans:
-                for span in of_scope.spans:
-                    if len(span.trace_id) == _TRACE_ID_BYTES:
-                        return "traces"
-        for logs in ExportLogsServiceRequest.FromString(body).resource_logs:
-            if any(one.log_records for one in logs.scope_logs):
-                return "logs"
+        made.ParseFromString(body)
     except ProtobufDecodeError:
         return None
-    return None
+    return made
+
+
+def _records(resources: Iterable[Any], scopes: str, records: str) -> Iterator[Any]:
+    for resource in resources:
+        for scope in getattr(resource, scopes):
+            yield from getattr(scope, records)
 
 
 def _signal_of_json(text: bytes) -> SignalName | None:

@@ -194,6 +194,7 @@ def test_signals_are_told_apart_by_their_records(tmp_path: Path) -> None:
         if signal == "traces":
             record.trace_id = TRACE_IN
         elif signal == "metrics":
+            record.name = "m"
             record.gauge.data_points.add()
         assert signal_of_protobuf(found.SerializeToString()) == signal
         if signal == "traces":
@@ -201,6 +202,26 @@ def test_signals_are_told_apart_by_their_records(tmp_path: Path) -> None:
         (tmp_path / "body").write_text(MessageToJson(found))
         assert read_captured(tmp_path / "body", None).signal == signal
     assert signal_of_protobuf(b"\xff\xff") is None
+
+
+@pytest.mark.parametrize(
+    "value", ["", "text", 7, -1, 2.5, 1e300, True, b"\xff\x00", [], ["a", 0.1], {"k": [2.5]}, None]
+)
+@pytest.mark.parametrize("trace", [b"", TRACE_IN])
+def test_logs_are_told_whatever_their_bodies_are(value: Any, trace: bytes) -> None:
+    found, scope = request("logs")
+    record = scope.log_records.add(body=any_value(value), time_unix_nano=1, trace_id=trace)
+    record.attributes.append(attribute("v", value))
+    assert signal_of_protobuf(found.SerializeToString()) == "logs"
+
+
+def test_spans_are_told_whatever_their_attributes_are() -> None:
+    for value in ("text", 7, 2.5, b"\xff", {"k": [2.5]}):
+        found, scope = request("traces")
+        span = scope.spans.add(trace_id=TRACE_IN, name="GET /", start_time_unix_nano=1)
+        span.attributes.append(attribute("v", value))
+        span.events.add(name="e").attributes.append(attribute("v", value))
+        assert signal_of_protobuf(found.SerializeToString()) == "traces"
 
 
 @pytest.mark.parametrize(
