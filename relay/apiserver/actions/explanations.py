@@ -13,7 +13,8 @@ from typing import Final
 from relay.apiserver.actions.subjects import Subjects, refusal, refusing
 from relay.apiserver.http.actions import ActionRequest
 from relay.apiserver.merging.managed_fields import JsonObject
-from relay.apiserver.objects.failures import Cause, forbidden_field, required
+from relay.apiserver.objects.failures import Cause, forbidden_field, required, unsupported
+from relay.codec.signal_names import SIGNALS
 from relay.control.explain import read_attributes, read_series
 from relay.control.explain_service import ExplainService, ProjectQuestion
 from relay.runtime.event_loop import run_in_thread
@@ -37,6 +38,8 @@ class ExplainAction:
     async def __call__(self, request: ActionRequest) -> JsonObject:
         """Return the status of an explanation; raise ApiRefusalError."""
         spec = request.spec
+        if (signal := spec.get("signal", "metrics")) not in SIGNALS:
+            raise refusal(request, unsupported("spec.signal", signal, SIGNALS))
         records = await self._records(request)
         labels = {} if records else await self._labels(request)
         exporter = spec.get("exporter", "")
@@ -46,7 +49,7 @@ class ExplainAction:
             labels,
             ident,
             every=bool(spec.get("all", False)),
-            signal=spec.get("signal", "metrics"),
+            signal=signal,
             records=records,
         )
         with refusing(request, "spec"):

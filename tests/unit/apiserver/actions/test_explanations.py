@@ -184,6 +184,8 @@ async def test_records_of_another_project_are_not_taken(tmp_path: Path) -> None:
     ("spec", "field", "said"),
     [
         ({"records": LOUD}, "spec.signal", "logs or traces, beside spec.records"),
+        ({"signal": "spans", "series": "{}"}, "spec.signal", 'Unsupported value: "spans"'),
+        ({"signal": "log", "records": LOUD}, "spec.signal", 'supported values: "metrics", "logs"'),
         ({"signal": "logs", "records": "loud"}, "spec.records", "is no JSON"),
         ({"signal": "logs", "records": {"msg": "x"}}, "spec.records", "has 'msg', which a log"),
         ({"signal": "logs", "records": "[]"}, "spec.records", "has no log records"),
