@@ -93,6 +93,11 @@ class OperatorView:
     faults: tuple[str, ...]
 
     @property
+    def outputs(self) -> int:
+        """Number of sinks, each once for each of its signals, as in ``worst``."""
+        return sum(number for _, _, number in self.states)
+
+    @property
     def troubles(self) -> tuple[HealthFigure, ...]:
         """Figures that say that the relay itself is not well."""
         return tuple(one for one in self.figures if one.is_bad and one.advice)

@@ -55,7 +55,7 @@ _DELIVERING: Final[dict[str, tuple[str, str, Tone]]] = {
     "Paused": ("paused", "Paused", "idle"),
 }
 _PLAINLY: Final = {
-    "NoData": "no series has matched yet: check the selectors of its sources",
+    "NoData": "nothing has matched yet: check the selectors of its sources",
     "Paused": "nothing is sent, and the queue is kept; resume it to go on",
 }
 """Messages that name fields and commands, as a page says them."""
