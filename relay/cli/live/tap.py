@@ -49,6 +49,8 @@ def run_tap(arguments: argparse.Namespace) -> int:
                         f"{event['shown']:,} shown of {counted(event['points'], 'point')} in "
                         f"{event['batches']:,} {'batch' if event['batches'] == 1 else 'batches'}"
                     )
+                    if not event["batches"]:
+                        print("nothing was handed to the sink meanwhile")
                 sys.stdout.flush()
     except KeyboardInterrupt:
         return 0

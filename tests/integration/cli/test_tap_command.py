@@ -73,6 +73,19 @@ async def test_points_are_shown_as_they_are_sent(
         assert all('="api"' in line.partition(" of ")[2] for line in points)
 
 
+@pytest.mark.usefixtures("allowed")
+async def test_a_tap_of_a_sink_that_gets_nothing_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = exporter_yaml("a", "http://127.0.0.1:1", metrics='{__name__="other"}', batch=FAST)
+    async with test_test_command.relay_with(tmp_path, text) as relay:
+        status, lines, _ = await lines_of(relay, capsys, "default/a", "--seconds", "1")
+    assert (status, lines) == (
+        0,
+        ["0 shown of 0 points in 0 batches", "nothing was handed to the sink meanwhile"],
+    )
+
+
 async def test_it_must_be_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with (
         OtlpServer() as server,
