@@ -64,7 +64,7 @@ class TestLimits:
             times.popleft()
         if len(times) >= TESTS_MAX:
             wait_s = int(WINDOW_S - (now - times[0])) + 1
-            message = f"{TESTS_MAX} tests were made in the last minute"
+            message = f"{TESTS_MAX} tests were made in the last minute; ask again in {wait_s} s"
             raise OverloadedError(message, retry_after_s=wait_s)
         if host in self._hosts:
             raise OverloadedError(f"a test of {host[0]}:{host[1]} is under way")
