@@ -50,10 +50,15 @@ _NESTED: Final = (
     ),
 )
 """Paths from a record to messages with ids of their own."""
-_IDS: Final = (
-    *("traceId", "spanId", "parentSpanId"),
-    *("trace_id", "span_id", "parent_span_id"),
-)
+_IDS: Final = {
+    "traceId": 16,
+    "spanId": 8,
+    "parentSpanId": 8,
+    "trace_id": 16,
+    "span_id": 8,
+    "parent_span_id": 8,
+}
+"""Bytes of each id that is not empty: a Collector refuses all of a request for another one."""
 FIELD_NAMES: Final = {
     key: re.sub("([A-Z])", r"_\1", key).lower()
     for path in (*PATHS.values(), *_NESTED)
@@ -158,14 +163,17 @@ def _elements(value: Any) -> list[tuple[str, Any]]:
 
 def _convert_ids(where: str, record: dict[str, Any]) -> None:
     """Write the ids of a record in base64, as the library wants bytes."""
-    for key in _IDS:
+    for key, size in _IDS.items():
         value = record.get(key)
         if value is None:
             continue
         try:
-            record[key] = base64.b64encode(binascii.unhexlify(value)).decode()
+            found = binascii.unhexlify(value)
         except (TypeError, ValueError) as error:
             raise DecodeError(f"{where}{key} is not a text of hexadecimal digits") from error
+        if len(found) not in (0, size):
+            raise DecodeError(f"{where}{key} has {2 * len(found)} digits and not {2 * size}")
+        record[key] = base64.b64encode(found).decode()
 
 
 def _has_more_values(document: Any) -> bool:

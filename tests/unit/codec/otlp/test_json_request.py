@@ -12,7 +12,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from relay.codec.otlp.json_request import VALUES_MAX, protobuf_of
+from relay.codec.otlp.json_request import PATHS, VALUES_MAX, protobuf_of
+from relay.codec.signal_names import SignalName
 from relay.runtime.errors import DecodeError, TooLargeError
 
 TRACE, SPAN = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174"
@@ -41,6 +42,34 @@ def test_ids_of_exemplars_likewise() -> None:
     (of_resource,) = ExportMetricsServiceRequest.FromString(body).resource_metrics
     found = of_resource.scope_metrics[0].metrics[0].exponential_histogram.data_points[0]
     assert found.exemplars[0].trace_id.hex() == TRACE
+
+
+@pytest.mark.parametrize(
+    ("signal", "record", "fault"),
+    [
+        ("logs", {"traceId": "abcd"}, r"logRecords\[0\].traceId has 4 digits and not 32"),
+        ("logs", {"spanId": TRACE}, r"logRecords\[0\].spanId has 32 digits and not 16"),
+        ("traces", {"parent_span_id": "ab"}, r"parent_span_id has 2 digits and not 16"),
+        ("traces", {"links": [{"traceId": SPAN}]}, r"links\[0\].traceId has 16 digits"),
+        (
+            "metrics",
+            {"sum": {"dataPoints": [{"exemplars": [{"spanId": "ab"}]}]}},
+            r"exemplars\[0\].spanId has 2 digits",
+        ),
+    ],
+)
+def test_ids_of_another_length_are_a_fault(signal: SignalName, record: Any, fault: str) -> None:
+    """A receiver would refuse all of the batch that such a record is in."""
+    first, second, third = PATHS[signal]
+    body = json.dumps({first: [{second: [{third: [record]}]}]}).encode()
+    with pytest.raises(DecodeError, match=fault):
+        protobuf_of(body, signal)
+
+
+def test_empty_ids_are_none() -> None:
+    body = protobuf_of(logs({"traceId": "", "spanId": None}), "logs")
+    (found,) = ExportLogsServiceRequest.FromString(body).resource_logs[0].scope_logs[0].log_records
+    assert (found.trace_id, found.span_id) == (b"", b"")
 
 
 @pytest.mark.parametrize(
