@@ -60,10 +60,9 @@ class Compiler:
     is_zig: bool = False
     """Whether it came from the package index."""
 
-    @property
-    def level(self) -> str:
-        """Return the level of optimization to compile with."""
-        return os.environ.get(OPTIMIZE) or self.optimize
+    def level_of(self, is_small: bool) -> str:
+        """Return the level of optimization to compile a module with."""
+        return os.environ.get(OPTIMIZE) or ("-Os" if is_small else self.optimize)
 
 
 def choose() -> Compiler:
