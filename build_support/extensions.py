@@ -44,6 +44,7 @@ SMALL = frozenset(
         "relay.receiver.http.whole_answer",
         "relay.receiver.remote_write",
         "relay.runtime.huge_pages",
+        "relay.runtime.malloc",
         "relay.sink.delivery",
         "relay.sink.queue.payload",
         "relay.sink.queue.queue",

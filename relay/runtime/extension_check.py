@@ -91,6 +91,7 @@ MODULES: Final = (
     "relay.codec.remote_write.raw.v2_encoder",
     "relay.control.preview.scan",
     "relay.runtime.huge_pages",
+    "relay.runtime.malloc",
 )
 """Every extension module, compiled from its ``.pyx``, or from its ``.py`` with a ``.pxd`` beside
 it."""
