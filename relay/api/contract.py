@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from relay.telemetry.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class StatusFilter:
+class StatusFilter(msgspec.Struct, frozen=True):
     """Filter of the status document; "" means all.
 
     ``project`` keeps what that project may see; ``exporter`` is an id, or a prefix of ids that ends

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from relay.api.sink_document import sink_document
 from relay.api.usage_status import figures_document
@@ -19,8 +20,7 @@ from relay.pipeline.routing.resource_tenants import NO_TENANT
 from relay.telemetry.snapshot import RecordFigures
 
 
-@dataclass(frozen=True, slots=True)
-class RecordsView:
+class RecordsView(msgspec.Struct, frozen=True):
     """One signal of records: its counters, and what each source has matched."""
 
     statistics: RecordStatistics

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from relay import __version__
 from relay.api.conditions import (
@@ -83,8 +84,7 @@ UNEXPORTED_MAX = 100
 """Most families that a sink's status names as not exported; the metrics have all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatusSource:
+class StatusSource(msgspec.Struct, frozen=True):
     """Source of snapshot and status, taken at one moment. ``now`` is the wall clock in s.
 
     ``lone_exemplars``: those that were sent to a batch of remote write 2.0, and found no point of
@@ -116,7 +116,7 @@ class StatusSource:
     """The conditions of all objects that were loaded."""
     publishing: PublisherStatistics | None = None
     """The state of writing statuses to Kubernetes."""
-    usage: UsageFacts = field(default_factory=UsageFacts)
+    usage: UsageFacts = msgspec.field(default_factory=UsageFacts)
     own_api: ApiFigures | None = None
     records: tuple[RecordsView, ...] = ()
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from relay.config.exporter.types import ExporterPath
 from relay.config.schema.words import described
 from relay.config.yaml.document import Document, Where, read_documents
@@ -40,16 +42,14 @@ class InventoryLoad:
     index: ManifestIndex = field(default_factory=ManifestIndex, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(msgspec.Struct, frozen=True):
     """The content of one file."""
 
     objects: tuple[Object, ...]
     faults: tuple[Fault, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class InventoryFilesStatistics:
+class InventoryFilesStatistics(msgspec.Struct, frozen=True):
     """``files`` that are known, and how many were read since the start."""
 
     files: int

@@ -34,16 +34,14 @@ class Drop(NamedTuple):
     last: float
 
 
-@dataclass(frozen=True, slots=True)
-class LagFigures:
+class LagFigures(msgspec.Struct, frozen=True):
     """Lag of the event loop: maximum of the last minute, and distribution since the start."""
 
     max_s: float = 0.0
     all: Distribution = NO_DURATIONS
 
 
-@dataclass(frozen=True, slots=True)
-class IngestFigures:
+class IngestFigures(msgspec.Struct, frozen=True):
     """Counters of the ingest listener since the start; ``in_flight`` is a gauge.
 
     ``requests`` by status code; ``refused``: requests rejected as a whole, by reason; ``partial``:
@@ -52,8 +50,8 @@ class IngestFigures:
     concurrency slots now; ``durations`` from a request's head to its response.
     """
 
-    requests: Mapping[int, int] = field(default_factory=dict)
-    refused: Mapping[str, int] = field(default_factory=dict)
+    requests: Mapping[int, int] = msgspec.field(default_factory=dict)
+    refused: Mapping[str, int] = msgspec.field(default_factory=dict)
     partial: int = 0
     compressed_bytes: int = 0
     decoded_bytes: int = 0
@@ -159,8 +157,7 @@ class PolicyFigures(msgspec.Struct, frozen=True):
     sink_conditions: tuple[tuple[str, str, str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StorageFigures:
+class StorageFigures(msgspec.Struct, frozen=True):
     """Figures of one ``part`` of the data directory, ``journal`` or ``queues``.
 
     ``degraded``: the disk fails or is too slow, and data is kept in memory only. ``damaged_*``
@@ -179,30 +176,27 @@ class StorageFigures:
     torn_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class OrphanFigures:
+class OrphanFigures(msgspec.Struct, frozen=True):
     """Queues on disk whose sinks do not run; ``outcomes`` counts points since the start."""
 
     queues: int = 0
     points: int = 0
     bytes: int = 0
-    outcomes: Mapping[str, int] = field(default_factory=dict)
+    outcomes: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class JournalFigures:
+class JournalFigures(msgspec.Struct, frozen=True):
     """Figures of the journal: ``requests`` by outcome, disk ``operations`` by kind.
 
     ``replay_left_bytes`` are still to be replayed after the start.
     """
 
-    requests: Mapping[str, int] = field(default_factory=dict)
-    operations: Mapping[str, int] = field(default_factory=dict)
+    requests: Mapping[str, int] = msgspec.field(default_factory=dict)
+    operations: Mapping[str, int] = msgspec.field(default_factory=dict)
     replay_left_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterFigures:
+class ClusterFigures(msgspec.Struct, frozen=True):
     """Figures of the statuses on Kubernetes: ``status_writes`` and ``events`` by result.
 
     ``unreached``: relays whose report this one, as the leader, cannot read.
@@ -211,14 +205,13 @@ class ClusterFigures:
     leads: bool = False
     relays: int = 0
     unreached: int = 0
-    status_writes: Mapping[str, int] = field(default_factory=dict)
-    events: Mapping[str, int] = field(default_factory=dict)
+    status_writes: Mapping[str, int] = msgspec.field(default_factory=dict)
+    events: Mapping[str, int] = msgspec.field(default_factory=dict)
     waiting: int = 0
     oldest_waiting_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class KubernetesWatch:
+class KubernetesWatch(msgspec.Struct, frozen=True):
     """One kind of object of one control plane: its state, and counters since the start."""
 
     resource: str
@@ -230,30 +223,28 @@ class KubernetesWatch:
     unusable: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class KubernetesFigures:
+class KubernetesFigures(msgspec.Struct, frozen=True):
     """One control plane; ``requests`` by status code, ``secrets`` held and absent."""
 
     name: str
     watches: tuple[KubernetesWatch, ...] = ()
-    requests: Mapping[str, int] = field(default_factory=dict)
+    requests: Mapping[str, int] = msgspec.field(default_factory=dict)
     connections: int = 0
-    secrets: Mapping[str, int] = field(default_factory=dict)
+    secrets: Mapping[str, int] = msgspec.field(default_factory=dict)
     bugs: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ApiFigures:
+class ApiFigures(msgspec.Struct, frozen=True):
     """Figures of the relay's own API; ``answers`` by method and code, ``objects`` by kind.
 
     ``requests`` and ``watches`` are in progress; ``waiting`` changes are not durable yet,
     ``failed`` ones were not stored. ``token_faults`` is None without a file of tokens.
     """
 
-    answers: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    answers: Mapping[tuple[str, int], int] = msgspec.field(default_factory=dict)
     requests: int = 0
     watches: int = 0
-    objects: Mapping[str, int] = field(default_factory=dict)
+    objects: Mapping[str, int] = msgspec.field(default_factory=dict)
     version: int = 0
     changes: int = 0
     transactions: int = 0

@@ -8,14 +8,14 @@ source.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from relay.config.exporter.types import Exporter
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyCondition:
+class PolicyCondition(msgspec.Struct, frozen=True):
     """One condition, with Kubernetes' fields."""
 
     type: str

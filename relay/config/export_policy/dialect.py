@@ -9,8 +9,9 @@ defaults are here. ``target`` stands for the sink's target: ``target.prometheusR
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from relay.config.exporter.types import Batch, Place, RetrySettings
 
@@ -23,8 +24,7 @@ BATCH_DEFAULT: Final = Batch(timeout_s=5.0, points_max=500)
 RETRY_DEFAULT: Final = RetrySettings(attempts_max=3, backoff_s=5.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One field of the model, and its paths below ``below``, which all mean the same."""
 
     field: str

@@ -9,10 +9,11 @@ there; a limit that no page states is left open.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 from urllib.parse import urlsplit
+
+import msgspec
 
 from relay.codec.otlp.metrics import Kind, Temporality
 from relay.codec.signal_names import SignalName
@@ -36,8 +37,7 @@ PROTOCOL_REQUEST_BYTES_MAX = 64 << 20
 PROFILE_NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(msgspec.Struct, frozen=True):
     """One kind of endpoint.
 
     ``request_bytes_max`` is before compression; None: not known. ``signal_bytes_max`` has that of

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from relay.config.export_policy.dialect import in_dialect
 from relay.config.exporter.secrets import SecretStore
@@ -37,8 +38,7 @@ _SCHEME = re.compile(r"(bearer|basic|token|apikey|api-token)(?:\s|:)", re.IGNORE
 _PAIR = "username:password"  # stands for one key that holds both
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """An Exporter that is valid by itself, its place in its document, and its report."""
 
     exporter: Exporter

@@ -13,8 +13,9 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from relay.config.exporter.file_reader import ManifestFile, instead_of, read_file
 from relay.config.exporter.load_result import LoadResult
@@ -43,8 +44,7 @@ def load_exporters(
     ).load()
 
 
-@dataclass(frozen=True, slots=True)
-class FoundManifests:
+class FoundManifests(msgspec.Struct, frozen=True):
     """The resources of all files, and the faults found while listing them."""
 
     origins: tuple[OriginResources, ...]

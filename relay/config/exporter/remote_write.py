@@ -8,8 +8,9 @@ receivers' own code and documentation (docs/exporters.md, "Profiles of remote wr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
+
+import msgspec
 
 from relay.config.exporter.endpoint_access import access_warnings, build_tls
 from relay.config.exporter.endpoints import remote_write_url, remote_write_warnings
@@ -25,8 +26,7 @@ RemoteWriteProfileName = Literal[
 REMOTE_WRITE_PROFILE_NAMES: tuple[RemoteWriteProfileName, ...] = get_args(RemoteWriteProfileName)
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteWriteProfile:
+class RemoteWriteProfile(msgspec.Struct, frozen=True):
     """One kind of receiver. ``request_bytes_max`` is before compression; None: not known."""
 
     bad_request: BadRequest = "unknown"

@@ -23,10 +23,11 @@ import binascii
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from relay.config.exporter.types import Exporter, SecretRef
 from relay.config.schema.checks import (
@@ -49,8 +50,7 @@ NAMESPACES_MAX = 1000
 """Mounted namespaces that are searched for a Secret that is missing in its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class SecretStoreStatistics:
+class SecretStoreStatistics(msgspec.Struct, frozen=True):
     """Number of Secrets from manifests; True if a directory is mounted as well."""
 
     manifest_secrets: int

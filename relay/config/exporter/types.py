@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+import msgspec
+
 from relay.codec.otlp.metrics import Kind, Temporality
 from relay.codec.signal_names import SignalName
 from relay.runtime.errors import Fault
@@ -42,8 +44,7 @@ def _first_equal(value: _Value) -> _Value:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class ExporterPath:
+class ExporterPath(msgspec.Struct, frozen=True):
     """A file or directory of manifests, and the project that its resources belong to.
 
     ``project`` is "" without tenancy. The operator decides it; a resource cannot.
@@ -53,8 +54,7 @@ class ExporterPath:
     project: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SecretRef:
+class SecretRef(msgspec.Struct, frozen=True):
     """A secret of the exporter's own namespace; ``key`` is "" where the use has default keys.
 
     ``type`` is the type that a Secret in the manifests must have; "" for any.
@@ -65,8 +65,7 @@ class SecretRef:
     type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Authentication:
+class Authentication(msgspec.Struct, frozen=True):
     """Authentication of a sink; ``secret`` is set unless ``type`` is ``none``.
 
     ``bearerToken`` reads key ``token`` and ``apiKey`` key ``apiKey``, unless ``secret.key`` names
@@ -79,8 +78,7 @@ class Authentication:
     header: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientTls:
+class ClientTls(msgspec.Struct, frozen=True):
     """TLS of one endpoint; certificates come from secrets, never from paths in an exporter.
 
     ``ca`` defaults to key ``ca.crt``; ``certificate`` is a ``kubernetes.io/tls`` secret with keys
@@ -173,8 +171,7 @@ def kind_and_version(endpoint: Endpoint) -> tuple[str, str]:
     return ENDPOINT_FIELDS[type(endpoint)], version
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """Limits of a batch: sealed at ``points_max`` points or ``timeout_s`` after its first point."""
 
     enabled: bool = True
@@ -182,8 +179,7 @@ class Batch:
     points_max: int = 500
 
 
-@dataclass(frozen=True, slots=True)
-class RetrySettings:
+class RetrySettings(msgspec.Struct, frozen=True):
     """Limits of retries.
 
     ``attempts_max`` counts retries after the first attempt; None: no limit but the queue's.
@@ -194,8 +190,7 @@ class RetrySettings:
     backoff_s: float = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(msgspec.Struct, frozen=True):
     """Limits of a sink's undelivered data, and the policy when they are reached.
 
     ``drain`` is the order in which a backlog on disk and fresh data are sent; with ``freshFirst``
@@ -261,8 +256,7 @@ class Sink:
             object.__setattr__(self, "places", _NOTHING)
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedSink:
+class RefusedSink(msgspec.Struct, frozen=True):
     """A sink of an ExportPolicy that has faults of its own; the other sinks run without it.
 
     ``message`` names the fields in the words of the document.

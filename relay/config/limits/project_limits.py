@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import msgspec
+
 from relay.config.schema.validate import Reading
 from relay.runtime.quantity import parse_bytes
 
@@ -52,8 +54,7 @@ class OwnLimits(ProjectLimits):
     project: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LimitSettings:
+class LimitSettings(msgspec.Struct, frozen=True):
     """The limits of every project, and of those that have other ones."""
 
     per_project: ProjectLimits = NO_LIMITS

@@ -8,8 +8,9 @@ where a field that it ``reads`` has a fault of its own; ``*`` is any entry of a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from relay.codec.signal_names import SIGNALS
 from relay.config.schema.kind_spelling import spelling_of_kind
@@ -21,8 +22,7 @@ Path = tuple[Step, ...]
 Faults = Iterator[tuple[Where, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """One rule of the value ``self``, which is valid except for fields that it does not read.
 
     ``field`` is the subject of the message, "" for the value itself. ``find`` replaces ``holds`` if

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]*)):([0-9]{1,5})")
 _PORT = re.compile(r"[0-9]{1,5}")
 _PORT_MAX = 65535
 
 
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
+class ListenAddress(msgspec.Struct, frozen=True):
     """Address of a listener; ``host`` "" is every interface, with ``port`` 0 the kernel chooses."""
 
     host: str

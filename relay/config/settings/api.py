@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
+
+import msgspec
 
 from relay.config.schema.rules import Rule
 from relay.config.schema.validate import Reading
@@ -23,8 +24,7 @@ _TYPE: Final = (("type",),)
 _LISTEN: Final = ListenAddress("127.0.0.1", 9492)
 
 
-@dataclass(frozen=True, slots=True)
-class OidcSettings:
+class OidcSettings(msgspec.Struct, frozen=True):
     """Access by tokens of an issuer; exactly one of ``jwks_uri`` and ``jwks_file`` is set."""
 
     issuer: str
@@ -37,8 +37,7 @@ class OidcSettings:
     client_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ApiAuthentication:
+class ApiAuthentication(msgspec.Struct, frozen=True):
     """Access of users: ``file`` is set with type ``tokens``, ``oidc`` with ``oidc``."""
 
     type: ApiAuthenticationType = "tokens"
@@ -46,8 +45,7 @@ class ApiAuthentication:
     oidc: OidcSettings | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ApiSettings:
+class ApiSettings(msgspec.Struct, frozen=True):
     """The API: ``path`` is its database, ``http_listen`` None for no listener without TLS."""
 
     path: Path
@@ -56,7 +54,7 @@ class ApiSettings:
     tls: ServerTls | None = None
     hostnames: tuple[str, ...] = ()
     encryption_key_file: Path | None = None
-    authentication: ApiAuthentication = field(default_factory=ApiAuthentication)
+    authentication: ApiAuthentication = msgspec.field(default_factory=ApiAuthentication)
 
     @property
     def directory(self) -> Path:

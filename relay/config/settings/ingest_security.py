@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from relay.config.schema.checks import dns_subdomain_problem
 from relay.config.schema.quantities import bytes_of, seconds_of
 from relay.config.schema.validate import Reading
@@ -35,8 +37,7 @@ class SenderAuthentication:
     password_file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTls:
+class ServerTls(msgspec.Struct, frozen=True):
     """TLS of a listener. With ``client_ca_file``, senders must present a certificate."""
 
     cert_file: Path
@@ -44,8 +45,7 @@ class ServerTls:
     client_ca_file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ingest:
+class Ingest(msgspec.Struct, frozen=True):
     """Limits for senders; each protects memory, and each refusal is counted by its reason."""
 
     body_bytes_max: int = 32 * _MIB
@@ -68,12 +68,11 @@ class Ingest:
     """Maximum time of points ahead of their arrival, s; later points are dropped."""
     read_timeout_s: float = 30.0
     """From a request's first byte to its last."""
-    authentication: SenderAuthentication = field(default_factory=SenderAuthentication)
+    authentication: SenderAuthentication = msgspec.field(default_factory=SenderAuthentication)
     tls: ServerTls | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Admin:
+class Admin(msgspec.Struct, frozen=True):
     """Access to the admin listener.
 
     ``hosts`` are allowed host names besides IP addresses and the machine's own names; ``*.`` stands
@@ -81,7 +80,7 @@ class Admin:
     """
 
     hosts: tuple[str, ...] = ()
-    authentication: SenderAuthentication = field(default_factory=SenderAuthentication)
+    authentication: SenderAuthentication = msgspec.field(default_factory=SenderAuthentication)
     tls: ServerTls | None = None
     tap: bool = False
 

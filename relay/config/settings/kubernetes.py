@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from relay.config.schema.rules import Faults, Rule
 
@@ -15,16 +16,14 @@ PROJECT_MARK: Final = "{project}"
 _SERVER_PATH: Final = re.compile(r"(/[A-Za-z0-9._~{}-]+)+")
 
 
-@dataclass(frozen=True, slots=True)
-class ServerPath:
+class ServerPath(msgspec.Struct, frozen=True):
     """One control plane a project, below a path of one server; ``path`` holds ``{project}``."""
 
     path: str
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class KubernetesProjects:
+class KubernetesProjects(msgspec.Struct, frozen=True):
     """Rule that gives an object its project: exactly one of the three is set.
 
     ``namespace_label``: a label of its Namespace, in one cluster. ``kubeconfigs``: a directory with
@@ -36,8 +35,7 @@ class KubernetesProjects:
     server_path: ServerPath | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KubernetesRelays:
+class KubernetesRelays(msgspec.Struct, frozen=True):
     """Access of several relays over the same objects to each other; "" and None: the default."""
 
     group: str = "telemetry-relay"
@@ -47,8 +45,7 @@ class KubernetesRelays:
     ca_file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KubernetesSettings:
+class KubernetesSettings(msgspec.Struct, frozen=True):
     """Access to Kubernetes; ``namespaces`` without any stands for all.
 
     Exactly one of ``kubeconfig``, ``in_cluster`` and ``projects.kubeconfigs`` is set. ``projects``
@@ -61,7 +58,7 @@ class KubernetesSettings:
     projects: KubernetesProjects | None = None
     status_writes_per_second_max: int = 20
     finalizer: bool = False
-    relays: KubernetesRelays = field(default_factory=KubernetesRelays)
+    relays: KubernetesRelays = msgspec.field(default_factory=KubernetesRelays)
 
 
 def build_kubernetes(values: dict[str, Any] | None, *, base: Path) -> KubernetesSettings | None:

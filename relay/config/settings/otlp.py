@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from relay.selector.records.selection import CATEGORY_ATTRIBUTE, TENANT_ATTRIBUTES
 
 
-@dataclass(frozen=True, slots=True)
-class OtlpSettings:
+class OtlpSettings(msgspec.Struct, frozen=True):
     """OTLP over HTTP at the ingest listener.
 
     ``tenant_attributes``: the first of these attributes that a resource has names its project.

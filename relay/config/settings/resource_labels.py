@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from relay.config.exporter.types import ExporterPath
 from relay.selector.inventory.info_series import INFO_SERIES_DEFAULT, InfoSeries
@@ -16,8 +17,7 @@ from relay.selector.resources.label_selector import Conventions, KindMarks, Kind
 _LABEL_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True, slots=True)
-class InventorySettings:
+class InventorySettings(msgspec.Struct, frozen=True):
     """Sources of the labels of namespaces and resources: manifests, and info series."""
 
     manifests: tuple[ExporterPath, ...] = ()

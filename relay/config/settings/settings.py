@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import msgspec
+
 from relay.config.exporter.types import ExporterPath
 from relay.config.limits.project_limits import LimitSettings, build_limits
 from relay.config.schema.checks import label_key_problem
@@ -93,8 +95,7 @@ _ACCOUNT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
 _UINT32_MAX = (1 << 32) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """Maps ``account`` of a path (``/insert/<accountID>:<projectID>/...``) to a project."""
 
     account: str
@@ -124,8 +125,7 @@ class TenancySettings:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(msgspec.Struct, frozen=True):
     """Directory and limits of undelivered data that survives a restart."""
 
     path: Path
@@ -142,15 +142,13 @@ class Storage:
     """Time for which the queue of a sink that does not run is kept, s."""
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True):
     """Memory limit for all data in transit; senders are refused before it is reached."""
 
     bytes_max: int = _GIB
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(msgspec.Struct, frozen=True):
     """Watching of manifests: True if changes are applied at once, and the polling interval."""
 
     enabled: bool = True
@@ -172,15 +170,13 @@ class TranslationSettings:
     delta_max_age_s: float = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Shutdown:
+class Shutdown(msgspec.Struct, frozen=True):
     """Time limit for delivering queued data at a stop."""
 
     drain_timeout_s: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(msgspec.Struct, frozen=True):
     """Format and minimum level of log lines."""
 
     format: LogFormat = "text"

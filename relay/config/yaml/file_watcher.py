@@ -18,9 +18,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from relay.runtime.errors import Fault
 from relay.runtime.event_loop import yield_to_loop
@@ -99,8 +100,7 @@ def _signature(found: os.stat_result) -> Signature:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-@dataclass(frozen=True, slots=True)
-class FileWatchStatistics:
+class FileWatchStatistics(msgspec.Struct, frozen=True):
     """A snapshot: ``files`` that were read, and those changing right now."""
 
     files: int

@@ -10,9 +10,9 @@ Rules:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import yaml
 
 from relay.config.yaml.source_positions import is_public
@@ -85,8 +85,7 @@ _INDENTATION: Final = re.compile(r"^[ \t]+", re.MULTILINE)
 _NOTHING_MORE: Final = re.compile(r"[ \t]*(?:[ \t]#.*)?\r?")
 
 
-@dataclass(frozen=True, slots=True)
-class YamlFault:
+class YamlFault(msgspec.Struct, frozen=True):
     """An explained error; ``offset`` is the place to show, ``read`` how far the parser had come."""
 
     message: str

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
+
+import msgspec
 
 from relay.config.yaml.document import FAULTS_MAX, Document, Where
 from relay.config.yaml.source_positions import TextMark
 from relay.runtime.errors import Fault
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
+class _Finding(msgspec.Struct, frozen=True):
     """A fault or warning; the place is as in :meth:`Document.place`."""
 
     where: Where

@@ -13,8 +13,9 @@ import re
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 from relay.config.yaml.scalar_positions import source_offset
 from relay.runtime import excerpt
@@ -250,8 +251,7 @@ class TextMark(tuple[Step, ...]):  # noqa: SLOT001 - of a tuple only () is possi
         return mark
 
 
-@dataclass(frozen=True, slots=True)
-class SourcePlace:
+class SourcePlace(msgspec.Struct, frozen=True):
     """A place in a file.
 
     ``line`` and ``column`` count from 1; ``shown`` is the masked line, and ``offset`` the position

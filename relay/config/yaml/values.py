@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 import yaml
 
 from relay.config.yaml.parser_errors import explained
@@ -84,8 +85,7 @@ class UnreadableError(Exception):
         super().__init__(message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
+class _Node(msgspec.Struct, frozen=True):
     """A finished value, how many values it holds (aliases followed), and how deep it nests."""
 
     value: object

@@ -13,10 +13,12 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter, is_
 from pathlib import Path
+
+import msgspec
 
 from relay.config.export_policy.refusal import merged, refused_sinks
 from relay.config.exporter import secrets as secrets_module
@@ -51,8 +53,7 @@ _Namespace = tuple[str, str]
 _Secrets = dict[_Namespace, dict[str, tuple[str, Mapping[str, bytes]]]]
 
 
-@dataclass(frozen=True, slots=True)
-class OriginResources:
+class OriginResources(msgspec.Struct, frozen=True):
     """Resources of one origin (a file, a control plane), and faults of none of them.
 
     ``file`` is the path of a file of which a part could not even be recognised, else "".

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -327,14 +326,14 @@ def yaml_name(field: str) -> str:
 
 
 def paths_of_model(model: type[Any], prefix: str = "") -> set[str]:
-    """The YAML path of every setting that a dataclass of settings has."""
+    """The YAML path of every setting that a class of settings has."""
     paths: set[str] = set()
-    for field in fields(model):
-        path = prefix + yaml_name(field.name)
+    for field in model.__match_args__:
+        path = prefix + yaml_name(field)
         paths.add(path)
-        hint = get_type_hints(model)[field.name]
+        hint = get_type_hints(model)[field]
         for nested in (hint, *get_args(hint)):
-            if is_dataclass(nested) and isinstance(nested, type) and nested is not ListenAddress:
+            if hasattr(nested, "__match_args__") and nested is not ListenAddress:
                 paths |= paths_of_model(nested, f"{path}.")
     return paths
 
