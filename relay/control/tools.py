@@ -8,9 +8,10 @@ Together they take 1 MiB.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from relay.config.exporter.types import Exporter
 from relay.config.settings.settings import Settings
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from relay.control.tap.tap import TappedSink, TapService
 
 
-@dataclass(frozen=True, slots=True)
-class ToolAccess:
+class ToolAccess(msgspec.Struct, frozen=True):
     """The part of the relay that tools read: its exporters, their secrets, and the sinks' workers.
 
     ``worker`` is called with an exporter's id and the name of a sink.

@@ -6,8 +6,9 @@ What works with Kubernetes, which takes 2 MiB, is imported only where the settin
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from relay.config.exporter.load_result import SourceName
 from relay.config.exporter.loading.combine import Combiner, OriginResources
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from relay.control.cluster.control_plane import ControlPlaneStatistics
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True):
     """Everything that the desired state is read from; ``cluster`` is None without Kubernetes.
 
     ``is_served``: a source may give objects later, so that none at the start is no fault.

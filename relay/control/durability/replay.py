@@ -17,8 +17,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from relay.codec.compression import (
     OTLP_ENCODINGS,
@@ -54,8 +55,7 @@ GATE_TIMEOUT_S = 5.0
 """The last records are usually read in milliseconds; a disk that hangs must not hang senders."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayStatistics:
+class ReplayStatistics(msgspec.Struct, frozen=True):
     """Progress of a replay.
 
     ``active`` until everything is replayed. ``requests`` were processed again; ``undecodable`` ones

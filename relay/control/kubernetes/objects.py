@@ -88,8 +88,7 @@ class ApiObject(msgspec.Struct, frozen=True):
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Unusable:
+class Unusable(msgspec.Struct, frozen=True):
     """Something that is no usable object; ``key`` is None where even that cannot be read.
 
     ``relist``: it may have been a deletion, so only a new list can tell.
@@ -100,16 +99,14 @@ class Unusable:
     relist: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectEvent:
+class ObjectEvent(msgspec.Struct, frozen=True):
     """One event of a watch about an object."""
 
     verb: Verb
     object: ApiObject
 
 
-@dataclass(frozen=True, slots=True)
-class Bookmark:
+class Bookmark(msgspec.Struct, frozen=True):
     """Everything before this resource version was sent; ``initial_end`` ends a streaming list."""
 
     resource_version: str
@@ -119,8 +116,7 @@ class Bookmark:
 WatchEvent = ObjectEvent | Bookmark | Unusable | AnswerError
 
 
-@dataclass(frozen=True, slots=True)
-class ListPage:
+class ListPage(msgspec.Struct, frozen=True):
     """One page of a list; ``items`` are JSON texts for :func:`read_object`."""
 
     items: tuple[bytes, ...]

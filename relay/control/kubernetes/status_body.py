@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -42,8 +41,7 @@ _OTHER_PARTS: Final = ("usage", "sources", "relays")
 _STATUSES: Final[tuple[ConditionStatus, ...]] = ("True", "False", "Unknown")
 
 
-@dataclass(frozen=True, slots=True)
-class StatusParts:
+class StatusParts(msgspec.Struct, frozen=True):
     """Digests of a status: of its conditions, of its messages, and of everything."""
 
     conditions: bytes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from relay.config.limits.project_limits import NO_LIMITS, ProjectLimits
 from relay.control.projects.project_totals import ProjectTotals
@@ -19,15 +20,14 @@ def _no_limits(_project: str) -> ProjectLimits:
     return NO_LIMITS
 
 
-@dataclass(frozen=True, slots=True)
-class UsageFacts:
+class UsageFacts(msgspec.Struct, frozen=True):
     """The usage of exporters by id; series, totals of removed sinks and limits by project.
 
     ``forgotten`` counts the projects that are gone.
     """
 
-    exporters: Mapping[str, ExporterUsage] = field(default_factory=dict)
-    series: Mapping[str, ProjectSeries] = field(default_factory=dict)
+    exporters: Mapping[str, ExporterUsage] = msgspec.field(default_factory=dict)
+    series: Mapping[str, ProjectSeries] = msgspec.field(default_factory=dict)
     removed: Callable[[str], ProjectTotals] = _nothing_removed
     limits: Callable[[str], ProjectLimits] = _no_limits
     forgotten: int = 0

@@ -13,8 +13,9 @@ A source reads files, watches an API, or holds objects in memory; the
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from relay.config.exporter.load_result import LoadResult
 from relay.config.exporter.secrets import SecretStore
@@ -26,8 +27,7 @@ Namespace = tuple[str, str]
 """Project, "" without tenancy, and namespace."""
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredState:
+class DesiredState(msgspec.Struct, frozen=True):
     """Everything that a source knows at one moment.
 
     ``loaded`` has the valid exporters with their origins, the faults of the others, and the secrets
@@ -38,7 +38,7 @@ class DesiredState:
 
     version: int
     loaded: LoadResult
-    inventory: InventoryLoad = field(default_factory=InventoryLoad)
+    inventory: InventoryLoad = msgspec.field(default_factory=InventoryLoad)
     rotated: frozenset[Namespace] | None = frozenset()
 
     @property

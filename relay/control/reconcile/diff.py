@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from relay.config.exporter.types import Exporter
 from relay.sink.http.credentials import SecretLookup
 
@@ -24,8 +26,7 @@ class Differences:
     deleted: Mapping[str, SecretLookup] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """Ids of the exporters that applying a new set has added, changed and removed."""
 
     added: tuple[str, ...]

@@ -12,7 +12,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import msgspec
 
 from relay.config.exporter.load_result import LoadResult, keep_last_good
 from relay.config.exporter.secrets import SecretStore
@@ -42,8 +44,7 @@ LOGGED_MAX = 100
 """Most faults of one change that are logged one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadStatistics:
+class ReloadStatistics(msgspec.Struct, frozen=True):
     """Exporters ``added``, ``changed`` and ``removed`` since the start, including the first ones.
 
     ``applied`` counts sets of changes; ``applied_at`` is the time of the last (wall clock, s; 0:
@@ -61,8 +62,7 @@ class ReloadStatistics:
     reloads: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _News:
+class _News(msgspec.Struct, frozen=True):
     """Lines to log after a change; found in a thread, as there may be thousands of exporters."""
 
     faults: list[Fault]
@@ -97,8 +97,7 @@ class _News:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _SecretsOf:
+class _SecretsOf(msgspec.Struct, frozen=True):
     """Looks up the secrets of the exporters of one namespace; each sink has one."""
 
     reloader: Reloader

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from relay.config.exporter.load_result import SourceName
 from relay.config.exporter.loading.combine import OriginResources
@@ -17,8 +18,7 @@ from relay.runtime.errors import Fault
 from relay.sink.spill.owner import Owner
 
 
-@dataclass(frozen=True, slots=True)
-class SourceResources:
+class SourceResources(msgspec.Struct, frozen=True):
     """Everything that one source has at one moment.
 
     ``origins`` is the same object as long as no resource has changed, and ``inventory`` as long as
@@ -29,7 +29,7 @@ class SourceResources:
     version: int
     origins: tuple[OriginResources, ...]
     faults: tuple[Fault, ...] = ()
-    inventory: InventoryLoad = field(default_factory=InventoryLoad)
+    inventory: InventoryLoad = msgspec.field(default_factory=InventoryLoad)
     rotated: frozenset[Namespace] | None = frozenset()
 
 

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from relay.config.exporter.types import Exporter, PrometheusRemoteWrite, Sink
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers, sum_queues
 from relay.pipeline.routing.match_set import PLAIN, OutputOptions, SinkCounter
@@ -23,8 +25,7 @@ SinkKey = tuple[str, str]
 """Exporter id and sink name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReconcilerHost:
+class ReconcilerHost(msgspec.Struct, frozen=True):
     """Implements :class:`relay.sink.interface.SinkHost` for the reconciler's sinks.
 
     ``awake`` is the reconciler's ordered set of the sinks that need :meth:`SinkWorker.tick`.
@@ -47,8 +48,7 @@ class ReconcilerHost:
         self.awake[worker] = None
 
 
-@dataclass(frozen=True, slots=True)
-class SinksSnapshot:
+class SinksSnapshot(msgspec.Struct, frozen=True):
     """All exporters, the reports of their sinks, and the ledger of all removed sinks."""
 
     exporters: tuple[Exporter, ...]

@@ -17,7 +17,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from relay.control.status.assess import all_deliver, worst_of_sinks
@@ -325,7 +325,7 @@ def _sum(kind: type[_Counts], of: Iterable[_Counts | None]) -> _Counts | None:
     known = [one for one in of if one is not None]
     if not known:
         return None
-    names = [one.name for one in fields(kind)]
+    names = kind.__struct_fields__
     return kind(**{name: sum(getattr(one, name) for one in known) for name in names})
 
 

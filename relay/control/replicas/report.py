@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
 from operator import attrgetter
 from typing import Final
 
@@ -41,8 +40,8 @@ TIME_S_MAX: Final = 253_402_300_799.0
 
 _WORD: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
 _NAME_CHARS_MAX: Final = 253
-_COUNTS_OF: Final = attrgetter(*(one.name for one in fields(LedgerCounts)))
-_FIGURES_OF: Final = attrgetter(*(one.name for one in fields(UsageFigures)))
+_COUNTS_OF: Final = attrgetter(*LedgerCounts.__struct_fields__)
+_FIGURES_OF: Final = attrgetter(*UsageFigures.__struct_fields__)
 
 
 class ReportError(RelayError):

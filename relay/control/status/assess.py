@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import msgspec
+
 from relay.control.status.conditions import ConditionType, ConditionVerdict, listed, worst
 from relay.sink.steps import FailureKind
 
@@ -87,8 +89,7 @@ class SinkFacts:
     credentials: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectFacts:
+class ObjectFacts(msgspec.Struct, frozen=True):
     """One object. ``refused``: it as a whole; then ``sinks`` are those of its last good version.
 
     ``unresolved``: it is good, and does not run for want of what it refers to; ``sinks`` likewise.
@@ -101,8 +102,7 @@ class ObjectFacts:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectVerdicts:
+class ObjectVerdicts(msgspec.Struct, frozen=True):
     """The verdicts of an object, and of its sinks by name, in order."""
 
     conditions: Verdicts

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from relay.config.export_policy.conditions import policy_conditions, sink_conditions
 from relay.config.export_policy.dialect import KIND as EXPORT_POLICY
@@ -26,8 +28,7 @@ FAULTS_SHOWN_MAX: Final = 5
 """Most faults that a message lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedObject:
+class LoadedObject(msgspec.Struct, frozen=True):
     """One object as it was loaded.
 
     ``wanted`` is what is to run of it: its present version, or the last good one of a faulty

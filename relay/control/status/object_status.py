@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from relay.config.exporter.load_result import ObjectKey
 from relay.control.reconcile.sink_report import SinkReport
 from relay.control.status.conditions import StatusCondition
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerCounts:
+class LedgerCounts(msgspec.Struct, frozen=True):
     """Points of a sink, or records of a signal, by their fate."""
 
     matched: int = 0
@@ -22,8 +23,7 @@ class LedgerCounts:
     queued: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class UsageFigures:
+class UsageFigures(msgspec.Struct, frozen=True):
     """Cost of an object, a source or a sink."""
 
     active_series: int = 0
@@ -62,8 +62,7 @@ class SinkStatus:
     signals: tuple[SignalStatus, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectConditions:
+class ObjectConditions(msgspec.Struct, frozen=True):
     """The conditions of one object and of its sinks by name; ``runs``: a version of it."""
 
     key: ObjectKey

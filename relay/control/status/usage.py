@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NamedTuple
+
+import msgspec
 
 from relay.control.status.object_status import UsageFigures
 
@@ -68,13 +69,12 @@ class UsageReading(NamedTuple):
     sinks: Mapping[str, SinkReading]
 
 
-@dataclass(frozen=True, slots=True)
-class ExporterUsage:
+class ExporterUsage(msgspec.Struct, frozen=True):
     """The usage of one exporter, and of each of its sources and sinks by name."""
 
     total: UsageFigures = _NOTHING
-    sources: Mapping[str, UsageFigures] = field(default_factory=dict)
-    sinks: Mapping[str, UsageFigures] = field(default_factory=dict)
+    sources: Mapping[str, UsageFigures] = msgspec.field(default_factory=dict)
+    sinks: Mapping[str, UsageFigures] = msgspec.field(default_factory=dict)
 
 
 NO_USAGE: Final = ExporterUsage()
