@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
 from typing import Final, TypeAlias
+
+import msgspec
 
 from relay.selector.matchers import Matcher, Selector
 from relay.selector.quoting import quote_name, quote_string
@@ -29,8 +30,7 @@ _COST_UNEQUAL: Final = 3
 """Evaluated last: cheap, but rarely the matcher that fails."""
 
 
-@dataclass(frozen=True, slots=True)
-class MatchFailure:
+class MatchFailure(msgspec.Struct, frozen=True):
     """The first matcher of a group that failed, and the label's value ("" if missing)."""
 
     matcher: Matcher
@@ -41,8 +41,7 @@ class MatchFailure:
         return f"{render(self.matcher)} fails: {quote_name(self.matcher.label)} {found}"
 
 
-@dataclass(frozen=True, slots=True)
-class Unmet:
+class Unmet(msgspec.Struct, frozen=True):
     """A failed condition that is not a matcher, as text."""
 
     text: str
@@ -51,8 +50,7 @@ class Unmet:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True):
     """The result of a selector on one series, with reasons.
 
     ``group`` is the index of the first group that matched, None if none did or if there are no

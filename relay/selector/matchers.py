@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 Op = Literal["=", "!=", "=~", "!~"]
 
 NAME = "__name__"
@@ -25,8 +27,7 @@ class Matcher:
     """Offset in the selector's text, in characters; -1 if unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
+class Remark(msgspec.Struct, frozen=True):
     """A warning; ``offset`` is the place in the selector's text in characters, -1 if unknown."""
 
     text: str

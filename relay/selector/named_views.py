@@ -12,9 +12,10 @@ of its members besides. Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeVar
+
+import msgspec
 
 from relay.selector.evaluate import (
     CompiledSelector,
@@ -33,8 +34,7 @@ _EXCLUDING: Final = ("!=", "!~")
 _Subscriber = TypeVar("_Subscriber")
 
 
-@dataclass(frozen=True, slots=True)
-class NamedViews:
+class NamedViews(msgspec.Struct, frozen=True):
     """The labels of a series under each of its names.
 
     ``alone``: each of these stands for the series. ``members``: these do together.

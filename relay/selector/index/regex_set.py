@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
+
+import msgspec
 
 from relay.selector.regex import Regex, engine, options
 
@@ -42,8 +43,7 @@ _OPEN: Final = re.compile(r"(?:^|[(|:^])\.[*+]")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class PatternStatistics:
+class PatternStatistics(msgspec.Struct, frozen=True):
     """Number of ``patterns``; ``young`` ones are tested one by one, others in ``sets``."""
 
     patterns: int

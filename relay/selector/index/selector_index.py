@@ -17,9 +17,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import msgspec
 
 from relay.selector.evaluate import matcher_test
 from relay.selector.index.regex_set import PatternTable, no_pause
@@ -44,8 +45,7 @@ K = TypeVar("K", bound=Hashable)
 _by_sequence = attrgetter("sequence")
 
 
-@dataclass(frozen=True, slots=True)
-class IndexStatistics:
+class IndexStatistics(msgspec.Struct, frozen=True):
     """Figures of an index.
 
     ``always`` selectors are evaluated for every series; ``longest_value`` is the most selectors
@@ -64,20 +64,17 @@ class IndexStatistics:
     always: int
 
 
-@dataclass(frozen=True, slots=True)
-class _ByValue:
+class _ByValue(msgspec.Struct, frozen=True):
     label: str
     values: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _ByPattern:
+class _ByPattern(msgspec.Struct, frozen=True):
     label: str
     regex: Regex
 
 
-@dataclass(frozen=True, slots=True)
-class _ByPresence:
+class _ByPresence(msgspec.Struct, frozen=True):
     label: str
 
 

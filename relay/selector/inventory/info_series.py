@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+import msgspec
 
 from relay.selector.matchers import NAME
 
@@ -20,8 +21,7 @@ NAMESPACE_KIND: Final = "namespace"
 LABELS_MAX: Final = 128
 
 
-@dataclass(frozen=True, slots=True)
-class InfoSeries:
+class InfoSeries(msgspec.Struct, frozen=True):
     """Convention of one kind of info series.
 
     ``metric`` and ``name`` may contain ``<kind>``; ``kind`` is for a metric whose name does not
@@ -55,8 +55,7 @@ class StreamKey(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class InfoSeriesClaim:
+class InfoSeriesClaim(msgspec.Struct, frozen=True):
     """Labels of an object according to one info series; keys are sanitized for Prometheus."""
 
     key: StreamKey

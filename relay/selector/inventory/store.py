@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
+import msgspec
+
 from relay.runtime.project_shares import SharedTable, Shares
 from relay.selector.inventory.info_series import NAMESPACE_KIND, InfoSeriesClaim, StreamKey
 from relay.selector.resources.object_lookup import ObjectLabels, ObjectRef
@@ -29,8 +31,7 @@ ASKED_MAX: Final = 200_000
 """Most keys remembered as asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(msgspec.Struct, frozen=True):
     """One object of a manifest. ``kind`` is as in the manifest; ``group`` is "" for the core."""
 
     project: str
@@ -47,8 +48,7 @@ class Object:
         return StreamKey(self.project, self.kind.lower(), self.namespace, self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class InventoryStatistics:
+class InventoryStatistics(msgspec.Struct, frozen=True):
     """Objects known now, by origin; ``changes`` since the start that may have an effect."""
 
     from_manifests: int

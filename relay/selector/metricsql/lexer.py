@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from relay.runtime.errors import SelectorError
 from relay.runtime.excerpt import clipped
@@ -40,8 +41,7 @@ class Kind(enum.Enum):
     FAULT = "fault"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """A token; ``text`` is as written. A STRING's ``quote`` is the ASCII equivalent."""
 
     kind: Kind

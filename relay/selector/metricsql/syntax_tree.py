@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from relay.selector.matchers import Op
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """A string literal, unquoted."""
 
     value: str
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateName:
+class TemplateName(msgspec.Struct, frozen=True):
     """A bare name in place of a string: a WITH template that must be a string."""
 
     name: str
@@ -27,16 +26,14 @@ class TemplateName:
 StringPart: TypeAlias = Text | TemplateName
 
 
-@dataclass(frozen=True, slots=True)
-class StringNode:
+class StringNode(msgspec.Struct, frozen=True):
     """Strings and template names joined by ``+``; at least one."""
 
     parts: tuple[StringPart, ...]
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """``label op string`` inside braces; also the name before the braces, as ``__name__=``."""
 
     label: str
@@ -45,8 +42,7 @@ class Condition:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True):
     """A name alone inside braces: a WITH template or, if ``quoted``, perhaps the metric's name."""
 
     name: str
@@ -57,16 +53,14 @@ class Reference:
 Filter: TypeAlias = Condition | Reference
 
 
-@dataclass(frozen=True, slots=True)
-class SelectorNode:
+class SelectorNode(msgspec.Struct, frozen=True):
     """``name{… or …}``. ``{}`` has no groups."""
 
     groups: tuple[tuple[Filter, ...], ...]
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """``name(arguments)``: a template function, or a function that no selector can contain."""
 
     name: str
@@ -74,8 +68,7 @@ class Call:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sum:
+class Sum(msgspec.Struct, frozen=True):
     """``left + right`` inside a template or an argument: joined if both are strings."""
 
     left: Node
@@ -83,16 +76,14 @@ class Sum:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Parentheses:
+class Parentheses(msgspec.Struct, frozen=True):
     """``(a, b, …)``; with one member the parentheses have no effect."""
 
     members: tuple[Node, ...]
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(msgspec.Struct, frozen=True):
     """``name = body`` or ``name(parameters) = body`` inside ``WITH (…)``."""
 
     name: str
@@ -101,8 +92,7 @@ class Definition:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class With:
+class With(msgspec.Struct, frozen=True):
     """``WITH (definitions) body``."""
 
     definitions: tuple[Definition, ...]
@@ -110,8 +100,7 @@ class With:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(msgspec.Struct, frozen=True):
     """MetricsQL that is not a selector: an error unless it is in an unused template.
 
     ``what`` names it in messages, as in "a number".

@@ -20,8 +20,9 @@ Rules, after MetricsQL:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 from relay.runtime.errors import SelectorError
 from relay.selector.matchers import NAME, Matcher, Remark
@@ -70,22 +71,19 @@ Group: TypeAlias = tuple[Matcher, ...]
 Groups: TypeAlias = tuple[Group, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
+class _Listed(msgspec.Struct, frozen=True):
     """Parentheses with other than one member, or inside a template."""
 
     members: tuple[_Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Bound:
+class _Bound(msgspec.Struct, frozen=True):
     """A parameter bound to its expanded argument."""
 
     value: _Value
 
 
-@dataclass(frozen=True, slots=True)
-class _Template:
+class _Template(msgspec.Struct, frozen=True):
     definition: Definition
     scope: _Scope
 

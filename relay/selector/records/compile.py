@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import msgspec
+
 from relay.selector.evaluate import Test, matcher_test
 from relay.selector.index.regex_set import no_pause
 from relay.selector.matchers import Matcher
@@ -68,8 +70,7 @@ class Attributes:
         return (self.exact if is_exact else self.plain).get(name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Condition:
+class _Condition(msgspec.Struct, frozen=True):
     """A compiled matcher."""
 
     name: str

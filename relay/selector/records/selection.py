@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+import msgspec
+
 from relay.selector.matchers import Op
 from relay.selector.quoting import quote_string
 from relay.selector.resources.label_selector import ResourceSelection
@@ -47,8 +49,7 @@ class AttributeMatcher:
         return f"{name}{self.op}{quote_string(self.value)}"
 
 
-@dataclass(frozen=True, slots=True)
-class LineFilter:
+class LineFilter(msgspec.Struct, frozen=True):
     """One condition on a record's body: it holds if one of ``values`` is found, or none is."""
 
     op: LineOp
@@ -59,8 +60,7 @@ class LineFilter:
         return f"{self.op} {' or '.join(map(quote_string, self.values))}"
 
 
-@dataclass(frozen=True, slots=True)
-class LineSelector:
+class LineSelector(msgspec.Struct, frozen=True):
     """A parsed selector: a disjunction of groups of matchers, and filters that all hold.
 
     Without groups it selects everything.
@@ -78,8 +78,7 @@ class LineSelector:
         return frozenset(asked)
 
 
-@dataclass(frozen=True, slots=True)
-class RecordSelection:
+class RecordSelection(msgspec.Struct, frozen=True):
     """The conditions of a source of logs or traces, which are and-ed.
 
     ``categories`` empty: any. ``severity_min`` 0: any. ``threshold`` is the rejection threshold of

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
+
+import msgspec
 
 from relay.selector.evaluate import Explanation, Unmet, compile_selector
 from relay.selector.matchers import NAME, Matcher, Selector
@@ -136,8 +137,7 @@ class CompiledResources:
         return f"<CompiledResources {'; '.join(map(str, self._clauses))}>"
 
 
-@dataclass(frozen=True, slots=True)
-class _Kinds:
+class _Kinds(msgspec.Struct, frozen=True):
     """One entry of ``kinds``; None means any. ``names`` are in lower case."""
 
     groups: frozenset[str] | None

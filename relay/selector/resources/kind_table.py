@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from relay.selector.matchers import NAME
 from relay.selector.resources.label_selector import (
@@ -33,8 +34,7 @@ _CLOSE_RATIO: Final = 0.85
 """Likeness of two names of API groups of which one is probably the other, misspelt."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TableRow:
+class TableRow(msgspec.Struct, frozen=True, eq=False):
     """One row that recognises series, complete with the platform's labels.
 
     ``number`` is its index in ``resources.kinds``. The built-in row has none: it fits every series,

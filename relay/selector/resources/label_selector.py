@@ -15,9 +15,10 @@ meaning:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from relay.selector.matchers import Selector
 from relay.selector.quoting import quote_string
@@ -30,8 +31,7 @@ NAMESPACE_NAME = "kubernetes.io/metadata.name"
 """Label with a namespace's name, which Kubernetes sets on every namespace."""
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(msgspec.Struct, frozen=True):
     """One condition on one label of an object; ``Exists`` and ``DoesNotExist`` have no values."""
 
     key: str
@@ -65,8 +65,7 @@ class Requirement:
                 return f"!{self.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class LabelSelector:
+class LabelSelector(msgspec.Struct, frozen=True):
     """A conjunction of requirements; without any it selects everything."""
 
     requirements: tuple[Requirement, ...] = ()
@@ -75,8 +74,7 @@ class LabelSelector:
         return ",".join(map(str, self.requirements)) or "everything"
 
 
-@dataclass(frozen=True, slots=True)
-class KindSelector:
+class KindSelector(msgspec.Struct, frozen=True):
     """Objects of given API groups and kinds; ``("*",)`` means any, "" the core group."""
 
     groups: tuple[str, ...] = (ANY,)
@@ -87,8 +85,7 @@ class KindSelector:
         return f"{','.join(self.kinds)} of {groups}"
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceSelector:
+class ResourceSelector(msgspec.Struct, frozen=True):
     """One entry of ``resourceSelectors``. ``namespaces`` None means the exporter's own."""
 
     namespaces: LabelSelector | None = None
@@ -106,8 +103,7 @@ class ResourceSelector:
         return ", ".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceSelection:
+class ResourceSelection(msgspec.Struct, frozen=True):
     """The resource selectors of one source, and the namespace of its exporter."""
 
     namespace: str
@@ -118,8 +114,7 @@ Selection: TypeAlias = Selector | ResourceSelection
 """A source's selection, in either notation."""
 
 
-@dataclass(frozen=True, slots=True)
-class KindMarks:
+class KindMarks(msgspec.Struct, frozen=True):
     """Conditions on a series that mark it as one of a kind; those given must all hold.
 
     ``metric_prefix`` begins the metric's name, ``label`` is present, ``labels`` have these values.
@@ -140,8 +135,7 @@ class KindMarks:
         return ", ".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class KindRow:
+class KindRow(msgspec.Struct, frozen=True):
     """One row of the table of kinds: the names of a kind, and how its series are recognised.
 
     ``names`` and ``plural`` are for kinds that English plurals do not cover. Without ``marks`` the
@@ -159,8 +153,7 @@ class KindRow:
     marks: KindMarks | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Conventions:
+class Conventions(msgspec.Struct, frozen=True):
     """Names of the labels that identify resources in metrics; "" if the platform has no such label.
 
     ``label_prefix`` precedes the labels of a resource on its samples, ``namespace_label_prefix``

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from relay.selector.resources.label_selector import sanitized
 
@@ -19,8 +20,7 @@ class ObjectRef(NamedTuple):
     uid: str
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectLabels:
+class ObjectLabels(msgspec.Struct, frozen=True):
     """Labels of one object, with keys as in its manifest if ``exact``, else sanitized."""
 
     labels: Mapping[str, str]
