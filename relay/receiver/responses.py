@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
+import msgspec
+
 from relay.codec.remote_write.v1 import WriteProtocol
 from relay.pipeline.contract import IngestResult
 from relay.pipeline.metrics.decoders import DECODERS, DEFAULT_PROTOCOL
@@ -118,8 +120,7 @@ class RefusedError(RelayError):
         super().__init__(refusal.text)
 
 
-@dataclass(frozen=True, slots=True)
-class VersionProbe:
+class VersionProbe(msgspec.Struct, frozen=True):
     """An old vmagent asked for the version of VictoriaMetrics' remote write."""
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 
 import msgspec
 
@@ -35,8 +34,7 @@ _TAG = re.compile(r"<[^<>]*>")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
-@dataclass(frozen=True, slots=True)
-class PartialSuccess:
+class PartialSuccess(msgspec.Struct, frozen=True):
     """A partial success: ``rejected`` points were refused; 0 if ``message`` is only a warning."""
 
     rejected: int

@@ -12,8 +12,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 from relay.codec.protobuf import field_bytes
 
@@ -35,8 +36,7 @@ _NAME_TAG_BYTE: Final = 0x0A
 _VALUE_TAG_BYTE: Final = 0x12
 
 
-@dataclass(frozen=True, slots=True)
-class LabelReaderStatistics:
+class LabelReaderStatistics(msgspec.Struct, frozen=True):
     """Interned ``fields`` and their estimated ``bytes``; ``emptied`` counts resets of the table."""
 
     fields: int

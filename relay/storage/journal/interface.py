@@ -13,24 +13,23 @@ Rules for every implementation (``tests/contract/test_journal.py`` runs over all
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from relay.storage.journal.checkpoint import Checkpoint
 from relay.storage.journal.record import Record
 from relay.storage.journal.statistics import JournalStatistics
 
 
-@dataclass(frozen=True, slots=True)
-class LearnedState:
+class LearnedState(msgspec.Struct, frozen=True):
     """Serialized metadata that requests carried; ``version`` changes whenever ``data`` does."""
 
     version: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class JournalCursor:
+class JournalCursor(msgspec.Struct, frozen=True):
     """Position of a reader in the log; the default is the oldest record.
 
     Others come from a :class:`Chunk`. ``first`` names a segment by its first position, ``offset``
@@ -41,8 +40,7 @@ class JournalCursor:
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True):
     """Consecutive records; ``at_end`` is True when no record followed them at that moment."""
 
     records: tuple[Record, ...]
@@ -50,8 +48,7 @@ class Chunk:
     at_end: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LogRange:
+class LogRange(msgspec.Struct, frozen=True):
     """The extent of a log.
 
     ``spans`` has (first position, bytes) of each segment, oldest first; every record is below

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from relay.storage.log.frame import (
     HEADER_BYTES,
@@ -32,8 +33,7 @@ PROTOCOLS = ("remote_write_v1", "remote_write_v2", "otlp_logs", "otlp_traces", "
 _META = struct.Struct("<QdBBBBII")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One accepted request.
 
     ``tenant`` is (account, project) if its path names one; ``tenant_by_labels``: the labels of each
@@ -60,8 +60,7 @@ class Record:
         return HEADER_BYTES + _META.size + len(self.body)
 
 
-@dataclass(frozen=True, slots=True)
-class FullRead:
+class FullRead(msgspec.Struct, frozen=True):
     """An undamaged record and the offset of its end."""
 
     record: Record

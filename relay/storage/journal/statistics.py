@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class JournalStatistics:
+class JournalStatistics(msgspec.Struct, frozen=True):
     """A snapshot; counters since the start, except for the present sizes and ``trouble``.
 
     Present sizes: ``bytes``, ``bytes_max``, ``segments``, ``pending_bytes``. ``trouble``: why

@@ -37,9 +37,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import msgspec
 from isal.isal_zlib import crc32
 
 from relay.runtime.errors import RelayError
@@ -86,8 +86,7 @@ def is_known(version: int) -> bool:
     return FORMAT_MIN <= version <= FORMAT
 
 
-@dataclass(frozen=True, slots=True)
-class FrameHeader:
+class FrameHeader(msgspec.Struct, frozen=True):
     """The undamaged header and meta of a frame. Offsets count from the start of the file."""
 
     meta: bytes
@@ -110,8 +109,7 @@ class FrameHeader:
         return len(body) == self.body_bytes and crc32(body) == self.body_crc
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """An undamaged frame and the offset of its end."""
 
     meta: bytes
@@ -119,8 +117,7 @@ class Frame:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(msgspec.Struct, frozen=True):
     """Bytes ``start`` to ``end`` without an undamaged frame; ``tail``: to the end of the file."""
 
     start: int
