@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from relay.api.admin import AdminServer
 from relay.api.contract import EVERYTHING, ScrapeView, StatusFilter
@@ -27,8 +28,6 @@ from relay.control.cluster.compose import make_sources
 from relay.control.cluster.held_objects import HeldObjects
 from relay.control.cluster.statuses import Statuses
 from relay.control.durability.admission import ZERO_MEMORY, Admission
-from relay.control.durability.checkpointer import Checkpointer
-from relay.control.durability.open_storage import OpenStorage, open_storage
 from relay.control.durability.replay import IDLE_REPLAY, Replay
 from relay.control.durability.upkeep import Upkeep
 from relay.control.flush_timer import FlushTimer
@@ -53,13 +52,17 @@ from relay.sink.http.credentials import SecretLookup
 from relay.sink.interface import SinkHost
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.retry.circuit_breaker import CircuitBreakers
-from relay.sink.spill.store import SinkStore
 from relay.sink.steps import Clock
 from relay.sink.worker import SinkWorker
 from relay.storage.log.filesystem import Disk
 from relay.telemetry.loop_lag import LoopLag
 from relay.telemetry.registry import Snapshot, Telemetry
 from relay.ui.on_demand import served_api
+
+if TYPE_CHECKING:
+    from relay.control.durability.checkpointer import Checkpointer
+    from relay.control.durability.open_storage import OpenStorage
+    from relay.sink.spill.store import SinkStore
 
 _log = logging.getLogger("relay.app")
 
@@ -142,10 +145,10 @@ class Relay:
         """
         raise_descriptor_limit()
         try:
-            if self._settings.storage is not None:
-                self._storage = await open_storage(
-                    self._settings.storage, self._disk, clock=self._clock
-                )
+            if (wanted := self._settings.storage) is not None:
+                from relay.control.durability.open_storage import open_storage
+
+                self._storage = await open_storage(wanted, self._disk, clock=self._clock)
             self._transport = Transport(
                 allow_private=self._settings.allow_private_endpoints, proxy=self._settings.proxy
             )
@@ -273,9 +276,8 @@ class Relay:
         if not self._ready:
             return ["starting"]
         reasons = []
-        if self._replay is not None and self._replay.active:
-            left = self._replay.statistics().left_bytes
-            reasons.append(f"replaying the journal: {left} bytes left")
+        if (replay := self._replay) is not None and replay.active:
+            reasons.append(f"replaying the journal: {replay.statistics().left_bytes} bytes left")
         cluster = self._sources.cluster
         if cluster is not None and cluster.unknown and not list(self._running()):
             # Samples would be taken for exporters that nobody knows yet, and be lost.
@@ -401,9 +403,8 @@ class Relay:
         self, exporter: Exporter, sink: Sink, store: SinkStore | None, host: SinkHost
     ) -> SinkWorker:
         assert self._sink_environment is not None
-        lookup = self._secrets_of(exporter)
-        dependencies = SinkDependencies(self._sink_environment, lookup, store, host)
-        return build_worker(sink.name, exporter.id, sink, dependencies)
+        parts = SinkDependencies(self._sink_environment, self._secrets_of(exporter), store, host)
+        return build_worker(sink.name, exporter.id, sink, parts)
 
     def _secrets_of(self, exporter: Exporter) -> SecretLookup:
         assert self._reloader is not None
@@ -449,7 +450,7 @@ class Relay:
                 tick=self._tick,
                 turns=self._turns,
             )
-            self._checkpointer = Checkpointer(self._engine, reconciler, self._storage, self._replay)
+            self._checkpointer = self._storage.checkpointer(self._engine, reconciler, self._replay)
         self._admission = Admission(
             self._signals,
             reconciler,

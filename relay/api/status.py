@@ -62,7 +62,6 @@ from relay.runtime.event_loop import yield_to_loop
 from relay.selector.resources.label_selector import ResourceSelection
 from relay.sink.reporting.health import STATES, State
 from relay.sink.reporting.ledger import LedgerStatistics
-from relay.sink.spill.store import StoreStatistics
 from relay.storage.journal.statistics import JournalStatistics
 from relay.telemetry.snapshot import (
     ApiFigures,
@@ -77,6 +76,7 @@ from relay.telemetry.snapshot import (
 if TYPE_CHECKING:
     from relay.control.cluster.control_plane import ControlPlaneStatistics
     from relay.control.cluster.status_publisher import PublisherStatistics
+    from relay.sink.spill.store import StoreStatistics
 
 _SEVERITY: Sequence[State] = ("healthy", "behind", "paused", "failing")
 """States, the worst last: a sink counts by the worst of what it sends."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay.control.durability.replay import ReplayStatistics
 from relay.control.kubernetes.status_body import written_time
 from relay.control.reconcile.sink_report import SinkReport, sum_ledgers
 from relay.sink.reporting.ledger import LedgerStatistics
-from relay.sink.spill.orphans import OrphanReport, OrphanStatistics
-from relay.sink.spill.store import StoreStatistics
 from relay.storage.journal.statistics import JournalStatistics
 from relay.telemetry.snapshot import JournalFigures, OrphanFigures, StorageFigures
+
+if TYPE_CHECKING:
+    from relay.sink.spill.orphans import OrphanReport, OrphanStatistics
+    from relay.sink.spill.store import StoreStatistics
 
 
 def orphan_figures(orphans: OrphanStatistics) -> OrphanFigures:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from relay.config.exporter.types import Sink
 from relay.sink.delivery import DeliveryStateMachine
@@ -29,9 +30,11 @@ from relay.sink.queue.queue import SinkQueue
 from relay.sink.reporting.log import SinkLog
 from relay.sink.retry.backoff import Randomness
 from relay.sink.retry.circuit_breaker import CircuitBreakers
-from relay.sink.spill.store import SinkStore
 from relay.sink.steps import Clock, OffsetHolds
 from relay.sink.worker import SinkWorker, WorkerParts
+
+if TYPE_CHECKING:
+    from relay.sink.spill.store import SinkStore
 
 SYSTEM_CLOCK = Clock(time.time, time.monotonic)
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from relay.sink.queue.fair_share import BufferedBytes, max_min_fair_cuts
-from relay.sink.spill.store import QueueStore
 from relay.sink.worker import SinkWorker
+
+if TYPE_CHECKING:
+    from relay.sink.spill.store import QueueStore
 
 _log = logging.getLogger("relay.sink")
 

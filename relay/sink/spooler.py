@@ -15,15 +15,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from relay.runtime.errors import StorageError
 from relay.sink.delivery import DeliveryStateMachine
 from relay.sink.queue.disk_index import Entry
 from relay.sink.queue.payload import STORED, EncodedRequest
 from relay.sink.spill.owner import Owner
-from relay.sink.spill.store import SinkStore
 from relay.sink.steps import Now, Send
+
+if TYPE_CHECKING:
+    from relay.sink.spill.store import SinkStore
 
 _log = logging.getLogger("relay.sink")
 

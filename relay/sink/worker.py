@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Sink
@@ -39,10 +39,12 @@ from relay.sink.reporting.throughput import Throughput
 from relay.sink.retry.circuit_breaker import CircuitBreakers
 from relay.sink.retry.verdict import Bisect, Delivered, Retry, Split, Unauthorized
 from relay.sink.spill.owner import Owner
-from relay.sink.spill.store import SinkStore
 from relay.sink.spooler import Spooler
 from relay.sink.steps import Clock, Load, Now, Send, Sleep
 from relay.sink.wakeup import ShardTasks, WakeupEvent
+
+if TYPE_CHECKING:
+    from relay.sink.spill.store import SinkStore
 
 BUG_PAUSE_S = 1.0
 """Delay of a shard after a bug, so that it does not fill the log, s."""

@@ -10,15 +10,19 @@ Rules:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from relay.control.durability import delta_state_file
 from relay.control.durability.histogram_layout_file import LayoutFile
 from relay.control.durability.learned_state import encode_knowledge
-from relay.control.durability.open_storage import OpenStorage
 from relay.control.durability.replay import Replay
 from relay.control.reconcile.reconciler import SinkReconciler
 from relay.pipeline.engine import MetricsPipeline
 from relay.storage.journal.checkpoint import Checkpoint
 from relay.storage.journal.interface import LearnedState
+
+if TYPE_CHECKING:
+    from relay.control.durability.open_storage import OpenStorage
 
 
 class Checkpointer:

@@ -9,7 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relay.config.settings.settings import Storage
+from relay.control.durability.checkpointer import Checkpointer
 from relay.control.durability.learned_state import decode_knowledge
+from relay.control.durability.replay import Replay
+from relay.control.reconcile.reconciler import SinkReconciler
+from relay.pipeline.engine import MetricsPipeline
 from relay.pipeline.statistics import Knowledge
 from relay.runtime.errors import ConfigError, Fault
 from relay.sink.spill.store import QueueStore
@@ -56,6 +60,12 @@ class OpenStorage:
     def path(self) -> Path:
         """Return the directory."""
         return self._directory.path
+
+    def checkpointer(
+        self, engine: MetricsPipeline, reconciler: SinkReconciler, replay: Replay
+    ) -> Checkpointer:
+        """Return what saves checkpoints here; it restores the state of an earlier process."""
+        return Checkpointer(engine, reconciler, self, replay)
 
     def look_after(self, now: float) -> None:
         """Begin to restore deleted files, at most every :data:`LOOK_S`; ``now`` is monotonic, s."""

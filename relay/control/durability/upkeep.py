@@ -6,12 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from relay.control.durability.admission import Admission
-from relay.control.durability.checkpointer import Checkpointer
-from relay.control.durability.open_storage import OpenStorage
 from relay.control.time_slicing import Turns
 from relay.runtime.malloc import HeapTrimmer
+
+if TYPE_CHECKING:
+    from relay.control.durability.checkpointer import Checkpointer
+    from relay.control.durability.open_storage import OpenStorage
 
 INTERVAL_S_MIN = 0.1
 INTERVAL_S_MAX = 1.0

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from relay.config.exporter.load_result import ObjectResult
@@ -35,7 +35,9 @@ from relay.pipeline.forget_project import ProjectForgetting
 from relay.pipeline.metrics.series.series import Series
 from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.runtime.event_loop import give_way, run_in_thread
-from relay.sink.spill.store import QueueStore
+
+if TYPE_CHECKING:
+    from relay.sink.spill.store import QueueStore
 
 _log = logging.getLogger("relay.control.projects")
 

@@ -17,6 +17,7 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from relay.codec.otlp.batch import OpenBatch, memory_bytes_of
 from relay.config.exporter.records.outputs import outputs_of, signals_of
@@ -50,16 +51,18 @@ from relay.sink.interface import SinkHost
 from relay.sink.queue.fair_share import BufferedBytes
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.spill.owner import Owner, owner_of
-from relay.sink.spill.store import QueueStore, SinkStore
 from relay.sink.worker import SinkWorker
 from relay.storage.journal.checkpoint import mark_of
+
+if TYPE_CHECKING:
+    from relay.sink.spill.store import QueueStore, SinkStore
 
 _log = logging.getLogger("relay.control.reconcile")
 
 BIG_CHANGE = 1_000
 """Exporters in one change from which on survivors are frozen for the GC."""
 
-MakeWorker = Callable[[Exporter, Sink, SinkStore | None, SinkHost], SinkWorker]
+MakeWorker = Callable[[Exporter, Sink, "SinkStore | None", SinkHost], SinkWorker]
 """Builds the worker of one sink, with its part of the disk, not started."""
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,10 +15,12 @@ from relay.control.reconcile.sink_report import SinkReport, sum_ledgers, sum_que
 from relay.pipeline.routing.match_set import PLAIN, OutputOptions, SinkCounter
 from relay.sink.eviction import Evictor
 from relay.sink.reporting.ledger import EMPTY_LEDGER, LedgerStatistics
-from relay.sink.spill.orphans import StoredQueue
 from relay.sink.spill.owner import Owner
-from relay.sink.spill.store import QueueStore
 from relay.sink.worker import SinkWorker
+
+if TYPE_CHECKING:
+    from relay.sink.spill.orphans import StoredQueue
+    from relay.sink.spill.store import QueueStore
 
 _log = logging.getLogger("relay.control.reconcile")
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from relay.control.reconcile.sink_entry import log_fields
 from relay.sink.eviction import Evictor
-from relay.sink.spill.store import QueueStore
 from relay.sink.worker import SinkWorker
+
+if TYPE_CHECKING:
+    from relay.sink.spill.store import QueueStore
 
 _log = logging.getLogger("relay.control.reconcile")
 
