@@ -36,8 +36,14 @@ cdef class UsualConnection:
     cdef bint _is_next_due
     cdef readonly object task
 
+    @cython.locals(buffer=bytes, at=Py_ssize_t, size=Py_ssize_t)
+    cpdef data_received(self, bytes data)
+
     @cython.locals(buffer=bytes, head_end=Py_ssize_t, head=UsualHead, body_end=Py_ssize_t)
     cdef _next(self)
+
+    @cython.locals(head=UsualHead)
+    cdef _take(self, bytes body)
 
     @cython.locals(owner=UsualRequests)
     cdef bint _serve_at_once(self, UsualHead head, bytes body) except -1

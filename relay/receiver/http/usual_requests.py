@@ -245,7 +245,14 @@ class UsualConnection:
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived."""
-        self._buffer = self._buffer + data if self._buffer else data
+        buffer, at = self._buffer, self._body_at
+        size = len(buffer) + len(data)
+        if self._partial_since and self._is_writable and size == at + self._size:
+            # Most senders write a body behind its head: joined to that, it would be copied twice.
+            self._buffer = b""
+            self._take(data if len(buffer) == at else buffer[at:] + data)
+            return
+        self._buffer = buffer + data if buffer else data
         if self.task is None and self._is_writable and not self._is_next_due:
             self._next()
         if len(self._buffer) > BUFFER_BYTES_MAX and self._transport is not None:
@@ -307,10 +314,13 @@ class UsualConnection:
                 if self._arrival_timer is None:  # else it is that of an earlier request
                     self._await_arrival(ARRIVAL_S)
             return
-        self._partial_since = 0.0
-        head, self._head = self._head, None
-        body = buffer[self._body_at : body_end]
         self._buffer = buffer[body_end:]
+        self._take(buffer[self._body_at : body_end])
+
+    def _take(self, body: bytes) -> None:
+        """Serve the request whose body is there, and no more in the buffer."""
+        self._partial_since = 0.0
+        head, self._head = cast("UsualHead", self._head), None
         if not self._serve_at_once(head, body):
             assert self._transport is not None
             request = WholeRequest(head, body, self._remote, self._transport)
