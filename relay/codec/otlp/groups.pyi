@@ -2,11 +2,11 @@ from collections.abc import Collection, Iterable
 
 from relay.codec.otlp.metrics import MetricIdentity
 
-class Numbered: ...
+class Numbered:
+    shard_key: int
 
 class ResourceGroup(Numbered):
     encoded: bytes
-    shard_key: int
 
     def __init__(self, attributes: Iterable[tuple[str, str]]) -> None: ...
     @staticmethod
@@ -39,6 +39,4 @@ class MetricGroup(Numbered):
     def as_came(
         scope: ScopeGroup, identity: MetricIdentity, head: bytes, tail: bytes | None = None
     ) -> MetricGroup: ...
-    @property
-    def shard_key(self) -> int: ...
     def stale_prefix(self, prefix: bytes) -> bytes: ...

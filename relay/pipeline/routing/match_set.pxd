@@ -1,4 +1,6 @@
 # Types that match_set.py is compiled with.
+cimport cython
+
 from relay.codec.otlp.groups cimport MetricGroup
 from relay.pipeline.routing.series_tally cimport ProjectTally, SeriesTally
 
@@ -41,8 +43,11 @@ cdef class MatchSet:
     cdef public object refuses
     cdef public dict variants
     cdef public object _base
-    cdef object _batches
+    cdef tuple _only
+    cdef list _ways
+    cdef dict _by_way
     cdef dict _counters
     cdef long long _cycle
 
+    @cython.locals(way=Py_ssize_t, found=tuple, ways=list)
     cpdef tuple batches(self, MetricGroup group)

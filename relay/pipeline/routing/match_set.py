@@ -232,6 +232,10 @@ INVALIDATED = ProjectEpoch("", -2)
 """The epoch of a match set that must not be used any more: no series is resolved at its version."""
 
 
+WAYS_MAX: Final = 64
+"""Ways to share out points among shards for which a match set has a list of batches."""
+
+_NO_WAYS: Final[dict[int, tuple[OpenBatch, ...]]] = {}
 _NO_VARIANTS: Final[dict[tuple[object, ...], MatchSet]] = {}
 """Of the many match sets without any, one for all: never changed."""
 
@@ -255,9 +259,11 @@ class MatchSet:
 
     __slots__ = (
         "_base",
-        "_batches",
+        "_by_way",
         "_counters",
         "_cycle",
+        "_only",
+        "_ways",
         "handled",
         "handled_sinks",
         "home",
@@ -284,8 +290,11 @@ class MatchSet:
             self.raw = tuple(target for route in matched for target in route.raw)
         self.raw_outputs = tuple(RawOutput(*alike) for alike in by_options(self.raw).items())
         self._cycle = math.lcm(*(len(target.shards) for target in self.typed))
-        self._batches: tuple[OpenBatch, ...] | dict[int, tuple[OpenBatch, ...]] | None = None
-        """Those of all metrics if there is one shard each, else by shard key."""
+        self._only: tuple[OpenBatch, ...] | None = None
+        """The batches of all metrics if there is one shard each."""
+        self._ways: list[tuple[OpenBatch, ...] | None] | None = None
+        """Else those by shard key, in ``_by_way`` if these are many."""
+        self._by_way = _NO_WAYS
         self._counters: dict[tuple[OpenBatch, ...], tuple[SinkCounter, ...]] | None = None
         self._base: MatchSet | None = None
         """None for itself: what refers to itself is freed by the cyclic GC alone."""
@@ -317,18 +326,28 @@ class MatchSet:
 
     def batches(self, group: MetricGroup) -> tuple[OpenBatch, ...]:
         """Return the batches of all typed targets for a metric, one tuple for all series."""
-        known = self._batches
-        if isinstance(known, tuple):
-            return known
         if self._cycle == 1:
-            self._batches = made = self._shards(group)
-            return made
-        if known is None:
-            known = self._batches = {}
+            found = self._only
+            if found is None:
+                found = self._only = self._shards(group)
+            return found
         way = group.shard_key % self._cycle
-        found = known.get(way)
+        ways = self._ways
+        if ways is None:
+            if self._cycle > WAYS_MAX:
+                return self._of_many(way, group)
+            ways = self._ways = [None] * self._cycle
+        found = ways[way]
         if found is None:
-            found = known[way] = self._shards(group)
+            found = ways[way] = self._shards(group)
+        return found
+
+    def _of_many(self, way: int, group: MetricGroup) -> tuple[OpenBatch, ...]:
+        found = self._by_way.get(way)
+        if found is None:
+            if self._by_way is _NO_WAYS:
+                self._by_way = {}
+            found = self._by_way[way] = self._shards(group)
         return found
 
     def _shards(self, group: MetricGroup) -> tuple[OpenBatch, ...]:

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from relay.codec.otlp.groups cimport MetricGroup, ScopeGroup
 
@@ -17,6 +17,7 @@ cdef struct Known:
     void *identity
     void *model  # a group that has it
     Py_hash_t hash
+    uint32_t shift  # of a CRC before its name's
 
 
 cdef class GroupTable:

@@ -15,7 +15,9 @@ from cpython.object cimport PyObject, PyObject_Hash
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, Py_XDECREF
 from libc.stdint cimport uint64_t, uintptr_t
 
-from relay.codec.otlp.groups cimport MetricGroup, ResourceGroup, ScopeGroup
+from relay.codec.otlp.groups cimport (
+    MetricGroup, ResourceGroup, ScopeGroup, crc_behind, crc_shift,
+)
 
 cdef enum:
     FIRST_SLOTS = 64
@@ -64,6 +66,7 @@ cdef class GroupTable:
         group.head = model.head
         group.data_tag = model.data_tag
         group.data_tail = model.data_tail
+        group.shard_key = crc_behind(scope.resource.shard_key, model.shard_key, known.shift)
         if self.count >= self.idle_max:
             self.forget()
         if self.slots == NULL or <size_t>(self.count + 1) * 3 > (self.mask + 1) * 2:
@@ -91,6 +94,7 @@ cdef class GroupTable:
             Py_INCREF(model)
             Py_XDECREF(before)
             known.hash = found
+            known.shift = crc_shift(len(identity.name.encode()))
         return known
 
     cdef int resize(self, size_t size) except -1:
