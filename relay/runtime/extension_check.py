@@ -61,6 +61,8 @@ MODULES: Final = (
     "relay.pipeline.routing.route",
     "relay.pipeline.routing.router",
     "relay.pipeline.routing.series_tally",
+    "relay.pipeline.metrics.metadata.metric_types",
+    "relay.pipeline.metrics.metadata.project_types",
     "relay.pipeline.metrics.series.lookup",
     "relay.pipeline.metrics.series.resolver",
     "relay.pipeline.metrics.series.series",

@@ -51,8 +51,7 @@ cdef uint32_t CRC_POLYNOMIAL = 0xEDB88320  # zlib's, the lowest power in the hig
 cdef uint32_t product(uint32_t one, uint32_t other) noexcept:
     """Multiply two polynomials modulo that of the CRC."""
     cdef uint32_t found = 0
-    cdef int at
-    for at in range(32):
+    for _ in range(32):
         found ^= other & (<uint32_t>0 - (one >> 31))
         one <<= 1
         other = (other >> 1) ^ (CRC_POLYNOMIAL & (<uint32_t>0 - (other & 1)))

@@ -13,6 +13,15 @@ The batches that take the same bytes, the group of the metric, and the prepared 
 """
 
 
+class RouteChanges:
+    """Hold ``pending``: something changed since it was looked at, so series need new routes."""
+
+    __slots__ = ("pending",)
+
+    def __init__(self) -> None:
+        self.pending = False
+
+
 class VersionedDependency:
     """An object that routes depend on; ``version`` counts its changes."""
 

@@ -8,6 +8,7 @@ from relay.pipeline.routing.match_set cimport MatchSet, ProjectEpoch
 cdef class _Project(ProjectEpoch):
     cdef public long long exporters
     cdef public object index
+    cdef public tuple labels_read
     cdef public dict sources
     cdef public dict dependents
     cdef public dict match_sets

@@ -80,6 +80,7 @@ class _Project(ProjectEpoch):
         "dependents",
         "exporters",
         "index",
+        "labels_read",
         "latest_answer",
         "latest_values",
         "match_sets",
@@ -89,9 +90,9 @@ class _Project(ProjectEpoch):
 
     def __init__(self, project: str) -> None:
         super().__init__(project)
-        self.exporters = 0
-        """Their number; some have no sources."""
+        self.exporters = 0  # some have no sources
         self.index: SelectorIndex[MatchedSource] = SelectorIndex()
+        self.labels_read = self.index.labels_read
         self.sources: dict[MatchedSource, Compiled] = {}
         self.dependents: dict[MatchedSource, None] = {}
         """Sources that depend on objects of the inventory."""
@@ -146,10 +147,8 @@ class Router:
         self._answers: dict[tuple[_Project, _Values], _Answer] = {}
         self._sequence = 0
         self._unsettled = False
-        self.pause: Callable[[], None] = no_pause
-        """Called between regular expressions while a series is matched."""
-        self.held = False
-        """True while a request is applied in part: its counts are still to come."""
+        self.pause: Callable[[], None] = no_pause  # called between a series' patterns
+        self.held = False  # True while a request is applied in part: its counts are still to come
 
     def add(self, exporter: str, project: str, sources: Sources) -> None:
         """Route the sources of an exporter that is not routed yet."""
@@ -207,11 +206,10 @@ class Router:
         at = self._projects.get(project)
         if at is None:
             return self._without_exporters.unmatched, ()
-        labels_read = at.index.labels_read
-        if labels_read is None or not isinstance(labels, SeriesLabels):
+        if at.labels_read is None or not isinstance(labels, SeriesLabels):
             return self._match_set(at, tuple(at.index.match(labels, self.pause)))
         own = labels
-        values = own.values_of(labels_read)
+        values = own.values_of(at.labels_read)
         if values is not at.latest_values:  # as those of the series before mostly are
             at.latest_values, at.latest_answer = values, self._answers.get((at, values))
         answer = at.latest_answer
@@ -421,6 +419,7 @@ class Router:
         routed[name] = RoutedSource(selection, compiled, route)
         at.sources[route] = compiled
         at.index.add(route, compiled)
+        at.labels_read = at.index.labels_read
         if uses_inventory(selection):
             at.dependents[route] = None
         return route
@@ -431,6 +430,7 @@ class Router:
         self._end_match_sets(at, route)
         route.feed(())  # the log of changes remembers the route: not its sinks as well
         at.index.remove(route)
+        at.labels_read = at.index.labels_read
         del at.sources[route]
         at.dependents.pop(route, None)
 

@@ -43,6 +43,7 @@ from relay.pipeline.metrics.histograms.project_state import (
 from relay.pipeline.metrics.metadata.metric_types import Typing
 from relay.pipeline.metrics.translate.target_info import TargetInfoStore
 from relay.pipeline.routing.match_set import MatchedSource, SinkCounter, SinkOutputSpec
+from relay.pipeline.routing.route import RouteChanges
 from relay.pipeline.routing.router import Router
 from relay.runtime.project_shares import SharedTable
 from relay.selector.matchers import NAME
@@ -106,7 +107,7 @@ class Enrolment(NamedTuple):
 
 
 class Assembly:
-    """All families of histograms and summaries; ``changed``: resolve series anew."""
+    """All families of histograms and summaries; ``changes``: resolve series anew."""
 
     def __init__(
         self,
@@ -121,9 +122,8 @@ class Assembly:
         samples_max: int = 2_000_000,
     ) -> None:
         assert families_max >= 2
-        self.epoch = FamilyEpoch()
-        """Of families that have no project's yet."""
-        self.changed = False
+        self.epoch = FamilyEpoch()  # of families that have no project's yet
+        self.changes = RouteChanges()
         self.outcomes = Outcomes()
         """Of samples that are of no project's families."""
         self._router = router
@@ -176,7 +176,7 @@ class Assembly:
             family.counters = _counters(family)
             family.streams = None
             family.fact.version += 1
-            self.changed = True
+            self.changes.pending = True
         if not fewer:
             return None
         member = family.member(bound or typing.part, labels.get(bound, ""))
@@ -218,7 +218,7 @@ class Assembly:
         if known is not family and known.sources != family.sources:
             self.lose(family, "taken_apart", 1)
             family.fact.version += 1
-            self.changed = True
+            self.changes.pending = True
             return None
         return known
 
@@ -353,8 +353,8 @@ class Assembly:
 
     def take_changed(self) -> bool:
         """Return True if sources lost a family since the last call; its series need new routes."""
-        changed, self.changed = self.changed, False
-        return changed
+        pending, self.changes.pending = self.changes.pending, False
+        return pending
 
     def statistics(self) -> AssemblyStatistics:
         """Return a snapshot."""

@@ -28,7 +28,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
 from relay.pipeline.metrics.series.hash_index cimport (
-    AHEAD, UpcomingSeries, SeriesHashIndex, PrefetchWindow, prefetch_ahead, key_hash,
+    AHEAD, UpcomingSeries, SeriesHashIndex, PrefetchWindow, prefetch_ahead, prefetch_next, key_hash,
 )
 from relay.pipeline.batching.append cimport append_number
 from relay.pipeline.batching.transaction cimport BatchTransaction
@@ -260,6 +260,7 @@ def decode_v1_into_batches(
     cdef bytes last_stamp = None  # of samples that are deferred; those of a target have one time
     cdef uint64_t last_time_ns = 0
     cdef PrefetchWindow scout
+    cdef PrefetchWindow upcoming  # the one behind a new series
     cdef UpcomingSeries *coming
     cdef uint64_t mark
     cdef int missed = 0, in_row = 0
@@ -276,6 +277,7 @@ def decode_v1_into_batches(
     run.time_bits = ~<uint64_t>0  # no seven bytes
     run.known_ns = 0
     scout.pos = scout.first = scout.count = 0
+    upcoming.count = 0
     while True:
         if pos >= stop:
             if pos >= end:
@@ -369,12 +371,22 @@ def decode_v1_into_batches(
                     missed = 0
         if not time_ns:
             # Another series than predicted, or a sample of another shape.
-            key_size = split(data + start, size, &time_ns, &value)
+            if upcoming.count and upcoming.coming[0].start == start:
+                coming = &upcoming.coming[0]
+                key_size = coming.key_size
+                time_ns = coming.time_ns
+                value = coming.value
+                mark = coming.mark
+            else:
+                key_size = split(data + start, size, &time_ns, &value)
+                mark = key_hash(data + start, key_size) if key_size else 0
+            upcoming.count = 0
             series = None
             if key_size:
-                mark = key_hash(data + start, key_size)
                 series = hash_index.find(mark, data + start, key_size)
                 if not may_use(series, generation):
+                    if series is None:
+                        prefetch_next(&upcoming, data, pos, end, hash_index)
                     waiting.append(transaction, request)
                     series = look_up(body, start, key_size, mark, series, transaction, lookup)
                     stop -= STEP_OTHERS

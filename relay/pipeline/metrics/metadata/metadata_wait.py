@@ -31,7 +31,7 @@ from relay.codec.remote_write.label_parser import SeriesLabels
 from relay.pipeline.batching.emitter import Emitter, SampleProcessor
 from relay.pipeline.batching.transaction import IngestMark
 from relay.pipeline.batching.unfinished import ReplayGate, WaitingList
-from relay.pipeline.metrics.metadata.metric_types import Typing, root_of
+from relay.pipeline.metrics.metadata.metric_types import Passes, root_of
 from relay.pipeline.metrics.metadata.project_types import Declaration
 from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.metrics.metadata.waiting_family import (
@@ -58,8 +58,6 @@ REQUEST_STEPS: Final = 4_000
 SLICE_FULL: Final = 2
 """Samples that leave for each one that comes, if the table is full."""
 BYTES_MAX: Final = 64 * 1024 * 1024
-PASSED_MAX: Final = 65_536
-"""Names that are known to need no wait; at the limit all are forgotten."""
 SAMPLE_BYTES: Final = 200
 SERIES_BYTES: Final = 600
 """Estimated bytes of a waiting sample, and the same again for its series."""
@@ -86,11 +84,6 @@ class FirstSightStatistics:
     early: int
 
 
-def passed_key(name: str, project: str) -> str | Key:
-    """Return the key of a project's name in :attr:`MetadataWait.passed`."""
-    return (project, name) if project else name
-
-
 class MetadataWait:
     """All families that wait for metadata.
 
@@ -113,10 +106,10 @@ class MetadataWait:
         self.armed = 0
         """Deadlines that were set since the start."""
         self._gate: ReplayGate | None = None
-        self.passed: Final[dict[str | Key, Typing]] = {}
-        """Names that need not wait, by :func:`passed_key`, with the typing that this rests on: as
-        long as the project remembers this one, :meth:`family` would be None. Emptied by every
-        change of the families that wait, or have waited."""
+        self.passes: Final = Passes()
+        """A name need not wait while its project remembers a typing that passed with the present
+        number: :meth:`family` would be None. Every change of the families that wait, or have
+        waited, ends that."""
         self.outdated: list[Any] = []
         self.version = 0
         self._types = types
@@ -160,7 +153,7 @@ class MetadataWait:
     def gate(self, gate: ReplayGate | None) -> None:
         """Begin a replay: what is known of names no longer counts."""
         self._gate = gate
-        self.passed.clear()
+        self.passes.end()
 
     def family(self, name: str, project: str) -> WaitingFamily | None:
         """Return the family that a series of this name waits with; None if it need not wait."""
@@ -177,9 +170,7 @@ class MetadataWait:
         if not has_waited and (self._settled.find(*key) or not types.is_unsure(name)):
             typing = types.remembered(name)
             if typing is not None and not is_replayed:
-                if len(self.passed) >= PASSED_MAX:
-                    self.passed.clear()
-                self.passed[passed_key(name, project)] = typing
+                typing.passed = self.passes.number
             return None
         giver = self._shares.must_evict(types.share)
         if giver == types.share:
@@ -187,7 +178,7 @@ class MetadataWait:
         if giver is not None:
             self._early += 1
             self._let_go(next(iter(self._of_share[giver].values())))
-        self.passed.clear()
+        self.passes.end()
         made = WaitingFamily(key, types.share, self.tick + self._wait_s)
         made.names = frozenset((name,))
         self._families[key] = self._of_share.setdefault(made.share, OrderedDict())[key] = made
@@ -327,7 +318,7 @@ class MetadataWait:
     def forget(self, project: str, most: int) -> int:
         """Forget up to so many settled families of a project that is gone; return how many."""
         count = self._settled.forget(project, most)
-        self.passed.clear()
+        self.passes.end()
         self.version += bool(count)
         return count
 
@@ -459,7 +450,7 @@ class MetadataWait:
         project, root = key
         if not self._settled.find(project, root):
             is_claimed = self._types.of(project).share != UNCLAIMED
-            self.passed.clear()  # it may take the place of another one
+            self.passes.end()  # it may take the place of another one
             self._settled.add(self._settled.part(project, claimed=is_claimed), root, True)
 
     def _make_room(self, emitter: Emitter) -> None:

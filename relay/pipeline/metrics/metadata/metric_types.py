@@ -23,10 +23,11 @@ their family besides: which of them is used depends on whether an exporter wants
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from relay.codec.otlp.metrics import Kind, MetricIdentity
+from relay.pipeline.metrics.translate.target_info import TARGET_INFO
 
 UNKNOWN, COUNTER, GAUGE, HISTOGRAM, GAUGE_HISTOGRAM, SUMMARY, INFO, STATE_SET = range(8)
 """prometheus.MetricMetadata.MetricType, the same numbers in both versions of remote write."""
@@ -120,24 +121,83 @@ Evidence: TypeAlias = Literal["declared", "metadata", "siblings", "name"]
 """Sources of a type, the best first."""
 
 
-@dataclass(frozen=True, slots=True)
 class Typing:
     """Type of a name: ``identity`` as number points, ``family`` if it is a component of one.
 
-    ``refused`` is why OTLP cannot express it in any form, "" if it can. Typings that differ in
-    their evidence only are equal: points do not differ.
+    * ``refused`` is why OTLP cannot express it in any form, "" if it can. ``is_plain``: it has
+      number points and no family. Nothing changes these.
+    * Typings that differ in their evidence only are equal: points do not differ.
+    * ``passed`` is :attr:`Passes.number` of when its name needed no wait.
     """
 
-    identity: MetricIdentity
-    family: MetricIdentity | None = None
-    part: Part = ""
-    refused: str = ""
-    evidence: Evidence = field(default="name", compare=False)
+    __slots__ = ("evidence", "family", "identity", "is_plain", "part", "passed", "refused")
+
+    def __init__(
+        self,
+        identity: MetricIdentity,
+        family: MetricIdentity | None = None,
+        part: Part = "",
+        refused: str = "",
+        evidence: Evidence = "name",
+    ) -> None:
+        self.identity = identity
+        self.family = family
+        self.part: Part = part
+        self.refused = refused
+        self.evidence: Evidence = evidence
+        self.is_plain = family is None and not refused and identity.name != TARGET_INFO
+        self.passed = 0
 
     @property
     def is_unsure(self) -> bool:
         """Return True if only the name supports the type: metadata or siblings may still come."""
         return self.evidence == "name"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Typing):
+            return NotImplemented
+        return (
+            self.identity == other.identity
+            and self.family == other.family
+            and self.part == other.part
+            and self.refused == other.refused
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Typing {self.identity!r} by {self.evidence}>"
+
+
+class Passes:
+    """Numbers the states in which names that need no wait for metadata go on needing none."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 1
+
+    def end(self) -> None:
+        """Let no name pass by what was known before."""
+        self.number += 1
+
+
+class MetricName:
+    """A metric's name, one object for all its series, and what is told by the name alone.
+
+    ``describes``: it is that of ``target_info``; ``is_info``: of what may describe an object.
+    """
+
+    __slots__ = ("describes", "is_bucket", "is_info", "text")
+
+    def __init__(self, text: str, *, is_info: bool) -> None:
+        self.text = text
+        self.is_info = is_info
+        self.is_bucket = text.endswith("_bucket")
+        self.describes = text == TARGET_INFO
+
+    def __repr__(self) -> str:
+        return f"<MetricName {self.text!r}>"
 
 
 MetadataOf: TypeAlias = Callable[[str], FamilyMetadata | None]
@@ -201,7 +261,8 @@ def type_of(
 def declared_typing(name: str, declared: FamilyMetadata) -> Typing:
     """Return the typing of a series that declares its type."""
     suffix = name[len(family_of(name, declared.type)) :]
-    return replace(_typing(name, suffix, declared), evidence="declared")
+    typing = _typing(name, suffix, declared)
+    return Typing(typing.identity, typing.family, typing.part, typing.refused, "declared")
 
 
 def native_identity(name: str, kind: Kind, metadata: FamilyMetadata) -> MetricIdentity:

@@ -242,12 +242,14 @@ class ProjectTypes:
         if declared is not None and declared.metadata.type != UNKNOWN:
             owned = self._owned.get(name)
             found = owned.get(declared) if owned is not None else None
-            return found or self._first_own(name, declared)
+            return found if found is not None else self._first_own(name, declared)
         if self._platform is not None and not self._knows(name):
             return self._platform.typing(name)
         typing = self.young.get(name)
         if typing is None:
-            typing = self._old.pop(name, None) or self._first(name)
+            typing = self._old.pop(name, None)
+            if typing is None:
+                typing = self._first(name)
             self._remember(name, typing)
         return typing
 
@@ -264,7 +266,8 @@ class ProjectTypes:
 
     def remembered(self, name: str) -> Typing | None:
         """Return the cached typing of a name, or None."""
-        return self.young.get(name) or self._old.get(name)
+        found = self.young.get(name)
+        return found if found is not None else self._old.get(name)
 
     def identity(self, name: str) -> MetricIdentity:
         """Return the identity of a series of this name as number points."""

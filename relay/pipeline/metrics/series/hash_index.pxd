@@ -46,6 +46,10 @@ cdef class SeriesHashIndex:
 
 cpdef uint64_t hash_of(bytes key)
 cdef uint64_t key_hash(const unsigned char *key, Py_ssize_t size) noexcept
+cdef void prefetch_next(
+    PrefetchWindow *upcoming, const unsigned char *data, Py_ssize_t pos, Py_ssize_t end,
+    SeriesHashIndex index
+) noexcept
 cdef void prefetch_ahead(
     PrefetchWindow *scout, const unsigned char *data, Py_ssize_t end, SeriesHashIndex guesses
 ) noexcept

@@ -341,6 +341,20 @@ cdef void prefetch_ahead(
                 prefetch(<const void *>series.prefix)
 
 
+cdef void prefetch_next(
+    PrefetchWindow *upcoming, const unsigned char *data, Py_ssize_t pos, Py_ssize_t end,
+    SeriesHashIndex index
+) noexcept:
+    """Note the series at ``pos`` alone, and prefetch its slot: new series come in a row."""
+    cdef const uint64_t *slot
+    upcoming.first = upcoming.count = 0
+    upcoming.pos = pos
+    if note_next(upcoming, data, end):
+        slot = index.place(upcoming.coming[0].mark)
+        if slot != NULL:
+            prefetch(slot)
+
+
 cdef bint note_next(PrefetchWindow *scout, const unsigned char *data, Py_ssize_t end) noexcept:
     """Note the series at the window's position and step over it; return False for other shapes."""
     cdef Py_ssize_t pos = scout.pos, size

@@ -3,9 +3,11 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from relay.codec.remote_write.label_parser cimport LabelParser, SeriesLabels
+from relay.pipeline.metrics.metadata.metric_types cimport MetricName
+from relay.pipeline.metrics.metadata.project_types cimport ProjectTypes
 from relay.pipeline.metrics.series.hash_index cimport hash_of
 from relay.pipeline.metrics.series.resolver cimport Resolver
-from relay.pipeline.metrics.series.series cimport Series
+from relay.pipeline.metrics.series.series cimport Series, is_faulty, new_series
 from relay.pipeline.metrics.series.series_table cimport SeriesTable
 
 
@@ -22,8 +24,7 @@ cdef class SeriesLookup:
     cdef Py_ssize_t _series_bytes_max
     cdef dict _names
     cdef str _latest_text
-    cdef str _latest_name
-    cdef bint _latest_is_info
+    cdef MetricName _latest_metric
     cdef bint _labels_say_all
     # Of the request:
     cdef bytes _body
@@ -52,8 +53,9 @@ cdef class SeriesLookup:
     cdef Series _known(self, Series series, object declared)
 
     @cython.locals(
-        series=Series, text=str, name=str, labels=SeriesLabels, project=str, share=str
+        series=Series, text=str, metric=MetricName, labels=SeriesLabels, project=str, share=str,
+        types=ProjectTypes
     )
     cdef Series _make(self, bytes key, uint64_t mark, object declared)
-    cdef str _shared_name(self, str name)
+    cdef MetricName _metric(self, str name)
     cdef _count_new(self, Py_ssize_t key_bytes)

@@ -18,11 +18,12 @@ from relay.codec.remote_write.v1 import Metadata, Pause, SeriesFault, no_pause
 from relay.codec.remote_write.v2 import Metadata2
 from relay.pipeline.interfaces import MetadataSink, ReadAhead
 from relay.pipeline.metrics.histograms.native import NativeRoute
+from relay.pipeline.metrics.metadata.metric_types import MetricName
 from relay.pipeline.metrics.metadata.project_types import Declaration, ProjectTypes
 from relay.pipeline.metrics.series.hash_index import hash_of
 from relay.pipeline.metrics.series.native_routes import native_route
 from relay.pipeline.metrics.series.resolver import Resolver
-from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.metrics.series.series import Series, is_faulty, new_series
 from relay.pipeline.metrics.series.series_table import SeriesTable
 from relay.pipeline.metrics.translate.target_info import KEY_LABELS, Resource, TargetKey
 from relay.pipeline.routing.tenancy import ACCOUNT_LABELS, ANYWHERE, IngestPath, Tenancy
@@ -54,8 +55,7 @@ class SeriesLookup:
         "_inventory",
         "_is_ahead",
         "_labels_say_all",
-        "_latest_is_info",
-        "_latest_name",
+        "_latest_metric",
         "_latest_text",
         "_metadata_sink",
         "_names",
@@ -96,9 +96,9 @@ class SeriesLookup:
         self._tenancy = tenancy
         self._metadata_sink = metadata_sink
         self._series_bytes_max = series_bytes_max
-        self._names: dict[str, str] = {}
-        self._latest_text = self._latest_name = ""
-        self._latest_is_info = False
+        self._names: dict[str, MetricName] = {}
+        self._latest_text = ""
+        self._latest_metric = MetricName("", is_info=False)
         """The name of the latest new series, as it was read and as it is shared."""
         self._labels_say_all = not tenancy.enabled
         """True if all labels are the sender's, and none names a project or account."""
@@ -229,7 +229,7 @@ class SeriesLookup:
 
     def _new(self, key: bytes, mark: int, declared: Declaration | None) -> Series:
         series = self._make(key, mark, declared)
-        self._faulty = series if series.fault else None
+        self._faulty = series if is_faulty(series) else None
         return series
 
     def _known(self, series: Series, declared: Declaration | None) -> Series:
@@ -247,7 +247,7 @@ class SeriesLookup:
 
     def _make(self, key: bytes, mark: int, declared: Declaration | None) -> Series:
         """Make a new series: parse its labels, match, translate."""
-        series = Series(key)
+        series = new_series(key)
         if len(key) > self._series_bytes_max:
             # Not kept: a sender could fill the table with refused series.
             series.fault = "too_large"
@@ -268,16 +268,17 @@ class SeriesLookup:
             text = labels.metric_name()
             if text is not self._latest_text:
                 # Consecutive series often have the same metric.
+                self._latest_metric = self._metric(text)
                 self._latest_text = text
-                name = self._latest_name = self._shared_name(text)
-                self._latest_is_info = name.startswith(self._info_prefixes)
-            series.name = self._latest_name
+            metric = self._latest_metric
+            series.name = metric.text
             if self._targets:
                 self._describe_target(labels, project)
-            if self._latest_is_info and self._tenancy.teaches(project):
+            if metric.is_info and self._tenancy.teaches(project):
                 claim = series.info_claim = self._info_reader.claim(labels, project)
-            self._resolver.resolve(series, labels, project, declared)
-            share = series.types.share
+            self._resolver.resolve(series, labels, project, metric, declared)
+            types = series.types
+            share = types.share
             if self._resolver.pop_changed():
                 self.table.invalidate()
         # Only now: bytes that are not valid labels are no series, however often they come.
@@ -287,13 +288,14 @@ class SeriesLookup:
             self._apply_info_series(series, begins=True)
         return series
 
-    def _shared_name(self, name: str) -> str:
-        """Return one text for all series of a metric: each would hold 80 bytes of its own."""
+    def _metric(self, name: str) -> MetricName:
+        """Return one name for all series of a metric: each would hold a text of 80 bytes."""
         found = self._names.get(name)
         if found is None:
             if len(self._names) >= NAMES_MAX:
                 self._names.clear()
-            found = self._names[name] = name
+            is_info = name.startswith(self._info_prefixes)
+            found = self._names[name] = MetricName(name, is_info=is_info)
         return found
 
     def _count_new(self, key_bytes: int) -> None:

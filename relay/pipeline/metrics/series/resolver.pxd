@@ -3,12 +3,18 @@ cimport cython
 
 from relay.codec.otlp.groups cimport MetricGroup
 from relay.codec.remote_write.label_parser cimport SeriesLabels
-from relay.pipeline.metrics.series.series cimport Series
+from relay.pipeline.metrics.metadata.metric_types cimport MetricName, Passes, Typing
+from relay.pipeline.metrics.metadata.project_types cimport ProjectTypes
+from relay.pipeline.metrics.series.series cimport Series, set_route
 from relay.pipeline.metrics.translate.target_info cimport Resource, TargetInfoStore
 from relay.pipeline.metrics.translate.translator cimport Translator
 from relay.pipeline.routing.match_set cimport MatchSet
+from relay.pipeline.routing.route cimport RouteChanges
 from relay.pipeline.routing.router cimport Router
 from relay.pipeline.routing.series_tally cimport SeriesTally
+
+
+cdef long long VERSION_MASK
 
 
 cdef class Resolver:
@@ -22,21 +28,22 @@ cdef class Resolver:
     cdef readonly TargetInfoStore resources
     cdef object _deltas
     cdef bint _changed
-    cdef object _latest
-    cdef str _latest_project
-    cdef bint _latest_teaches
+    cdef ProjectTypes _latest
     cdef tuple _latest_target
     cdef bint _has_wait
-    cdef dict _passed
+    cdef Passes _passes
+    cdef RouteChanges _assembly_changes
 
-    @cython.locals(young=dict)
-    cdef object _typing(self, Series series)
+    @cython.locals(types=ProjectTypes, known=Typing)
+    cdef Typing _typing(self, Series series)
 
     @cython.locals(
         name=str, resource=Resource, match_set=MatchSet, matched=tuple, tally=SeriesTally,
-        values=tuple, key=tuple
+        values=tuple, key=tuple, types=ProjectTypes
     )
-    cpdef resolve(self, Series series, SeriesLabels labels, str project, declared=*)
+    cpdef resolve(
+        self, Series series, SeriesLabels labels, str project, MetricName metric, declared=*
+    )
 
     @cython.locals(match_set=MatchSet)
     cpdef bint is_fresh(self, Series series) except -1
@@ -47,19 +54,22 @@ cdef class Resolver:
     cpdef bint sweep_raw(self, double tick, Py_ssize_t live) except -1
 
     @cython.locals(
-        match_set=MatchSet, told=tuple, facts=tuple, resource=Resource
+        match_set=MatchSet, told=tuple, facts=tuple, resource=Resource, types=ProjectTypes,
+        known=Typing
     )
     cdef _attach(
         self, Series series, SeriesLabels labels, str project, tuple matched, tuple key, bint waits
     )
 
-    @cython.locals(name=str, young=dict)
+    @cython.locals(name=str)
     cdef bint _let_wait(
         self, Series series, SeriesLabels labels, str project, bint waits
     ) except -1
 
-    @cython.locals(match_set=MatchSet, group=MetricGroup, prefix=bytes)
-    cpdef place(self, Series series, SeriesLabels labels, str project, Resource resource)
+    @cython.locals(match_set=MatchSet, typing=Typing, group=MetricGroup, prefix=bytes)
+    cpdef place(
+        self, Series series, SeriesLabels labels, str project, Resource resource, Typing known=*
+    )
 
 
 @cython.locals(version=longlong)

@@ -35,8 +35,14 @@ from relay.pipeline.batching.emitter import NumberHandler, SampleProcessor, Sink
 from relay.pipeline.batching.unfinished import WaitingList
 from relay.pipeline.drop_counters import DropTable
 from relay.pipeline.metrics.histograms.assembler import Assembly, Discard, Enrolment
-from relay.pipeline.metrics.metadata.metadata_wait import MetadataWait, passed_key
-from relay.pipeline.metrics.metadata.metric_types import NOTHING_SAID, TYPE_NUMBERS, UNKNOWN, Typing
+from relay.pipeline.metrics.metadata.metadata_wait import MetadataWait
+from relay.pipeline.metrics.metadata.metric_types import (
+    NOTHING_SAID,
+    TYPE_NUMBERS,
+    UNKNOWN,
+    MetricName,
+    Typing,
+)
 from relay.pipeline.metrics.metadata.project_types import Declaration
 from relay.pipeline.metrics.metadata.type_store import TypeStore
 from relay.pipeline.metrics.raw.routes import RawRoutes, has_metadata
@@ -47,7 +53,7 @@ from relay.pipeline.metrics.series.routes_after_wait import (
     is_current,
     prepare,
 )
-from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.metrics.series.series import Series, set_route
 from relay.pipeline.metrics.temporality.delta import DeltaStore
 from relay.pipeline.metrics.temporality.wanted import as_wanted
 from relay.pipeline.metrics.translate.attribute_names import METADATA_LABELS
@@ -118,15 +124,14 @@ class Resolver:
             families_max=families_max,
         )
         self._has_wait = self.first_sight.enabled
-        self._passed = self.first_sight.passed
+        self._passes = self.first_sight.passes
+        self._assembly_changes = self.assembly.changes
         self.raw = RawRoutes(learned.types)
         learned.types.told = self._told
         self.router = router
         self._translator = translator
         self.types = learned.types
         self._latest = learned.types.platform
-        self._latest_project = self._latest.project
-        self._latest_teaches = self._latest.teaches
         self._latest_target: tuple[tuple[str | None, ...], TargetKey] = ((), ())
         self.resources = learned.resources
         self._deltas = deltas
@@ -137,36 +142,35 @@ class Resolver:
         series: Series,
         labels: SeriesLabels,
         project: str,
+        metric: MetricName,
         declared: Declaration | None = None,
     ) -> None:
-        """Set all fields of a new series that depend on labels, exporters and metadata.
+        """Set all fields of a new series, named ``metric``, that depend on others than its key.
 
-        The series has its name; ``declared`` is the declaration that came with it.
+        ``declared`` is the declaration that came with it.
         """
         name = series.name
-        if project != self._latest_project:
-            self._latest = self.types.of(project)
-            self._latest_project = project
-            self._latest_teaches = self._latest.teaches
-        types = series.types = self._latest
+        types = self._latest
+        if project != types.project:
+            types = self._latest = self.types.of(project)
+        series.types = types
         resource: Resource | None = None
         values = labels.values_of(_ASKED_FOR)
         type_name, unit, job, instance, quantile = values
         if values is not self._latest_target[0]:  # as those of the series before mostly are
             self._latest_target = (values, (job, instance))
         key = self._latest_target[1]
-        if self._latest_teaches:
+        if types.teaches:
             # A target is kept as long as it is used: find it before learning about it.
-            if name == TARGET_INFO:
+            if metric.describes:
                 resource = self.resources.find(labels, project)
                 self.resources.learn(labels, project)
             elif quantile is not None:
                 self._changed |= types.see_sibling(name, "quantile")
-            elif name.endswith("_bucket") and ("le" in labels or "vmrange" in labels):
+            elif metric.is_bucket and ("le" in labels or "vmrange" in labels):
                 self._changed |= types.see_sibling(name, "bucket")
             if type_name is not None or unit is not None:
-                kind = TYPE_NUMBERS.get(type_name or "", 0)
-                own = self.types.declaration(kind, "", unit or "")
+                own = self.types.declaration(TYPE_NUMBERS.get(type_name or "", 0), "", unit or "")
                 if own is not None:
                     series.declared = own = types.believed(own)
                     self._changed |= types.declare(name, own)
@@ -202,14 +206,8 @@ class Resolver:
         if match_set is own and self._is_translated(series):
             series.resolved_version = match_set.project_epoch.version
             return
-        if (
-            before.is_plain
-            and match_set.is_plain
-            and matched
-            and series.routes
-            and not series.handlers
-            and self._is_translated(series)
-        ):
+        is_plain = before.is_plain and match_set.is_plain and matched
+        if is_plain and series.routes and not series.handlers and self._is_translated(series):
             # Other sinks, the same points.
             _, group, prefix = series.routes[0]
             assert isinstance(group, MetricGroup), "only typed targets are plain"
@@ -259,8 +257,7 @@ class Resolver:
         """Return the typing of a series by its name and declaration."""
         types = series.types
         if series.declared is None:
-            young = types.young
-            known = young.get(series.name)
+            known = types.young.get(series.name)
             if known is not None:
                 return known
         return types.typing(series.name, series.declared)
@@ -281,7 +278,7 @@ class Resolver:
 
     def pop_changed(self) -> bool:
         """Return True if state that other series depend on changed since the last call."""
-        if not (self._changed or self.resources.changed or self.assembly.changed):
+        if not (self._changed or self.resources.changed or self._assembly_changes.pending):
             return False
         self._changed = False
         # Call all: each resets its own flag.
@@ -347,29 +344,46 @@ class Resolver:
             facts = self.resources.facts(key, project)
             resource = facts[0]
             series.dependencies = facts + told if told else facts
-            if self._has_wait and self._let_wait(series, labels, project, waits):
-                return
-            self.place(series, labels, project, resource)
+            known: Typing | None = None
+            if self._has_wait:
+                if series.declared is None:
+                    types = series.types
+                    known = types.young.get(series.name)
+                if known is None or known.passed != self._passes.number:
+                    known = None
+                    if self._let_wait(series, labels, project, waits):
+                        return
+            self.place(series, labels, project, resource, known)
             return
         if series.name == TARGET_INFO:
             series.dependencies = self.resources.facts(key, project) + told
         series.resolved_version = series.match_set.project_epoch.version
         series.dependency_version = _seen(series.dependencies)
 
-    def place(self, series: Series, labels: SeriesLabels, project: str, resource: Resource) -> None:
-        """Make the typed routes and handlers of a series that matched, beside its raw routes."""
+    def place(
+        self,
+        series: Series,
+        labels: SeriesLabels,
+        project: str,
+        resource: Resource,
+        known: Typing | None = None,
+    ) -> None:
+        """Make typed routes and handlers of a series that matched; ``known``: its typing."""
         match_set = series.match_set
-        typing = series.metric_type = self._typing(series)
+        typing = known if known is not None else self._typing(series)
+        series.metric_type = typing
+        if typing.is_plain and match_set.is_plain:
+            prefix = self._translator.prefix(labels, typing.identity, resource)
+            group = self._translator.placed
+            assert group is not None
+            set_route(series, match_set.batches(group), group, prefix)
+            series.resolved_version = match_set.project_epoch.version
+            series.dependency_version = resource.version & VERSION_MASK
+            return
         reason = TARGET_INFO if series.name == TARGET_INFO else typing.refused
         if reason:
             series.match_set = match_set.variant(match_set.raw, match_set.typed)
             series.handlers = (self._discard(typing, reason, match_set.typed),)
-        elif match_set.is_plain and typing.family is None:
-            group, prefix = self._translator.place(labels, typing.identity, resource)
-            series.routes = ((match_set.batches(group), group, prefix),)
-            series.resolved_version = match_set.project_epoch.version
-            series.dependency_version = resource.version & VERSION_MASK
-            return
         else:
             self._share_out(series, labels, project, typing, resource)
         series.resolved_version = series.match_set.project_epoch.version
@@ -391,12 +405,6 @@ class Resolver:
         """
         declared = series.declared
         name = series.name
-        if declared is None:
-            typing = self._passed.get(passed_key(name, project) if project else name)
-            if typing is not None:
-                young = series.types.young
-                if young.get(name) is typing:
-                    return False
         if name == TARGET_INFO:
             return False
         if declared is not None and declared.metadata.type != UNKNOWN and not waits:

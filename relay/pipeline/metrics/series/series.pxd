@@ -32,5 +32,32 @@ cdef class Series:
     cdef public unsigned char is_known
 
 
+cdef enum:
+    BLOCK_SERIES = 62
+
+
+cdef struct Block:
+    Block *following
+    void *series[BLOCK_SERIES]
+
+
+@cython.final
+cdef class SeriesQueue:
+    cdef Block *front
+    cdef Block *back
+    cdef int begin  # of the series in the front block
+    cdef int end  # of those in the back block
+    cdef Py_ssize_t count
+
+    cpdef append(self, Series series)
+    cpdef Series popleft(self)
+    cpdef Series first(self)
+
+
+cpdef Series new_series(bytes key)
+cpdef bint is_faulty(Series series) noexcept
+cpdef set_route(Series series, tuple batches, object group, bytes prefix)
+
+
 cdef inline tuple others_of(Series series):
     return () if series.uncommon is None else series.uncommon.others

@@ -19,7 +19,8 @@ of bytes and an append. Rules:
 """
 
 cimport cython
-from cpython.ref cimport Py_REFCNT
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT
 
 from relay.pipeline.routing.match_set import NO_MATCH
 
@@ -49,14 +50,16 @@ cdef class Series:
     * ``is_known``, ``scope``: the table's: True once it was seen twice; the number of its origin.
     """
 
-    def __init__(self, bytes key not None):
-        self.key = key
+    def __cinit__(self):
         self.generation = -1
         self.resolved_version = -1
         self.match_set = NO_MATCH
         self.handlers = ()
         self.dependencies = ()
         self.name = ""
+
+    def __init__(self, bytes key not None):
+        self.key = key
 
     def __dealloc__(self):
         cdef Series following = self.predicted_next, behind
@@ -127,6 +130,99 @@ cdef class Series:
 
     def __repr__(self):
         return f"<Series {self.name or self.key!r} -> {len(self.routes)} routes>"
+
+
+cpdef Series new_series(bytes key):
+    """Return a series with this key."""
+    cdef Series series = Series.__new__(Series)
+    series.key = key
+    return series
+
+
+cpdef bint is_faulty(Series series) noexcept:
+    """Return whether a series has a fault."""
+    return series.uncommon is not None and series.uncommon.fault != ""
+
+
+cpdef set_route(Series series, tuple batches, object group, bytes prefix):
+    """Give a series its only route."""
+    series.batches = batches
+    series.group = group
+    series.prefix = prefix
+    if series.uncommon is not None:
+        series.uncommon.others = ()
+
+
+@cython.no_gc
+cdef class SeriesQueue:
+    """Series in the order in which they came, as a deque has them.
+
+    The cyclic garbage collector has no business with them: it would look at each.
+    """
+
+    def __dealloc__(self):
+        while self.count:
+            self.popleft()
+        PyMem_Free(self.front)
+
+    cpdef append(self, Series series):
+        """Add a series at the end."""
+        cdef Block *block
+        if self.back == NULL or self.end == BLOCK_SERIES:
+            block = <Block *>PyMem_Malloc(sizeof(Block))
+            if block == NULL:
+                raise MemoryError
+            block.following = NULL
+            if self.back == NULL:
+                self.front = block
+            else:
+                self.back.following = block
+            self.back = block
+            self.end = 0
+        Py_INCREF(series)
+        self.back.series[self.end] = <void *>series
+        self.end += 1
+        self.count += 1
+
+    cpdef Series popleft(self):
+        """Remove the first series and return it."""
+        cdef Block *block = self.front
+        cdef Series series
+        if not self.count:
+            raise IndexError("no series")
+        series = <Series>block.series[self.begin]
+        Py_DECREF(series)
+        self.count -= 1
+        self.begin += 1
+        if not self.count:
+            self.begin = self.end = 0  # the block is used again
+        elif self.begin == BLOCK_SERIES:
+            self.front = block.following
+            self.begin = 0
+            PyMem_Free(block)
+        return series
+
+    cpdef Series first(self):
+        """Return the first series, or None."""
+        return <Series>self.front.series[self.begin] if self.count else None
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        """Iterate over those that are in the queue now."""
+        cdef list found = []
+        cdef Block *block = self.front
+        cdef int at = self.begin
+        for _ in range(self.count):
+            if at == BLOCK_SERIES:
+                block, at = block.following, 0
+            found.append(<Series>block.series[at])
+            at += 1
+        return iter(found)
+
+    def __repr__(self):
+        return f"<SeriesQueue of {self.count}>"
 
 
 cdef UncommonFields uncommon_of(Series series):

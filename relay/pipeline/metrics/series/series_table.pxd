@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from relay.pipeline.metrics.series.hash_index cimport SeriesHashIndex, hash_of
-from relay.pipeline.metrics.series.series cimport Series
+from relay.pipeline.metrics.series.series cimport Series, SeriesQueue
 from relay.pipeline.routing.match_set cimport MatchSet
 from relay.pipeline.routing.series_tally cimport SeriesTally
 
@@ -17,9 +17,12 @@ cdef class _Scope:
 
 cdef class _Share:
     cdef readonly str name
-    cdef readonly object probationary
+    cdef readonly SeriesQueue probationary
     cdef readonly list known
     cdef public Py_ssize_t hand
+
+    @cython.locals(probationary=SeriesQueue, known=list, first=Series, count=Py_ssize_t)
+    cpdef Py_ssize_t sort(self, Py_ssize_t looks_max) except -1
 
 
 cdef class SeriesTable:
@@ -32,6 +35,7 @@ cdef class SeriesTable:
     cdef list _numbered
     cdef dict _shares
     cdef list _order
+    cdef _Share _latest
     cdef list _over
     cdef Py_ssize_t _active
     cdef Py_ssize_t _known
@@ -51,13 +55,17 @@ cdef class SeriesTable:
 
     @cython.locals(own=_Share, match_set=MatchSet, tally=SeriesTally)
     cdef add_marked(self, Series series, str share, uint64_t mark)
+    cdef _Share _share_of(self, str share)
     cpdef invalidate(self)
     cpdef outdate(self, object found)
 
     @cython.locals(generation=cython.longlong, known=Py_ssize_t, pace=cython.double)
     cpdef evict_idle(self, double now)
 
-    @cython.locals(share=_Share)
+    @cython.locals(
+        looks=Py_ssize_t, sorted_now=Py_ssize_t, share=_Share, probationary=SeriesQueue,
+        first=Series
+    )
     cdef _sweep_probationary(self, long long generation)
 
     @cython.locals(tally=SeriesTally, scope=_Scope)

@@ -29,7 +29,7 @@ from functools import partial
 from typing import Final
 
 from relay.pipeline.metrics.series.hash_index import PARTS, SeriesHashIndex, hash_of
-from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.metrics.series.series import Series, SeriesQueue
 from relay.pipeline.routing.tenancy import ANYWHERE, IngestPath
 
 PROBATIONARY_SHARE: Final = 10
@@ -91,7 +91,7 @@ class _Share:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.probationary: deque[Series] = deque()
+        self.probationary = SeriesQueue()
         self.known: list[Series] = []
         self.hand = 0
 
@@ -99,7 +99,10 @@ class _Share:
         """Move the oldest series of ``probationary`` that are known by now; return how many."""
         probationary, known = self.probationary, self.known
         count = 0
-        while count < looks_max and probationary and probationary[0].is_known:
+        while count < looks_max:
+            first = probationary.first()
+            if first is None or not first.is_known:
+                break
             known.append(probationary.popleft())
             count += 1
         return count
@@ -131,6 +134,8 @@ class SeriesTable:
         self._shares: dict[str, _Share] = {}
         self._order: list[_Share] = []
         """The shares in the order of the sweep."""
+        self._latest: _Share | None = None
+        """The share of the series that was added last, unless it is gone."""
         self._over: list[_Share] = []
         """Shares that had more than an even part at the last check."""
         self._active = 0
@@ -186,10 +191,9 @@ class SeriesTable:
 
     def add_marked(self, series: Series, share: str, mark: int) -> None:
         """Add a series as :meth:`add` does; ``mark``: the hash of its key."""
-        own = self._shares.get(share)
-        if own is None:
-            own = self._shares[share] = _Share(share)
-            self._order.append(own)
+        own = self._latest
+        if own is None or own.name is not share:
+            own = self._latest = self._share_of(share)
         if self._active >= self._series_max:
             self._make_room(own)
         self.index.add(mark, series)
@@ -201,6 +205,13 @@ class SeriesTable:
         series.generation = self.generation - 1
         self._created += 1
         self._active += 1
+
+    def _share_of(self, share: str) -> _Share:
+        own = self._shares.get(share)
+        if own is None:
+            own = self._shares[share] = _Share(share)
+            self._order.append(own)
+        return own
 
     def invalidate(self) -> None:
         """Make every series go through :meth:`find` before its routes are used again."""
@@ -290,8 +301,9 @@ class SeriesTable:
             looks -= sorted_now
             probationary = share.probationary
             # Probationary series behind a younger one are younger still.
-            while looks and probationary and not probationary[0].is_known:
-                if probationary[0].generation >= generation:
+            while looks:
+                first = probationary.first()
+                if first is None or first.is_known or first.generation >= generation:
                     break
                 self._forget(probationary.popleft())
                 self._forgotten_idle += 1
@@ -302,6 +314,7 @@ class SeriesTable:
                 self._turn += 1
             else:
                 del self._shares[share.name], order[self._turn]
+                self._latest = None
 
     def _sweep_known(self, generation: int) -> None:
         """Forget known series last seen before ``generation``; checks a bounded number."""

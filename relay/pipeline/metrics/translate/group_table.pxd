@@ -30,6 +30,7 @@ cdef class GroupTable:
     cdef size_t hand  # the slot that is looked at next
 
     cpdef MetricGroup find(self, ScopeGroup scope, identity)
+    cpdef fetch(self, ScopeGroup scope, identity)
     cdef Known *known_of(self, identity) except NULL
     cdef int resize(self, size_t size) except -1
     cdef void put(self, uint64_t mark, void *group) noexcept

@@ -15,12 +15,17 @@ cdef class Translator:
     cdef GroupTable _groups
     cdef PointTemplates _templates
     cdef PointTemplates _templates_with_target
-    cdef MetricGroup _latest
+    cdef readonly MetricGroup placed
+
+    cpdef tuple place(
+        self, SeriesLabels labels, object metric, Resource target, object promoted=*,
+        bint keeps_target_labels=*
+    )
 
     @cython.locals(
         templates=PointTemplates, prefix=bytes, home=ScopeGroup, group=MetricGroup
     )
-    cpdef tuple place(
+    cpdef bytes prefix(
         self, SeriesLabels labels, object metric, Resource target, object promoted=*,
         bint keeps_target_labels=*
     )

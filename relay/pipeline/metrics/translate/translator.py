@@ -84,7 +84,8 @@ class Translator:
         self._groups = GroupTable(idle_max)
         self._templates = PointTemplates()
         self._templates_with_target = PointTemplates(keeps_target_labels=True)
-        self._latest: MetricGroup | None = None
+        self.placed: MetricGroup | None = None
+        """The group of the series that was placed last."""
 
     def place(
         self,
@@ -99,6 +100,25 @@ class Translator:
         The same as :meth:`translate`, :meth:`group` and
         :func:`~relay.codec.otlp.metrics.point_prefix`.
         """
+        prefix = self.prefix(labels, metric, target, promoted, keeps_target_labels)
+        assert self.placed is not None
+        return self.placed, prefix
+
+    def prefix(
+        self,
+        labels: SeriesLabels,
+        metric: MetricIdentity,
+        target: Resource,
+        promoted: frozenset[str] = _NOTHING,
+        keeps_target_labels: bool = False,
+    ) -> bytes:
+        """Return the prefix as :meth:`place` does; :attr:`placed` is the group."""
+        home = target.home
+        group = self.placed
+        # Consecutive series often have the same metric and target.
+        is_latest = group is not None and group.scope is home and group.identity is metric
+        if home is not None and not is_latest:
+            self._groups.fetch(home, metric)  # while the prefix is written
         templates = self._templates_with_target if keeps_target_labels else self._templates
         prefix = templates.prefix(labels, promoted)
         if prefix is None:
@@ -108,17 +128,15 @@ class Translator:
                 promoted=promoted,
                 keeps_target_labels=keeps_target_labels,
             )
-            return self.group(translation, metric), point_prefix(translation.attributes)
-        home = target.home
+            self.placed = self.group(translation, metric)
+            return point_prefix(translation.attributes)
         if home is None:
             own = _service(labels.get("job", ""), labels.get("instance", ""))
             resource = tuple(sorted({**dict(target.attributes), **own}.items()))
             home = target.home = self._scope_group(resource, OWN_SCOPE)
-        group = self._latest
-        # Consecutive series often have the same metric and target.
-        if group is None or group.scope is not home or group.identity is not metric:
-            group = self._latest = self._groups.find(home, metric)
-        return group, prefix
+        if not is_latest:
+            self.placed = self._groups.find(home, metric)
+        return prefix
 
     def translate(
         self,

@@ -6,7 +6,6 @@ import pytest
 
 from relay.pipeline.batching.unfinished import ReplayGate
 from relay.pipeline.limits import Limits
-from relay.pipeline.metrics.metadata import metadata_wait
 from tests.kit.engine_rig import Rig, RigSink
 from tests.kit.oracle.any_points import AnyPoint
 from tests.kit.remote_write.sample_writes import write
@@ -66,20 +65,29 @@ def test_no_name_passes_by_what_was_known_before_a_replay() -> None:
     made = waiting_rig()
     first_sight = made.engine.first_sight
     made.feed(write('c{a="1"} 1', 'c{a="2"} 2', 'c{a="3"} 2', types={"c": "counter"}))
-    assert set(first_sight.passed) == {"c"}
+    assert passes(made, "c")
     gate = ReplayGate(lambda batch: 0, [], floor=0, ceiling=9)
     made.engine.begin_replay(gate)
     assert first_sight.gate is gate
-    assert not first_sight.passed
+    assert not passes(made, "c")
     assert first_sight.family("c", "") is None
-    assert not first_sight.passed
+    assert not passes(made, "c")
 
 
-def test_the_names_that_pass_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata_wait, "PASSED_MAX", 2)
+def test_a_new_typing_has_not_passed() -> None:
     made = waiting_rig()
-    types = dict.fromkeys("abcd", "counter")
-    for number in range(2):
-        for name in "abcd":
-            made.feed(write(f'{name}{{n="{number}"}} 1', types=types))
-    assert 1 <= len(made.engine.first_sight.passed) <= 2
+    made.feed(write('c{a="1"} 1', 'c{a="2"} 2', types={"c": "counter"}))
+    assert passes(made, "c")
+    made.engine.types.of("").turn()
+    made.engine.types.of("").turn()
+    made.feed(write('c{a="3"} 3'))
+    assert not passes(made, "c")
+    made.feed(write('c{a="4"} 4'))
+    assert passes(made, "c")
+    assert len(points_out(made)) == 4
+
+
+def passes(made: Rig, name: str) -> bool:
+    """Return whether the next series of a name is known to need no wait."""
+    typing = made.engine.types.of("").young.get(name)
+    return typing is not None and typing.passed == made.engine.first_sight.passes.number

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import random
 import sys
+from collections import deque
 
 import pytest
 
-from relay.pipeline.metrics.series.series import Series
+from relay.pipeline.metrics.series.series import Series, SeriesQueue
 
 CHAIN = 200_000
 """Series; freed by recursion, a tenth of them overflow the stack."""
@@ -52,3 +54,34 @@ def test_uncommon_fields_are_there_once_they_are_set(
     assert getattr(series, name) is value
     series.empty(b"")
     assert getattr(series, name) == usual
+
+
+def test_a_queue_is_as_a_deque_would_be() -> None:
+    """Blocks are filled and emptied; a queue holds its series, and no others."""
+    rng = random.Random(30)
+    queue, expected = SeriesQueue(), deque[Series]()
+    for grows in (0.7, 0.3, 0.7, 0.2) * 3:
+        for _ in range(1_000):
+            if rng.random() < grows:
+                series = Series(b"key")
+                queue.append(series)
+                expected.append(series)
+            elif expected:
+                assert queue.popleft() is expected.popleft()
+            assert len(queue) == len(expected)
+            assert queue.first() is (expected[0] if expected else None)
+        assert list(queue) == list(expected)
+    held = Series(b"held")
+    before = sys.getrefcount(held)
+    queue.append(held)
+    assert sys.getrefcount(held) == before + 1
+    del queue
+    assert sys.getrefcount(held) == before
+
+
+def test_an_empty_queue_has_no_series() -> None:
+    queue = SeriesQueue()
+    with pytest.raises(IndexError):
+        queue.popleft()
+    assert (len(queue), list(queue), queue.first()) == (0, [], None)
+    assert not gc.is_tracked(queue)

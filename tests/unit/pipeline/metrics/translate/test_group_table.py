@@ -65,4 +65,5 @@ def test_many_identities_are_told_apart() -> None:
                 assert (group.identity, group.scope) == (one, home)
                 assert (group.head, group.data_tag) == (model.head, model.data_tag)
                 assert group.data_tail == model.data_tail
+                assert group.shard_key == model.shard_key
     assert len(table) == 10_000
