@@ -6,9 +6,10 @@ import gzip
 import random
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 
 from relay.codec import official_classes
@@ -113,7 +114,7 @@ async def test_a_request_at_once_is_as_one_that_waits(name: str) -> None:
                 found.append((reply.status, headers, reply.body))
             figures = listener.server.statistics()
         assert sum(figures.durations.counts) == 2
-        found.append((replace(figures, durations=Distribution()), taker.calls))
+        found.append((msgspec.structs.replace(figures, durations=Distribution()), taker.calls))
     assert found[:3] == found[3:]
     assert isinstance(taker, AtOnce)
     assert taker.waited == (2 if case.waits and taker.calls else 0)

@@ -93,9 +93,9 @@ def test_a_compiler_that_was_asked_for_has_to_work(monkeypatch: pytest.MonkeyPat
 def test_a_build_for_tests_may_be_optimized_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(compiler.OPTIMIZE, raising=False)
     made = compiler.Compiler("some", ("cc",), ("cc",))
-    assert made.level == "-O3"
+    assert [made.level_of(is_small) for is_small in (False, True)] == ["-O3", "-Os"]
     monkeypatch.setenv(compiler.OPTIMIZE, "-O1")
-    assert made.level == "-O1"
+    assert [made.level_of(is_small) for is_small in (False, True)] == ["-O1", "-O1"]
 
 
 def test_a_compiler_without_the_c_librarys_headers_does_not_count(

@@ -1,7 +1,11 @@
 # The metrics of a request while it is planned, and the runs of points of each.
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint64_t
+from libc.string cimport memcpy
 
 from relay.codec.otlp.point_buffer cimport Point, Run
+from relay.codec.otlp.record_fields cimport Field, read_field
+from relay.codec.wire_types cimport BYTES, FIXED64
 
 
 cdef enum:
@@ -56,3 +60,21 @@ cdef inline void insert_run(
     if next_run[at] == NONE:
         metric.last = <int32_t>at
         metric.last_ns = points[first_of(runs, at)].time_ns
+
+
+cdef inline uint64_t time_of(bytes point) noexcept:
+    """Return the time of a point that is encoded as a whole; 0 if there is none to be read."""
+    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(point)
+    cdef const unsigned char *end
+    cdef Field field
+    cdef uint64_t time_ns
+    # It stands behind its tag and length.
+    end = read_field(at, at + PyBytes_GET_SIZE(point), &field)
+    at = field.payload if end != NULL and field.wire_type == BYTES else NULL
+    while at != NULL and at < end:
+        at = read_field(at, end, &field)
+        # Of points of every kind, opentelemetry-proto metrics/v1/metrics.proto.
+        if at != NULL and field.number == 3 and field.wire_type == FIXED64:
+            memcpy(&time_ns, field.payload, 8)
+            return time_ns
+    return 0

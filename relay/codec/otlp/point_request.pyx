@@ -22,7 +22,7 @@ from libc.string cimport memcpy
 
 from relay.codec.copying cimport put_bytes
 from relay.codec.otlp.groups cimport MetricGroup, Numbered, ResourceGroup, ScopeGroup
-from relay.codec.otlp.metric_runs cimport NONE, Metric, first_of, insert_run
+from relay.codec.otlp.metric_runs cimport NONE, Metric, first_of, insert_run, time_of
 from relay.codec.otlp.point_buffer cimport TAIL_BYTES, Point, Run
 from relay.codec.prefetch cimport LINE, prefetch
 from relay.codec.resizing cimport resized
@@ -52,14 +52,13 @@ cdef struct Node:  # a scope or a resource of the request
     int32_t first, last  # children
     int32_t following  # next sibling
     int32_t parent
-    uint64_t time_ns  # of a scope: first time of its first run
-    bint is_mixed  # of a scope: not all runs begin with that time
     Py_ssize_t points  # of a resource
     Py_ssize_t start  # of a resource: its first point
+    uint64_t time_ns  # of a large resource: that of its points, 0 if none was seen yet
     bint is_cut  # of a resource
 
 
-cdef struct Rest:  # what is left to write of a resource that is cut
+cdef struct Remainder:  # what is left to write of a resource that is cut
     Node *resource
     int32_t scope
     int32_t metric
@@ -111,9 +110,9 @@ cdef class Level:
         node.head = head
         node.size = PyBytes_GET_SIZE(<bytes>head)
         node.first = node.last = node.following = node.parent = NONE
-        node.time_ns = 0
         node.points = node.start = 0
-        node.is_mixed = node.is_cut = False
+        node.time_ns = 0
+        node.is_cut = False
         return node
 
 
@@ -190,8 +189,6 @@ cdef class RequestPlan:
                 metric = &metrics[number]
                 metric.points += end - start
                 metric.data_size += runs[at].size - start_size
-                if metric.last_ns != time_ns:
-                    self.scopes.nodes[metric.scope].is_mixed = True
                 if time_ns and metric.last_ns > time_ns:
                     insert_run(points, runs, metric, next_run, at)
                     is_in_order = False
@@ -219,9 +216,7 @@ cdef class RequestPlan:
                 metric.following = NONE
                 if parent.first == NONE:
                     parent.first = <int32_t>count
-                    parent.time_ns = time_ns
                 else:
-                    parent.is_mixed |= parent.time_ns != time_ns
                     metrics[parent.last].following = <int32_t>count
                 parent.last = <int32_t>count
                 count += 1
@@ -231,13 +226,14 @@ cdef class RequestPlan:
         self.is_in_order &= is_in_order
         return 0
 
-    cdef Py_ssize_t lay_out(self, Run *runs) except -1:
+    cdef Py_ssize_t lay_out(self, Point *points, Run *runs, Py_ssize_t runs_count) except -1:
         """Compute all sizes and decide about the order; return the size of the request."""
         cdef Py_ssize_t total = self.measure()
         cdef Py_ssize_t number
         cdef Node *resource
         if total <= WINDOW_BYTES or self.resources.count < 2 or not self.find_large():
             return total
+        self.keep_whole_if_of_several_times(points, runs, runs_count)
         total = self.cut_resources()
         if self.is_in_order:  # the points stay where they are
             for number in range(self.resources.count):
@@ -264,10 +260,10 @@ cdef class RequestPlan:
             resources[scopes[number].parent].points += scopes[number].points
         for number in range(self.resources.count):
             total += field_size(resources[number].size)
-        self.count_starts()
+        self.set_starts()
         return total
 
-    cdef void count_starts(self) noexcept:
+    cdef void set_starts(self) noexcept:
         """Note where the points of each resource begin if they stand in order."""
         cdef Py_ssize_t number, start = 0
         for number in range(self.resources.count):
@@ -275,71 +271,87 @@ cdef class RequestPlan:
             start += self.resources.nodes[number].points
 
     cdef bint find_large(self) noexcept:
-        """Mark the resources that are to be cut; return whether there is one.
-
-        One with points of several times stays whole: an endpoint that makes a series of each
-        resource it is sent, as Prometheus does, would see times that go back.
-        """
+        """Mark the resources that are large enough to be cut; return whether there is one."""
         cdef Py_ssize_t number
-        cdef Node *scopes = self.scopes.nodes
         cdef Node *resource
-        cdef int32_t scope
-        cdef uint64_t time_ns
         cdef bint is_any = False
         for number in range(self.resources.count):
             resource = &self.resources.nodes[number]
-            scope = resource.first
-            time_ns = scopes[scope].time_ns
             resource.is_cut = resource.size > PART_BYTES
-            while scope != NONE and resource.is_cut:
-                resource.is_cut = scopes[scope].time_ns == time_ns and not scopes[scope].is_mixed
-                scope = scopes[scope].following
             is_any |= resource.is_cut
         return is_any
+
+    cdef void keep_whole_if_of_several_times(
+        self, Point *points, Run *runs, Py_ssize_t runs_count
+    ) noexcept:
+        """Unmark the resources whose points have several times, or one that cannot be read.
+
+        An endpoint that makes a series of each resource it is sent, as Prometheus does, would see
+        times that go back in the second part.
+        """
+        cdef Py_ssize_t at
+        cdef Point *point = points
+        cdef Point *end
+        cdef Node *resource
+        cdef Metric *metric
+        cdef uint64_t time_ns
+        for at in range(runs_count):
+            end = &points[runs[at].end]
+            if point == end:
+                continue
+            metric = &self.metrics[(<MetricGroup>runs[at].group).number]
+            resource = &self.resources.nodes[self.scopes.nodes[metric.scope].parent]
+            while point < end and resource.is_cut:
+                time_ns = point.time_ns if point.time_ns else time_of(<bytes>point.head)
+                if not resource.time_ns:
+                    resource.time_ns = time_ns
+                resource.is_cut = time_ns and time_ns == resource.time_ns
+                point += 1
+            point = end
 
     cdef Py_ssize_t cut_resources(self) except -1:
         """Replace large resources by their parts, in order; return the size of the request."""
         cdef Level scopes = self.scopes
         cdef Level resources = self.resources
         cdef Py_ssize_t number, left = resources.count, still_left, total = 0
-        cdef Rest *rests = <Rest *>allocate(left, sizeof(Rest))
+        cdef Remainder *remainders = <Remainder *>allocate(left, sizeof(Remainder))
         self.scopes = Level()
         self.resources = Level()
         try:
             for number in range(left):
-                rests[number].resource = &resources.nodes[number]
-                rests[number].scope = resources.nodes[number].first
-                rests[number].metric = scopes.nodes[resources.nodes[number].first].first
+                remainders[number].resource = &resources.nodes[number]
+                remainders[number].scope = resources.nodes[number].first
+                remainders[number].metric = scopes.nodes[resources.nodes[number].first].first
             while left:
                 still_left = 0
                 for number in range(left):
-                    total += field_size(self.add_part(&rests[number], scopes.nodes))
-                    if rests[number].metric != NONE:
-                        rests[still_left] = rests[number]
+                    total += field_size(self.add_part(&remainders[number], scopes.nodes))
+                    if remainders[number].metric != NONE:
+                        remainders[still_left] = remainders[number]
                         still_left += 1
                 left = still_left
         finally:
-            PyMem_Free(rests)
-        self.count_starts()
+            PyMem_Free(remainders)
+        self.set_starts()
         return total
 
-    cdef Py_ssize_t add_part(self, Rest *rest, Node *scopes) except -1:
+    cdef Py_ssize_t add_part(self, Remainder *left_of, Node *scopes) except -1:
         """Add the next metrics of a resource, one at least; return the size of its message."""
-        cdef Py_ssize_t left = PART_BYTES if rest.resource.is_cut else PY_SSIZE_T_MAX
+        cdef Py_ssize_t left = PART_BYTES if left_of.resource.is_cut else PY_SSIZE_T_MAX
         cdef Py_ssize_t points = 0, scope_size
         cdef int32_t of_scope, number
         cdef Metric *metric = NULL
         cdef Node *scope = NULL
-        cdef Node *resource = self.resources.append(rest.resource.group, rest.resource.head)
-        left = max(left, self.metrics[rest.metric].size)
-        while rest.metric != NONE and self.metrics[rest.metric].size <= left:
+        cdef Node *resource = self.resources.append(left_of.resource.group, left_of.resource.head)
+        left = max(left, self.metrics[left_of.metric].size)
+        while left_of.metric != NONE and self.metrics[left_of.metric].size <= left:
             of_scope = <int32_t>self.scopes.count
             if scope == NULL:
                 resource.first = of_scope
             else:
                 scope.following = of_scope
-            scope = self.scopes.append(scopes[rest.scope].group, scopes[rest.scope].head)
-            scope.first = number = rest.metric
+            scope = self.scopes.append(scopes[left_of.scope].group, scopes[left_of.scope].head)
+            scope.first = number = left_of.metric
             scope_size = 0
             while number != NONE and self.metrics[number].size <= left:
                 metric = &self.metrics[number]
@@ -348,10 +360,10 @@ cdef class RequestPlan:
                 points += metric.points
                 number = metric.following
             metric.following = NONE
-            if number == NONE and scopes[rest.scope].following != NONE:
-                rest.scope = scopes[rest.scope].following
-                number = scopes[rest.scope].first
-            rest.metric = number
+            if number == NONE and scopes[left_of.scope].following != NONE:
+                left_of.scope = scopes[left_of.scope].following
+                number = scopes[left_of.scope].first
+            left_of.metric = number
             scope.size += scope_size
             resource.size += field_size(scope.size)
         resource.points = points
@@ -461,7 +473,7 @@ cdef bytes encode_points(
     plan.metrics = <Metric *>allocate(runs_count, sizeof(Metric))
     plan.next_run = <int32_t *>allocate(runs_count, sizeof(int32_t))
     plan.number_groups(points, runs, runs_count)
-    total = plan.lay_out(runs)
+    total = plan.lay_out(points, runs, runs_count)
     try:
         if not plan.is_in_order:
             ordered = <Point *>allocate(count, sizeof(Point))

@@ -36,14 +36,6 @@ cdef enum:
     DEPTH_MAX = 100  # messages in each other, as in protobuf's own parsers
 
 
-cdef struct Field:
-    uint64_t number
-    int wire_type
-    uint64_t value  # of a varint
-    const unsigned char *payload
-    const unsigned char *end
-
-
 cdef const unsigned char *read_varint(
     const unsigned char *at, const unsigned char *stop, uint64_t *value
 ) noexcept:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 
 from relay.api.records_status import RecordsView
@@ -147,7 +145,7 @@ def test_each_signal_of_a_sink_is_a_line_in_its_unit() -> None:
     both = (report, msgspec.structs.replace(report, sink="out/traces"))
     logs = RecordStatistics("logs", 1200, 30, 0, 700, ResourceTableStatistics(3, 3))
     records = (RecordsView(logs, {}),)
-    source = replace(source, sinks=both, records=records)
+    source = msgspec.structs.replace(source, sinks=both, records=records)
     view = operator_view(source, "1.2.3", health_figures(source))
     assert [(one.sink, one.unit) for one in view.worst] == [
         ("out", "points"),
@@ -160,7 +158,7 @@ def test_each_signal_of_a_sink_is_a_line_in_its_unit() -> None:
 
 def test_faults_are_those_of_status() -> None:
     faults = (Fault("spec.sinks[0]", "is odd", "e.yaml:3"), Fault("", "is empty", "f.yaml"))
-    source = replace(facts(), faults=faults)
+    source = msgspec.structs.replace(facts(), faults=faults)
     shown = operator_view(source, "1.2.3", ()).faults
     for text, told in zip(shown, source.status()["faults"], strict=True):
         assert text.split(": ") == [one for one in told.values() if one]

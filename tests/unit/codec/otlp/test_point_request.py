@@ -213,6 +213,39 @@ def test_a_resource_with_points_of_two_times_stays_whole() -> None:
         assert names_of(request.resource_metrics) == "abbb"
 
 
+def test_all_points_of_a_run_are_of_one_time() -> None:
+    """A run of a metric may begin as the others, and have another time behind."""
+    entries = [*target_of("a", 1, 224, 200), *target_of("b", 1, 224, 200)]
+    point_buffer = PointBuffer()
+    for group, label in entries:
+        for time_ms in (7, 8):
+            point_buffer.add(label, encode_time(time_ms) or b"", bytes(8))
+        point_buffer.close_run(group)
+    request = ExportMetricsServiceRequest.FromString(point_buffer.encode())
+    assert names_of(request.resource_metrics) == "ab"
+
+
+@pytest.mark.parametrize(
+    ("late", "broken", "names"),
+    [(-1, -1, "ababab"), (0, -1, "abbb"), (223, -1, "abbb"), (-1, 5, "abbb")],
+)
+def test_points_that_are_encoded_as_a_whole_have_a_time_too(
+    late: int, broken: int, names: str
+) -> None:
+    """Histograms, summaries and all of OTLP; one whose time cannot be read keeps all together."""
+    entries = [*target_of("a", 1, 224, 200), *target_of("b", 1, 224, 200)]
+    point_buffer = PointBuffer()
+    for number, (group, label) in enumerate(entries):
+        stamp = encode_time(8 if number == late else 7) or b""
+        point = label + stamp + bytes(8)
+        point_buffer.add_finished(b"" if number == broken else point)
+        if number % 2:
+            point_buffer.add(label, stamp, bytes(8))
+        point_buffer.close_run(group)
+    request = ExportMetricsServiceRequest.FromString(point_buffer.encode())
+    assert names_of(request.resource_metrics) == names
+
+
 def test_alike_targets_are_compressed_together() -> None:
     targets = [target_of(name, 1, 224, 150) for name in ascii_letters[:10]]
     alone = [len(zlib.compress(body_of(target), 1)) for target in targets]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from relay.pipeline.batching.transaction import AcceptedCounts
 from relay.pipeline.routing.match_set import OutputOptions
 from tests.kit.engine_rig import RAW1, RAW2, Rig, RigSink
 from tests.kit.remote_write import raw
@@ -167,7 +168,7 @@ def test_a_message_with_samples_and_histograms_gives_samples_first() -> None:
     native(series, T0_MS + 2)
     transaction = rig.feed(message.SerializeToString())
     rig.flush()
-    assert transaction.taken == (2, 1, 0)
+    assert transaction.taken == AcceptedCounts(2, 1, 0)
     for sink in rig.sinks[:2]:
         assert [point.time_ms - T0_MS for point in the_series(sink).points] == [0, 1, 2]
     assert [points for points, *_ in counted(rig)] == [3, 3, 3]
