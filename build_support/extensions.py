@@ -31,10 +31,9 @@ CHECK = runpy.run_path(str(ROOT / "relay" / "runtime" / "extension_check.py"))
 # After the interpreter's own flags, which differ from one to the next.
 COMPILE_FLAGS = ["-g0", "-Wno-sign-compare", "-Wno-unused-function"]
 
-SMALL = frozenset(
+COMPILED_FOR_SIZE = frozenset(
     {
         "relay.control.durability.admission",
-        "relay.control.preview.scan",
         "relay.pipeline.batching.watermark",
         "relay.pipeline.engine",
         "relay.pipeline.signals",
@@ -54,8 +53,12 @@ SMALL = frozenset(
         "relay.telemetry.histogram",
     }
 )
-"""Modules that work by the request and the batch, never by the sample, series or record: compiled
-for size, they take half of the memory."""
+"""Modules of the request and the batch, whose loops are not over samples, series or records.
+
+Compiled with -Os they take half of the memory (ADR 0026). The flags are not in a module's digest:
+after a change here, delete the built modules.
+"""
+assert set(CHECK["MODULES"]) >= COMPILED_FOR_SIZE
 
 
 def extensions() -> list[Extension]:
@@ -130,9 +133,12 @@ class BuildExtensions(build_ext):  # type: ignore[misc]  # setuptools has no typ
         )
         for one in self.extensions:
             # By bench.micro.kernel: -O2 of gcc makes histograms 15 % slower, -O3 of zig gains none.
-            one.extra_compile_args = [*one.extra_compile_args, compiler.level_of(one.name in SMALL)]
+            one.extra_compile_args = [
+                *one.extra_compile_args,
+                compiler.level_of(one.name in COMPILED_FOR_SIZE),
+            ]
             if sys.platform == "linux":
-                # Read-only data beside the code: two pages less of each module.
+                # Read-only data beside the code, as before binutils 2.31: two pages less of each.
                 one.extra_link_args = [*one.extra_link_args, "-Wl,-z,noseparate-code"]
             if sys.platform == "linux" and not self.inplace:
                 one.extra_link_args = [*one.extra_link_args, "-s"]

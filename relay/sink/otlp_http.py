@@ -9,7 +9,8 @@
     429, 502, 503, 504                        Retry, after Retry-After if it is longer
     413                                       Split
     401, 403                                  Unauthorized
-    400, but for a reason of stored points    Bisect
+    400 that says that the rest was stored    Rejected ``http_400``
+    other 400, but of delta points            Bisect
     every other status, redirects included    Rejected ``http_<status>``
     timeout, no connection, disconnect ...    Retry, reason is the failure's kind
     response body over the limit              Rejected ``response_too_large``
@@ -20,8 +21,10 @@ Sources: OTLP 1.11, "OTLP/HTTP Response" (retryable codes; partial success "MUST
 response above 4 MiB is not retryable); 413, 401 and 403 are this project's design. OTLP names 200
 as the only success; gateways answer 202 and 204 too, and a retry would duplicate what they took.
 400 is the answer to a request that cannot be read: records are passed on as they came, and a single
-one that is malformed inside makes a Collector refuse all others with it. So that it costs those
-nothing, halves are sent. Backends of Prometheus' kind also answer 400 where they stored the rest.
+one that is malformed inside makes a Collector refuse all others with it; so does one that goes back
+in time with Prometheus. So that it costs those nothing, halves are sent. Mimir stores the rest and
+says so, others may not: halves may come twice, so that delta points, which would count twice, are
+not sent again.
 ``forbidden_address`` is retryable within the queue's age limit: a name that resolves to a private
 address for a minute must not cost data. An answer that is not HTTP is a broken connection.
 """
@@ -83,7 +86,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, now: float) -
         return Split(message)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return Unauthorized(message)
-    if status == HTTPStatus.BAD_REQUEST and not _is_about_stored_points(body, content_type):
+    if status == HTTPStatus.BAD_REQUEST and not _is_rest_stored(body, content_type):
         return Bisect("http_400", message)
     # Only registered codes are a reason of their own: an endpoint must not choose label values.
     return Rejected(f"http_{status}" if status in _KNOWN_STATUSES else "http_other", message)
@@ -130,10 +133,13 @@ def _parse_json_response(body: bytes) -> PartialSuccess | None:
         raise DecodeError(f"not a JSON ExportMetricsServiceResponse: {error}") from error
 
 
-def _is_about_stored_points(body: bytes, content_type: str) -> bool:
-    """Return whether a 400 tells what is wrong with points: those beside them were stored."""
+def _is_rest_stored(body: bytes, content_type: str) -> bool:
+    """Return True if a 400 has the words of an endpoint that stored the good points.
+
+    They are those of remote write.
+    """
     text = parse_status_message(body, content_type).encode()
-    return parse_refusal(HTTPStatus.BAD_REQUEST, text, "remote_write_v2").reason != "other"
+    return parse_refusal(HTTPStatus.BAD_REQUEST, text, "remote_write_v2").rest == "stored"
 
 
 def _describe(status: int, body: bytes, content_type: str) -> str:
@@ -196,9 +202,14 @@ def make_client(endpoint: Endpoint, dependencies: ClientDependencies) -> HttpEnd
 
 
 def _classify_answer(
-    _endpoint: Endpoint, _request: EncodedRequest, answer: HttpResponse, now: float
+    endpoint: Endpoint, request: EncodedRequest, answer: HttpResponse, now: float
 ) -> Verdict:
-    return classify(answer.status, answer.headers, answer.body, now)
+    verdict = classify(answer.status, answer.headers, answer.body, now)
+    if isinstance(verdict, Bisect) and request.kind == KIND:
+        assert isinstance(endpoint, OtlpHttp)
+        if endpoint.temporality == "delta":
+            return Rejected(verdict.reason, verdict.message)
+    return verdict
 
 
 def _is_for_metrics(endpoint: Endpoint) -> bool:

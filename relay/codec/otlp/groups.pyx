@@ -59,7 +59,7 @@ cdef uint32_t product(uint32_t one, uint32_t other) noexcept:
 
 
 cdef uint32_t crc_shift(Py_ssize_t size) noexcept:
-    """Return what :func:`crc_behind` needs to know of bytes of this number."""
+    """Return the factor that :func:`crc_behind` takes for ``size`` bytes: x^(8 size)."""
     cdef uint32_t found = <uint32_t>1 << 31, power = <uint32_t>1 << 23
     while size:
         if size & 1:
@@ -70,7 +70,7 @@ cdef uint32_t crc_shift(Py_ssize_t size) noexcept:
 
 
 cdef uint32_t crc_behind(uint32_t before, uint32_t crc, uint32_t shift) noexcept:
-    """Return the CRC of bytes with CRC ``before`` and others behind them, by theirs."""
+    """Return the CRC of two byte strings in a row; ``crc`` and ``shift`` are the second's."""
     return product(shift, before) ^ crc
 
 

@@ -58,7 +58,7 @@ _IDS: Final = {
     "span_id": 8,
     "parent_span_id": 8,
 }
-"""Bytes of each id that is not empty: a Collector refuses all of a request for another one."""
+"""Length of each id, bytes; it may be empty. A Collector refuses a request with another length."""
 FIELD_NAMES: Final = {
     key: re.sub("([A-Z])", r"_\1", key).lower()
     for path in (*PATHS.values(), *_NESTED)

@@ -318,7 +318,7 @@ class UsualConnection:
         self._take(buffer[self._body_at : body_end])
 
     def _take(self, body: bytes) -> None:
-        """Serve the request whose body is there, and no more in the buffer."""
+        """Serve the request of the head that was read last; its bytes have left the buffer."""
         self._partial_since = 0.0
         head, self._head = cast("UsualHead", self._head), None
         if not self._serve_at_once(head, body):

@@ -100,6 +100,7 @@ class Transport:
         self._requests += 1
         self._in_flight += 1
         try:
+            # In line: each coroutine more costs a frame and a step at every resumption.
             body, prepared = request.body, request.to.prepared
             if not isinstance(prepared, _Prepared) or prepared.client is not self:
                 prepared = self._prepare(request.to)

@@ -111,11 +111,11 @@ class Connection(asyncio.Protocol):
         return self._reusable and self._transport is not None and not self._transport.is_closing()
 
     def begin(self, head: bytes, body: bytes, deadline: float) -> asyncio.Future[HttpResponse]:
-        """Send a request, and return its answer until ``deadline`` (the loop's clock, s).
+        """Send a request; return a future of its answer.
 
-        ``head`` is complete, the empty line included. Raises RequestFailedError, and so does the
-        answer; it raises TimeoutError, too. The caller calls :meth:`end` whatever comes of it, and
-        closes the connection on every error and wherever it is not ``reusable`` then.
+        ``head`` is complete, the empty line included. Raises RequestFailedError; the future raises
+        it or, at ``deadline`` (the loop's clock, s), TimeoutError. The caller calls :meth:`end` in
+        every case, and closes the connection on every error and where it is not ``reusable``.
         """
         transport = self._transport
         if transport is None or transport.is_closing():

@@ -127,7 +127,7 @@ class Typing:
     * ``refused`` is why OTLP cannot express it in any form, "" if it can. ``is_plain``: it has
       number points and no family. Nothing changes these.
     * Typings that differ in their evidence only are equal: points do not differ.
-    * ``passed`` is :attr:`Passes.number` of when its name needed no wait.
+    * ``passed`` is the :attr:`Passes.number` at which its name needed no wait; 0: at none.
     """
 
     __slots__ = ("evidence", "family", "identity", "is_plain", "part", "passed", "refused")
@@ -170,7 +170,10 @@ class Typing:
 
 
 class Passes:
-    """Numbers the states in which names that need no wait for metadata go on needing none."""
+    """Version of what is known of families that wait.
+
+    A typing that passed at another version is asked again.
+    """
 
     __slots__ = ("number",)
 
@@ -185,7 +188,7 @@ class Passes:
 class MetricName:
     """A metric's name, one object for all its series, and what is told by the name alone.
 
-    ``describes``: it is that of ``target_info``; ``is_info``: of what may describe an object.
+    ``describes``: it is ``target_info``; ``is_info``: that of an info series of the inventory.
     """
 
     __slots__ = ("describes", "is_bucket", "is_info", "text")
@@ -200,7 +203,7 @@ class MetricName:
         return f"<MetricName {self.text!r}>"
 
 
-MetadataOf: TypeAlias = Callable[[str], FamilyMetadata | None]
+MetadataOf: TypeAlias = "Callable[[str], FamilyMetadata | None]"
 """Lookup of a family's metadata by its name."""
 
 SiblingsOf: TypeAlias = Callable[[str], Part]

@@ -155,9 +155,9 @@ cpdef set_route(Series series, tuple batches, object group, bytes prefix):
 
 @cython.no_gc
 cdef class SeriesQueue:
-    """Series in the order in which they came, as a deque has them.
+    """First-in, first-out queue of series.
 
-    The cyclic garbage collector has no business with them: it would look at each.
+    Not tracked by the cyclic garbage collector, which would visit each one.
     """
 
     def __dealloc__(self):

@@ -76,6 +76,16 @@ async def test_answers_are_counted_by_verdict() -> None:
     }
 
 
+async def test_delta_points_are_not_sent_in_halves() -> None:
+    """A backend that stored the rest would count them twice."""
+    client = Answers(400, 400)
+    dependencies = ClientDependencies(client, lambda _reference, _key: "", lambda: 0.0)
+    for temporality, verdict in (("cumulative", "bisect"), ("delta", "rejected")):
+        endpoint = make_client(OtlpHttp(URL, temporality=temporality), dependencies)
+        await endpoint.send(request())
+        assert endpoint.requests == {verdict: 1}
+
+
 async def test_each_compression_has_a_destination_that_is_kept() -> None:
     client = Answers(200, 200, 200, 200)
     dependencies = ClientDependencies(client, lambda _reference, _key: "", lambda: 0.0)
