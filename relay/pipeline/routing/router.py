@@ -92,8 +92,7 @@ class _Project(ProjectEpoch):
         super().__init__(project)
         self.exporters = 0  # some have no sources
         self.index: SelectorIndex[MatchedSource] = SelectorIndex()
-        # The index's, copied after each change of it: C reads it for each new series.
-        self.labels_read = self.index.labels_read
+        self.labels_read = self.index.labels_read  # copied after each change: C reads it
         self.sources: dict[MatchedSource, Compiled] = {}
         self.dependents: dict[MatchedSource, None] = {}
         """Sources that depend on objects of the inventory."""

@@ -372,8 +372,7 @@ def decode_v1_into_batches(
         if not time_ns:
             # Another series than predicted, or a sample of another shape.
             if upcoming.count and upcoming.coming[0].start == start:
-                # It was read and hashed when the series before turned out new.
-                coming = &upcoming.coming[0]
+                coming = &upcoming.coming[0]  # read and hashed behind a new series
                 key_size = coming.key_size
                 time_ns = coming.time_ns
                 value = coming.value
