@@ -6,7 +6,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import aiohttp
 import msgspec
@@ -75,7 +75,7 @@ class Seen:
 
     def status(self, wanted: StatusFilter) -> object:
         """The document."""
-        return asdict(wanted) if wanted != EVERYTHING else self.process.status
+        return msgspec.structs.asdict(wanted) if wanted != EVERYTHING else self.process.status
 
 
 @dataclass
