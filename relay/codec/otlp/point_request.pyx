@@ -231,9 +231,10 @@ cdef class RequestPlan:
         cdef Py_ssize_t total = self.measure()
         cdef Py_ssize_t number
         cdef Node *resource
-        if total <= WINDOW_BYTES or self.resources.count < 2 or not self.find_large():
+        if total <= WINDOW_BYTES or self.resources.count < 2 or not self.mark_large():
             return total
-        self.keep_whole_if_of_several_times(points, runs, runs_count)
+        if not self.unmark_of_several_times(points, runs, runs_count):
+            return total
         total = self.cut_resources()
         if self.is_in_order:  # the points stay where they are
             for number in range(self.resources.count):
@@ -270,7 +271,7 @@ cdef class RequestPlan:
             self.resources.nodes[number].start = start
             start += self.resources.nodes[number].points
 
-    cdef bint find_large(self) noexcept:
+    cdef bint mark_large(self) noexcept:
         """Mark the resources that are large enough to be cut; return whether there is one."""
         cdef Py_ssize_t number
         cdef Node *resource
@@ -281,13 +282,13 @@ cdef class RequestPlan:
             is_any |= resource.is_cut
         return is_any
 
-    cdef void keep_whole_if_of_several_times(
+    cdef bint unmark_of_several_times(
         self, Point *points, Run *runs, Py_ssize_t runs_count
     ) noexcept:
         """Unmark the resources whose points have several times, or one that cannot be read.
 
-        An endpoint that makes a series of each resource it is sent, as Prometheus does, would see
-        times that go back in the second part.
+        Return whether one is still to be cut. An endpoint that makes a series of each resource it
+        is sent, as Prometheus does, would see times that go back in the second part.
         """
         cdef Py_ssize_t at
         cdef Point *point = points
@@ -295,6 +296,7 @@ cdef class RequestPlan:
         cdef Node *resource
         cdef Metric *metric
         cdef uint64_t time_ns
+        cdef bint is_any = False
         for at in range(runs_count):
             end = &points[runs[at].end]
             if point == end:
@@ -308,6 +310,9 @@ cdef class RequestPlan:
                 resource.is_cut = time_ns and time_ns == resource.time_ns
                 point += 1
             point = end
+        for at in range(self.resources.count):
+            is_any |= self.resources.nodes[at].is_cut
+        return is_any
 
     cdef Py_ssize_t cut_resources(self) except -1:
         """Replace large resources by their parts, in order; return the size of the request."""
