@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import random
-
 import cramjam
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.config.exporter.types import PrometheusRemoteWrite, RemoteWriteVersion, Sink
-from relay.sink.delivery import DeliveryStateMachine
 from relay.sink.http.response import HttpResponse
 from relay.sink.kinds import encoders_for
 from relay.sink.queue.encoding import SharedBodyCache, encode_batch
 from relay.sink.queue.payload import EncodedRequest
 from relay.sink.queue.piece_search import ROUNDS_MAX
-from relay.sink.queue.queue import SinkQueue
 from relay.sink.remote_write.classify import Sent, classify
 from relay.sink.reporting.health import LogLine
 from relay.sink.retry.bisection import REQUESTS_MAX, STREAK_MAX
-from relay.sink.retry.circuit_breaker import Circuit
 from relay.sink.steps import Now, Send, Sleep
 from tests.kit.batches import RAW_BATCHES, START_MS
 from tests.kit.holds import Holds
 from tests.kit.http.remote_write_server import Labels, Point, Storage, points_of, points_of_v2
+from tests.kit.sink.delivery import delivery_of
 
 Sample = tuple[str, int, float]
 """Label ``n``, time in ms, value."""
@@ -43,16 +39,7 @@ class Rollback:
         self.storage = Storage(self._refuses)
         self.requests = 0
         self.now = Now(1000.0, 50.0)
-        rng = random.Random(7)
-        self.delivery = DeliveryStateMachine(
-            self.sink,
-            encoders=encoders_for(endpoint),
-            queue=SinkQueue(self.sink.queue, shards=1),
-            circuit=Circuit(rng),
-            offsets=self.holds,
-            rng=rng,
-            log=self.notes.append,
-        )
+        self.delivery = delivery_of(self.sink, self.holds, self.notes)
 
     def _refuses(self, _labels: Labels, _time_ms: int, value: float) -> str:
         return "out of order sample" if value in self.bad else ""

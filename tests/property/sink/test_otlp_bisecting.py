@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from struct import pack, unpack
 
 import pytest
@@ -10,19 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.config.exporter.types import OtlpHttp, Sink
-from relay.sink.delivery import DeliveryStateMachine
-from relay.sink.kinds import encoders_for
 from relay.sink.otlp_http import classify
 from relay.sink.queue.encoding import SharedBodyCache, encode_batch
-from relay.sink.queue.queue import SinkQueue
 from relay.sink.retry.bisection import REQUESTS_MAX, STREAK_MAX
-from relay.sink.retry.circuit_breaker import Circuit
 from relay.sink.steps import Now, Send
 from tests.kit.batches import sealed_batch
 from tests.kit.holds import Holds
 from tests.kit.oracle.number_points import decode
 from tests.kit.otlp.batches import record_batch, values_of
 from tests.kit.otlp.official import LOGS, TRACES, Kind
+from tests.kit.sink.delivery import delivery_of
 
 
 class Unreadable:
@@ -35,22 +31,13 @@ class Unreadable:
         signal = {None: "metrics", LOGS: "logs", TRACES: "traces"}[kind]
         endpoint = OtlpHttp("http://127.0.0.1:1/", signal=signal)
         sink = Sink("s", ("all",), endpoint)
-        rng = random.Random(7)
         self.kind = kind
         self.bad = bad
         self.holds = Holds()
         self.stored: list[float] = []
         self.requests = 0
         self.now = Now(1000.0, 50.0)
-        self.delivery = DeliveryStateMachine(
-            sink,
-            encoders=encoders_for(endpoint),
-            queue=SinkQueue(sink.queue, shards=1),
-            circuit=Circuit(rng),
-            offsets=self.holds,
-            rng=rng,
-            log=lambda _line: None,
-        )
+        self.delivery = delivery_of(sink, self.holds, [])
 
     def deliver(self, count: int) -> None:
         """Send a batch of the numbers below ``count`` until nothing is left."""

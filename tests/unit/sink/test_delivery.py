@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 
 import pytest
 
 from relay.config.exporter.types import OtlpHttp, Queue, RetrySettings, Sink
 from relay.sink import request_size
-from relay.sink.delivery import DeliveryStateMachine
-from relay.sink.kinds import encoders_for
 from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.queue import encoding
 from relay.sink.queue.encoding import SharedBodyCache, encode_batch, split_in_two
 from relay.sink.queue.payload import EncodedRequest
-from relay.sink.queue.queue import SinkQueue
 from relay.sink.reporting.health import LOG_INTERVAL_S_MIN, Health, LogLine
 from relay.sink.reporting.ledger import LedgerStatistics
 from relay.sink.request_size import PROBE_S, configured_bytes_max
 from relay.sink.retry import verdict
 from relay.sink.retry.backoff import RETRY_AFTER_S_MAX
-from relay.sink.retry.circuit_breaker import Circuit
 from relay.sink.steps import Now, Send, Sleep
 from tests.kit.batches import sealed_batch
 from tests.kit.holds import Holds
+from tests.kit.sink.delivery import delivery_of
 
 SINK = Sink("s", ("all",), OtlpHttp("http://127.0.0.1:1/v1/metrics", compression="none"))
 UNAVAILABLE = verdict.Retry("http_503", "HTTP 503")
@@ -39,16 +35,7 @@ class Bench:
         self.notes: list[LogLine] = []
         self.now = Now(1000.0, 50.0)
         self.sink = sink
-        rng = random.Random(7)
-        self.delivery = DeliveryStateMachine(
-            sink,
-            encoders=encoders_for(sink.endpoint),
-            queue=SinkQueue(sink.queue, shards=sink.endpoint.concurrency),
-            circuit=Circuit(rng),
-            offsets=self.holds,
-            rng=rng,
-            log=self.notes.append,
-        )
+        self.delivery = delivery_of(sink, self.holds, self.notes)
 
     def advance(self, seconds: float) -> None:
         self.now = Now(self.now.wall + seconds, self.now.monotonic + seconds)

@@ -8,13 +8,11 @@ from dataclasses import replace
 import pytest
 
 from relay.config.exporter.types import OtlpHttp, Queue, RetrySettings, Sink
-from relay.sink.delivery import MEMORY_AGE_S, MEMORY_BYTES_MAX, DeliveryStateMachine
-from relay.sink.kinds import encoders_for
+from relay.sink.delivery import MEMORY_AGE_S, MEMORY_BYTES_MAX
 from relay.sink.otlp_http import OTLP_HTTP
 from relay.sink.queue.disk_index import RecordPlace
 from relay.sink.queue.encoding import SharedBodyCache, encode_batch
 from relay.sink.queue.payload import STORED, EncodedRequest
-from relay.sink.queue.queue import SinkQueue
 from relay.sink.reporting.forecast import STALLED_S
 from relay.sink.reporting.health import LogLine
 from relay.sink.request_size import configured_bytes_max
@@ -24,6 +22,7 @@ from relay.sink.steps import Load, Now, Send, Sleep
 from tests.kit.batches import sealed_batch
 from tests.kit.holds import Holds
 from tests.kit.sink.changed_request import changed
+from tests.kit.sink.delivery import delivery_of
 
 SINK = Sink(
     "s",
@@ -50,16 +49,7 @@ class Outage:
         self.attempts = 0
         self.circuit = Circuit(random.Random(5))
         self.sink = sink
-        rng = random.Random(7)
-        self.delivery = DeliveryStateMachine(
-            sink,
-            encoders=encoders_for(sink.endpoint),
-            queue=SinkQueue(sink.queue, shards=sink.endpoint.concurrency),
-            circuit=self.circuit,
-            offsets=self.holds,
-            rng=rng,
-            log=self.notes.append,
-        )
+        self.delivery = delivery_of(sink, self.holds, self.notes, self.circuit)
         self.circuit.subscribe(self.delivery.resume)
 
     def offer(self, shard: int = 0, *, values: int = 1) -> None:
