@@ -37,7 +37,7 @@ class TurnsError(Exception):
 class DirectPace(Pace):
     """Raise TurnsError once the work has taken about :data:`DIRECT_S`.
 
-    For work that begins now and is not sliced; only while no other work is :attr:`Turns.busy`.
+    For work that begins now and is not sliced; only while :attr:`Turns.entered` is 0.
 
     Half of it is time that has passed, which is read without a system call and is enough for nearly
     every request; the other half is CPU time: waiting for a busy machine must not restart the work.
@@ -140,14 +140,9 @@ class Turns:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self.entered = 0
-        """Number of pieces of work that are active or wait."""
+        """Pieces of work that are active or wait: with any, the engine may be in a request."""
         self._closed = False
         self._waiting: set[asyncio.Task[None]] = set()
-
-    @property
-    def busy(self) -> bool:
-        """True if work is active or waits: the engine may be in the middle of a request."""
-        return self.entered > 0
 
     async def run(
         self,

@@ -278,6 +278,7 @@ class EncodeBacklog:
             self._queue_ready()
 
     def _on_compressed(self) -> None:
+        # A method that is declared in the .pxd, as the other is, cannot be a callback.
         self._queue_ready()
 
     def _queue_ready(self) -> None:

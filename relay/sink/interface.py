@@ -74,7 +74,7 @@ class Encoder(Protocol):
 
         Returns (piece, its points) in order: of the points of a series those that came first, and
         so on; none without points. At most ``rounds_max``: the last one has all that are left. No
-        piece at all where the endpoint refuses nothing for having it already.
+        piece at all of a kind that does not tell series apart.
         """
 
     def compress(self, body: bytes, compression: Compression) -> bytes:

@@ -179,7 +179,7 @@ class OtlpEncoder:
         return split_request(body)
 
     def rounds(self, body: bytes, rounds_max: int) -> list[tuple[bytes, int]]:
-        """Return nothing: an endpoint of OTLP does not refuse what it was sent before."""
+        """Return nothing: points are told apart by series only for remote write."""
         return []
 
     def compress(self, body: bytes, compression: Compression) -> bytes:

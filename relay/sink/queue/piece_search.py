@@ -13,8 +13,7 @@ spent:
 * What lies behind the last refused point of a round is delivered, at log2 n requests a round. With
   more than :data:`ROUNDS_MAX` points of one series, rounds are joined.
 
-Endpoints of OTLP refuse nothing for having it already: without a budget, all that is refused there
-is rejected.
+Requests of OTLP are not cut in rounds: without a budget, all that is refused is rejected.
 """
 
 from __future__ import annotations

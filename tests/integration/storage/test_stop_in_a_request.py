@@ -49,7 +49,7 @@ async def send(sender: Sender, signal: str) -> None:
 async def in_the_middle(relay: Relay) -> None:
     """Return between two slices of a request that is replayed."""
     async with patience(10):
-        while not relay._turns.busy:  # noqa: ASYNC110 - it is told to nobody
+        while not relay._turns.entered:  # noqa: ASYNC110 - it is told to nobody
             await asyncio.sleep(0)
     replay = relay._replay
     assert replay is not None

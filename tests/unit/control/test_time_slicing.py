@@ -65,7 +65,7 @@ async def test_results_are_handed_on_in_the_order_of_the_calls() -> None:
 
     await asyncio.gather(one(1, 0.05), one(2, 0.0), one(3, 2 * DIRECT_S), one(4, 0.0))
     assert done == [1, 2, 3, 4]
-    assert not turns.busy
+    assert not turns.entered
 
 
 async def test_an_error_comes_out_of_the_slices() -> None:
@@ -77,7 +77,7 @@ async def test_an_error_comes_out_of_the_slices() -> None:
 
     with pytest.raises(DecodeError, match="bad"):
         await turns.run(work, lambda _: None)
-    assert not turns.busy
+    assert not turns.entered
 
 
 class Outcome(Exception):  # noqa: N818 - a result as well
@@ -128,7 +128,7 @@ async def test_cancelled_work_is_taken_back_or_finished(final: bool) -> None:
         await task
     assert done == (["done"] if final else [])
     assert ended == [True]
-    assert not turns.busy
+    assert not turns.entered
 
 
 async def test_what_needs_the_engine_between_requests_waits() -> None:
@@ -142,7 +142,7 @@ async def test_what_needs_the_engine_between_requests_waits() -> None:
 
     running = asyncio.create_task(turns.run(work, lambda _: None, repeatable=False))
     await asyncio.sleep(0)
-    assert turns.busy
+    assert turns.entered
     turns.soon(lambda: story.append("soon"))
     await turns.settled()
     story.append("settled")

@@ -348,7 +348,7 @@ class Resolver:
             if self._has_wait:
                 if series.declared is None:
                     types = series.types
-                    known = types.young.get(series.name)
+                    known = types.young.get(series.name)  # as _typing, but computing nothing
                 if known is None or known.passed != self._passes.number:
                     known = None
                     if self._let_wait(series, labels, project, waits):
