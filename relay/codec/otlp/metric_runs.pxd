@@ -1,6 +1,6 @@
 # The metrics of a request while it is planned, and the runs of points of each.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int32_t, uint64_t
 from libc.string cimport memcpy
 
 from relay.codec.otlp.point_buffer cimport Point, Run
@@ -31,37 +31,6 @@ cdef inline Py_ssize_t first_of(Run *runs, Py_ssize_t run) noexcept:
     return runs[run - 1].end if run else 0
 
 
-cdef inline void insert_run(
-    Point *points, Run *runs, Metric *metric, int32_t *next_run, Py_ssize_t at
-) noexcept:
-    """Insert a run that is earlier than its metric's last before the runs later in every point."""
-    cdef Py_ssize_t run = metric.first, left = SEARCH_POINTS_MAX
-    cdef int32_t *link = &metric.first
-    cdef uint64_t latest = 0
-    cdef Point *point = &points[first_of(runs, at)]
-    cdef Point *end = &points[runs[at].end]
-    while point < end and left:
-        latest = max(latest, point.time_ns)
-        point += 1
-        left -= 1
-    while run != NONE and left:
-        point = &points[first_of(runs, run)]
-        end = &points[runs[run].end]
-        while point < end and left:
-            left -= 1
-            if point.time_ns <= latest:
-                link = &next_run[run]
-                break
-            point += 1
-        run = next_run[run]
-    link = link if left else &next_run[metric.last]
-    next_run[at] = link[0]
-    link[0] = <int32_t>at
-    if next_run[at] == NONE:
-        metric.last = <int32_t>at
-        metric.last_ns = points[first_of(runs, at)].time_ns
-
-
 cdef inline uint64_t time_of(bytes point) noexcept:
     """Return the time of a point that is encoded as a whole; 0 if there is none to be read."""
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(point)
@@ -78,3 +47,40 @@ cdef inline uint64_t time_of(bytes point) noexcept:
             memcpy(&time_ns, field.payload, 8)
             return time_ns
     return 0
+
+
+cdef inline uint64_t known_time_of(Point *point) noexcept:
+    """Return the time of a point of either form; 0 if it is not known."""
+    return point.time_ns if point.time_ns else time_of(<bytes>point.head)
+
+
+cdef inline void insert_run(
+    Point *points, Run *runs, Metric *metric, int32_t *next_run, Py_ssize_t at
+) noexcept:
+    """Insert a run that is earlier than its metric's last before the runs later in every point."""
+    cdef Py_ssize_t run = metric.first, left = SEARCH_POINTS_MAX
+    cdef int32_t *link = &metric.first
+    cdef uint64_t latest = 0, time_ns
+    cdef Point *point = &points[first_of(runs, at)]
+    cdef Point *end = &points[runs[at].end]
+    while point < end and left:
+        time_ns = known_time_of(point)
+        latest = max(latest, time_ns if time_ns else UINT64_MAX)
+        point += 1
+        left -= 1
+    while run != NONE and left:
+        point = &points[first_of(runs, run)]
+        end = &points[runs[run].end]
+        while point < end and left:
+            left -= 1
+            if known_time_of(point) <= latest:
+                link = &next_run[run]
+                break
+            point += 1
+        run = next_run[run]
+    link = link if left else &next_run[metric.last]
+    next_run[at] = link[0]
+    link[0] = <int32_t>at
+    if next_run[at] == NONE:
+        metric.last = <int32_t>at
+        metric.last_ns = points[first_of(runs, at)].time_ns

@@ -22,7 +22,7 @@ from libc.string cimport memcpy
 
 from relay.codec.copying cimport put_bytes
 from relay.codec.otlp.groups cimport MetricGroup, Numbered, ResourceGroup, ScopeGroup
-from relay.codec.otlp.metric_runs cimport NONE, Metric, first_of, insert_run, time_of
+from relay.codec.otlp.metric_runs cimport NONE, Metric, first_of, insert_run, known_time_of
 from relay.codec.otlp.point_buffer cimport TAIL_BYTES, Point, Run
 from relay.codec.prefetch cimport LINE, prefetch
 from relay.codec.resizing cimport resized
@@ -304,7 +304,7 @@ cdef class RequestPlan:
             metric = &self.metrics[(<MetricGroup>runs[at].group).number]
             resource = &self.resources.nodes[self.scopes.nodes[metric.scope].parent]
             while point < end and resource.is_cut:
-                time_ns = point.time_ns if point.time_ns else time_of(<bytes>point.head)
+                time_ns = known_time_of(point)
                 if not resource.time_ns:
                     resource.time_ns = time_ns
                 resource.is_cut = time_ns and time_ns == resource.time_ns

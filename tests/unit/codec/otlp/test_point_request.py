@@ -246,6 +246,42 @@ def test_points_that_are_encoded_as_a_whole_have_a_time_too(
     assert names_of(request.resource_metrics) == names
 
 
+@pytest.mark.parametrize(("whole", "unreadable"), [(7, False), (9, False), (7, True)])
+def test_a_late_run_does_not_take_a_point_encoded_as_a_whole_before_its_time(
+    whole: int, unreadable: bool
+) -> None:
+    """A number with an exemplar is encoded as a whole; it keeps its place behind earlier ones."""
+    first, other = point_prefix([("n", "first")]), point_prefix([("n", "other")])
+    group = group_of("m")
+    point_buffer = PointBuffer()
+    point_buffer.add(first, encode_time(7) or b"", bytes(8))
+    point_buffer.close_run(group)
+    point_buffer.add(other, encode_time(6) or b"", bytes(8))
+    if unreadable:
+        point_buffer.add_finished(b"")
+    point_buffer.add_finished(first + (encode_time(whole) or b"") + b"\1" * 8)
+    point_buffer.close_run(group)
+    points = [one for one in decode(point_buffer.encode()) if ("n", "first") in one.attributes]
+    assert [one.time_ns // 1_000_000 for one in points] == [7, whole]
+    assert [one.value_bits for one in points] == [0, int.from_bytes(b"\1" * 8, "little")]
+
+
+def test_a_late_run_goes_before_points_encoded_as_a_whole_that_are_later() -> None:
+    """Of one metric, runs of both forms are put in order of time."""
+    label = point_prefix([("n", "1")])
+    group = group_of("m")
+    point_buffer = PointBuffer()
+    for time_ms in (7, 6):
+        if time_ms == 7:
+            point_buffer.add(label, encode_time(7) or b"", bytes(8))
+            point_buffer.add_finished(label + (encode_time(8) or b"") + bytes(8))
+        else:
+            point_buffer.add(label, encode_time(6) or b"", bytes(8))
+        point_buffer.close_run(group)
+    times = [one.time_ns // 1_000_000 for one in decode(point_buffer.encode())]
+    assert times == [6, 7, 8]
+
+
 def test_alike_targets_are_compressed_together() -> None:
     targets = [target_of(name, 1, 224, 150) for name in ascii_letters[:10]]
     alone = [len(zlib.compress(body_of(target), 1)) for target in targets]
