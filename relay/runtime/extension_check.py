@@ -72,6 +72,7 @@ MODULES: Final = (
     "relay.codec.otlp.groups",
     "relay.codec.otlp.point_buffer",
     "relay.codec.otlp.point_request",
+    "relay.codec.otlp.split",
     "relay.codec.otlp.batch",
     "relay.codec.otlp.envelope",
     "relay.codec.otlp.metrics_in.scan",

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest as Request,
 )
 
-from relay.codec.otlp.split import count_points, split_request
+from relay.codec.otlp.split import METRICS, RECORDS, count_points, split_request
 from relay.runtime.errors import DecodeError
+from tests.kit.otlp.batches import request_of
+from tests.kit.otlp.official import KINDS
+from tests.own_time import slowness
+
+LOOP_S_MAX = 0.025
+"""Both halves are compressed within what is left of 50 ms."""
 
 
 def export_request(*counts: int) -> Request:
@@ -114,3 +122,20 @@ def test_garbage_is_refused(data: bytes) -> None:
         split_request(data)
     with pytest.raises(DecodeError):
         count_points(data)
+
+
+@pytest.mark.parametrize(
+    ("signal", "path"), [("metrics", METRICS), ("logs", RECORDS), ("traces", RECORDS)]
+)
+def test_a_batch_of_as_many_points_as_allowed_is_cut_without_holding_the_loop(
+    signal: str, path: tuple[frozenset[int], ...]
+) -> None:
+    data = request_of(KINDS[signal], range(10_000), label="x" * 300)
+    took = []
+    for _ in range(5):
+        began = process_time()
+        cut = split_request(data, path)
+        took.append(process_time() - began)
+        assert cut is not None
+        assert [points for _, points in cut] == [5_000, 5_000]
+    assert min(took) < LOOP_S_MAX * slowness()

@@ -1,0 +1,9 @@
+from typing import Final
+
+METRICS: Final[tuple[frozenset[int], ...]]
+RECORDS: Final[tuple[frozenset[int], ...]]
+
+def count_points(data: bytes, path: tuple[frozenset[int], ...] = ...) -> int: ...
+def split_request(
+    data: bytes, path: tuple[frozenset[int], ...] = ...
+) -> tuple[tuple[bytes, int], tuple[bytes, int]] | None: ...
