@@ -158,6 +158,15 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def give_up(self) -> None:
+        """Close at once, and end now: the attempt to connect has failed.
+
+        Where a task is cancelled just when the connection stands, uvloop closes the transport and
+        never calls :meth:`connection_lost`.
+        """
+        self.abort()
+        self.connection_lost(None)
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

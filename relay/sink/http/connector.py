@@ -182,24 +182,25 @@ class Connector:
 
     async def _start(self, origin: Origin, opened: socket.socket) -> Connection:
         """Hand a connected socket to the loop, with TLS where the origin has it."""
+        connection = self._make()
         try:
-            _, connection = await self._loop.create_connection(
-                self._make,
+            await self._loop.create_connection(
+                lambda: connection,
                 sock=opened,
                 ssl=origin.tls,
                 server_hostname=origin.server_name if origin.tls else None,
             )
-        except (ssl.SSLError, ValueError) as error:
-            # ValueError: a server name that TLS cannot send.
+        except BaseException as error:
             opened.close()
-            raise RequestFailedError(HttpFailure("tls_failed", tls_reason(error))) from error
-        except OSError as error:
-            opened.close()
-            text = f"cannot connect: {_os_reason(error)}"
-            raise RequestFailedError(HttpFailure("connect_failed", text)) from error
-        except BaseException:
-            opened.close()
-            raise
+            connection.give_up()
+            if isinstance(error, ssl.SSLError | ValueError):
+                # ValueError: a server name that TLS cannot send.
+                failure = HttpFailure("tls_failed", tls_reason(error))
+            elif isinstance(error, OSError):
+                failure = HttpFailure("connect_failed", f"cannot connect: {_os_reason(error)}")
+            else:
+                raise
+            raise RequestFailedError(failure) from error
         if origin.tls is not None:
             self._trace("tls")
         return connection
