@@ -8,7 +8,8 @@ Rules:
   refused point is looked for (:mod:`relay.sink.queue.piece_search`).
 * After :data:`STREAK_MAX` batches in a row that were refused, a sink *rests* for :data:`REST_S`:
   batches have no budget then. Its endpoint must not get many times the requests because all that it
-  is sent is bad.
+  is sent is bad. A batch of which more than half is delivered ends the row, and the rest: a sender
+  whose every batch has a bad point would lose most of the good ones.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ REST_S = 60.0
 
 @dataclass(slots=True, eq=False)
 class Bisection:
-    """The search in one batch, shared by its pieces. ``delivered``, ``rejected``: points."""
+    """The search in one batch, shared by its pieces.
 
+    Of its ``points``, so many were ``delivered`` and ``rejected``.
+    """
+
+    points: int
     requests_left: int = REQUESTS_MAX
     delivered: int = 0
     rejected: int = 0
@@ -53,7 +58,7 @@ class Bisector:
             if now < self._rest_until:
                 self.unsearched += 1
                 return None
-            bisection = Bisection()
+            bisection = Bisection(points)
             self.batches += 1
             self._streak += 1
             if self._streak >= STREAK_MAX:
@@ -71,6 +76,9 @@ class Bisector:
             self._streak = 0
             return False
         bisection.delivered += points
+        if 2 * bisection.delivered > bisection.points:
+            self._streak = 0
+            self._rest_until = 0.0
         return bisection.rejected > 0
 
     def rejected(self, bisection: Bisection | None, points: int) -> bool:

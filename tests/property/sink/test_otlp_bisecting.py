@@ -102,3 +102,17 @@ def test_an_endpoint_that_reads_nothing_is_not_asked_for_ever(kind: Kind | None)
     assert ledger.rejected == {"http_400": 200 * (STREAK_MAX + 1)}
     assert not ledger.delivered
     assert not sink.holds.total
+
+
+@pytest.mark.parametrize("kind", [None, LOGS, TRACES], ids=["metrics", "logs", "traces"])
+def test_a_sender_of_one_unreadable_record_in_each_batch_loses_those_alone(
+    kind: Kind | None,
+) -> None:
+    sink = Unreadable(kind, {137})
+    for _ in range(3 * STREAK_MAX):
+        sink.deliver(200)
+    ledger = sink.delivery.ledger.statistics()
+    assert ledger.rejected == {"http_400": 3 * STREAK_MAX}
+    assert ledger.delivered == 3 * STREAK_MAX * 199
+    assert sink.requests <= 3 * STREAK_MAX * (1 + 2 * 8)
+    assert not sink.holds.total

@@ -53,6 +53,25 @@ def test_a_good_batch_ends_the_streak() -> None:
     assert bisector.search(None, 100, 0.0) is None, "pieces do not end it"
 
 
+def test_batches_that_are_mostly_good_never_rest() -> None:
+    bisector = Bisector()
+    for _ in range(5 * STREAK_MAX):
+        search = bisector.search(None, 100, 0.0)
+        assert search is not None
+        bisector.delivered(search, 50)
+        bisector.delivered(search, 1)
+    assert not bisector.unsearched
+
+
+def test_batches_of_several_shards_that_turn_out_good_end_the_rest() -> None:
+    bisector = Bisector()
+    searches = [bisector.search(None, 100, 0.0) for _ in range(STREAK_MAX)]
+    bisector.delivered(searches[0], 50)
+    assert bisector.search(None, 100, 0.0) is None
+    bisector.delivered(searches[0], 1)
+    assert bisector.search(None, 100, 0.0) is not None
+
+
 def test_what_became_of_others_is_told() -> None:
     bisector = Bisector()
     search = bisector.search(None, 3, 0.0)
