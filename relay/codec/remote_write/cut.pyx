@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Scan and copy entries of an encoded request, for :mod:`relay.codec.remote_write.split`.
+"""Scan and copy entries of an encoded request, for splits and rounds.
 
 A request is cut on the event loop: 10,000 series of a dozen labels in some milliseconds. All sizes
 are checked, all else is copied as it stands.
@@ -18,7 +18,8 @@ from relay.runtime.errors import DecodeError
 cdef enum:
     METADATA_TAG = 0x1A  # WriteRequest.metadata of 1.0
     SERIES_TAG_1 = 0x0A  # WriteRequest.timeseries of 1.0
-    SAMPLES_TAG_1 = 0x12  # TimeSeries of 1.0
+    LABELS_TAG = 0x0A  # TimeSeries of 1.0, and references of 2.0
+    SAMPLES_TAG_1 = 0x12
     HISTOGRAMS_TAG_1 = 0x22
     SYMBOLS_TAG = 0x22  # Request of 2.0
     SERIES_TAG_2 = 0x2A
@@ -121,6 +122,37 @@ def scan_v1(bytes data not None):
         ends.append(pos)
         points.append(count)
     return ends, points
+
+
+def entries_of(bytes data not None, bint is_v2):
+    """Return (identity, entry, points) of the entries of a request, series and metadata.
+
+    ``identity`` is what a series begins with, its labels or references, and empty for metadata;
+    ``entry`` is all of it, with tag and length. Raises DecodeError.
+    """
+    cdef const char *text = PyBytes_AS_STRING(data)
+    cdef const unsigned char *bytes_of = <const unsigned char *>text
+    cdef Py_ssize_t pos = 0, end = PyBytes_GET_SIZE(data), identity_end, points
+    cdef uint64_t series_tag = SERIES_TAG_2 if is_v2 else SERIES_TAG_1
+    cdef unsigned char histograms = HISTOGRAMS_TAG_2 if is_v2 else HISTOGRAMS_TAG_1
+    cdef list found = []
+    cdef Field field
+    while pos < end:
+        field = next_field(bytes_of, pos, end)
+        pos = identity_end = field.start
+        points = 0
+        if field.tag == series_tag:
+            while identity_end < field.stop and bytes_of[identity_end] == LABELS_TAG:
+                identity_end = next_field(bytes_of, identity_end, field.stop).stop
+            points = points_of(bytes_of, identity_end, field.stop, histograms)
+        if field.tag == series_tag or (field.tag == METADATA_TAG and not is_v2):
+            found.append((
+                PyBytes_FromStringAndSize(text + pos, identity_end - pos),
+                PyBytes_FromStringAndSize(text + field.tag_at, field.stop - field.tag_at),
+                points,
+            ))
+        pos = field.stop
+    return found
 
 
 cdef class Request2:

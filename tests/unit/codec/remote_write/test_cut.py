@@ -10,6 +10,7 @@ import pytest
 from relay.codec.protobuf import field_bytes
 from relay.codec.remote_write.cut import Request2, scan_v1
 from relay.codec.remote_write.raw_series import RawExemplar, RawSeries, read_v2
+from relay.codec.remote_write.rounds import cut_in_rounds
 from relay.codec.remote_write.split import split_in_two
 from relay.codec.remote_write.v1 import WriteProtocol, label_key
 from relay.codec.remote_write.v2 import Metadata2
@@ -18,6 +19,7 @@ from tests.kit.remote_write.careful_encoder import count_points, encode_requests
 from tests.own_time import slowness
 
 T0_MS = 1_700_000_000_000
+ROUNDS_S_MAX = 0.05
 LOOP_S_MAX = 0.025
 """Half of what an event loop may be held, for machines that are slower."""
 
@@ -85,3 +87,19 @@ def test_the_largest_batch_is_cut_without_holding_the_loop(protocol: WriteProtoc
         assert halves is not None
         assert halves[0].points == halves[1].points == 5_000
     assert min(took) < LOOP_S_MAX * slowness()
+
+
+@pytest.mark.parametrize("protocol", ["remote_write_v1", "remote_write_v2"])
+def test_the_largest_batch_is_cut_in_rounds_without_holding_the_loop(
+    protocol: WriteProtocol,
+) -> None:
+    names = tuple(f"label_{n}" for n in range(25))
+    data = encoded([series(*names, value=float(n)) for n in range(10_000)], protocol)
+    took = []
+    for _ in range(5):
+        began = process_time()
+        rounds = cut_in_rounds(data, protocol, 16)
+        took.append(process_time() - began)
+        assert sum(one.points for one in rounds) == 10_000
+        assert len(rounds) == 16
+    assert min(took) < ROUNDS_S_MAX * slowness()
