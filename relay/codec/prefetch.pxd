@@ -11,3 +11,4 @@ cdef extern from *:
 
 cdef enum:
     LINE = 64  # bytes of a cache line
+    HEADER_BYTES = 33  # of a bytes object, with the zero at its end

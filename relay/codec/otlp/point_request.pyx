@@ -24,7 +24,7 @@ from relay.codec.copying cimport put_bytes
 from relay.codec.otlp.groups cimport MetricGroup, Numbered, ResourceGroup, ScopeGroup
 from relay.codec.otlp.metric_runs cimport NONE, Metric, first_of, insert_run, known_time_of
 from relay.codec.otlp.point_buffer cimport TAIL_BYTES, Point, Run
-from relay.codec.prefetch cimport LINE, prefetch
+from relay.codec.prefetch cimport HEADER_BYTES, LINE, prefetch
 from relay.codec.resizing cimport resized
 from relay.codec.varints cimport field_size, put_head
 
@@ -39,7 +39,6 @@ cdef enum:
     VALUE_TAG = 0x21
     FETCH_GROUP = 16  # prefetch distance in runs
     FETCH_HEAD = 8  # and in points
-    HEADER_BYTES = 33  # of a bytes object, with the zero at its end
     FETCH_LINES_MAX = 16  # of a prefix
     WINDOW_BYTES = 1 << 15  # how far back gzip refers (RFC 1951, section 2)
     PART_BYTES = WINDOW_BYTES // 4 * 3  # the same part of the resource before is in the window

@@ -14,7 +14,7 @@ from relay.codec.otlp.point_buffer cimport TAIL_BYTES, Point, PointBuffer, Run
 from relay.codec.remote_write.common_sample cimport (
     SERIES_TAG, TIME_BYTES, VALUE_BYTES, usual_time,
 )
-from relay.codec.prefetch cimport LINE, prefetch
+from relay.codec.prefetch cimport HEADER_BYTES, LINE, prefetch
 from relay.pipeline.metrics.series.series cimport Series
 
 
@@ -193,8 +193,10 @@ cdef inline const unsigned char *take_known_run(
         near = following(near)
         prefetch(<void *>(<Series>near).prefix)
         prefetch(<void *>(<Series>near).group)
+        # By a pointer: a reference that is taken and given back reads what is not there yet.
+        key = <void *>(<Series>near).key
         for number in range(lines):
-            prefetch(PyBytes_AS_STRING((<Series>near).key) + number * LINE)
+            prefetch(<char *>key + number * LINE)
         size = at[1]
         start = at + 2
         if size > 127:
@@ -232,7 +234,7 @@ cdef inline const unsigned char *take_known_run(
             break
         last = series
         at = tail
-        lines = min(KEY_LINES_MAX, (size >> 6) + 1)
+        lines = min(KEY_LINES_MAX, (size + HEADER_BYTES) // LINE + 1)
         if not room or <void *>(<Series>series).batches != batches:
             close_appenders(run)
             batches = <void *>(<Series>series).batches

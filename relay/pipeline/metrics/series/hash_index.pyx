@@ -24,7 +24,7 @@ from libc.string cimport memcmp, memcpy
 
 from relay.pipeline.metrics.series.series cimport Series
 from relay.codec.remote_write.common_sample cimport SERIES_TAG, split
-from relay.codec.prefetch cimport LINE, prefetch
+from relay.codec.prefetch cimport HEADER_BYTES, LINE, prefetch
 
 cdef extern from *:
     ctypedef unsigned long long uint128_t "unsigned __int128"
@@ -315,7 +315,7 @@ cdef void prefetch_ahead(
     cdef UpcomingSeries *coming
     cdef const uint64_t *slot
     cdef void *guess
-    cdef Series series
+    cdef void *key
     cdef Py_ssize_t at
     while scout.count < AHEAD and note_next(scout, data, end):
         coming = &scout.coming[(scout.first + scout.count - 1) % AHEAD]
@@ -332,13 +332,13 @@ cdef void prefetch_ahead(
         coming = &scout.coming[(scout.first + FETCH_KEY) % AHEAD]
         guess = guesses.guess(coming.mark)
         if guess != NULL:
-            series = <Series>guess
+            # By a pointer: a reference that is taken and given back reads what is not there yet.
+            key = <void *>(<Series>guess).key
             at = 0
-            while at < coming.key_size:
-                prefetch(PyBytes_AS_STRING(series.key) + at)
+            while at < HEADER_BYTES + coming.key_size:
+                prefetch(<char *>key + at)
                 at += LINE
-            if series.prefix is not None:
-                prefetch(<const void *>series.prefix)
+            prefetch(<void *>(<Series>guess).prefix)
 
 
 cdef void prefetch_next(
