@@ -77,6 +77,8 @@ cdef class PointBuffer:
             Py_DECREF(<object>self.points[self.count].head)
         while self.runs_count > runs:
             self.runs_count -= 1
+            if self.runs_count > FETCH_HEAD:
+                prefetch(self.runs[self.runs_count - FETCH_HEAD].group)
             Py_DECREF(<object>self.runs[self.runs_count].group)
 
     def add(self, bytes prefix not None, bytes stamp not None, bytes value not None):

@@ -124,6 +124,7 @@ cdef class RequestPlan:
     cdef Metric *metrics
     cdef Py_ssize_t count
     cdef int32_t *next_run
+    cdef int32_t *metric_of  # of each run: its group is in no cache any more
     cdef Level scopes
     cdef Level resources
     cdef bint is_in_order
@@ -136,6 +137,7 @@ cdef class RequestPlan:
     def __dealloc__(self):
         PyMem_Free(self.metrics)
         PyMem_Free(self.next_run)
+        PyMem_Free(self.metric_of)
 
     cdef Py_ssize_t place_scope(self, ScopeGroup scope) except -1:
         """Return the number of the scope of a new metric; add it, and its resource, if new."""
@@ -201,8 +203,9 @@ cdef class RequestPlan:
                     scope = <void *>(<MetricGroup>group).scope
                     of_scope = self.place_scope(<ScopeGroup>scope)
                     parent = &self.scopes.nodes[of_scope]
-                metric = &metrics[count]
-                (<MetricGroup>group).number = count
+                number = count
+                metric = &metrics[number]
+                (<MetricGroup>group).number = number
                 metric.group = group
                 metric.head = <void *>(<MetricGroup>group).head
                 metric.tail = <void *>(<MetricGroup>group).data_tail
@@ -219,6 +222,7 @@ cdef class RequestPlan:
                     metrics[parent.last].following = <int32_t>count
                 parent.last = <int32_t>count
                 count += 1
+            self.metric_of[at] = <int32_t>number
             start = end
             start_size = runs[at].size
         self.count = count
@@ -300,7 +304,7 @@ cdef class RequestPlan:
             end = &points[runs[at].end]
             if point == end:
                 continue
-            metric = &self.metrics[(<MetricGroup>runs[at].group).number]
+            metric = &self.metrics[self.metric_of[at]]
             resource = &self.resources.nodes[self.scopes.nodes[metric.scope].parent]
             while point < end and resource.is_cut:
                 time_ns = known_time_of(point)
@@ -476,6 +480,7 @@ cdef bytes encode_points(
     cdef unsigned char *end
     plan.metrics = <Metric *>allocate(runs_count, sizeof(Metric))
     plan.next_run = <int32_t *>allocate(runs_count, sizeof(int32_t))
+    plan.metric_of = <int32_t *>allocate(runs_count, sizeof(int32_t))
     plan.number_groups(points, runs, runs_count)
     total = plan.lay_out(points, runs, runs_count)
     try:
