@@ -20,6 +20,7 @@ from bench.harness import Datasets
 from bench.peer import load_peer
 from bench.process import BenchError, raise_file_limit
 from bench.report import table_head
+from relay.runtime import malloc
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     # SIGTERM must unwind the stack, which stops the child processes.
     signal.signal(signal.SIGTERM, _interrupt)
     raise_file_limit()
+    malloc.configure_malloc()  # as the relay does: the floor is measured in this process
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     output = options.output or ROOT / "bench" / "results" / f"goals-{stamp}"
     try:
