@@ -27,6 +27,21 @@ _NANOSECONDS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
+_SPELLINGS = {
+    "s": ("sec", "secs", "second", "seconds"),
+    "m": ("min", "mins", "minute", "minutes"),
+    "h": ("hr", "hrs", "hour", "hours"),
+    "d": ("day", "days"),
+    "w": ("week", "weeks"),
+    "ms": ("msec", "msecs", "millis", "millisecond", "milliseconds"),
+}
+_SECONDS_OF = {"s": "1", "m": "60", "h": "3600", "d": "86400", "w": "604800", "ms": "0.001"}
+_MEANT = {
+    name: Decimal(_SECONDS_OF[unit])
+    for unit, names in _SPELLINGS.items()
+    for name in (unit, *names)
+}
+"""Seconds of units that Go does not have, or writes otherwise."""
 _DURATION_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
 
 _BINARY = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50}
@@ -34,6 +49,8 @@ _DECIMAL = {"k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10
 _BYTES = {"": 1, "B": 1}
 for _unit, _factor in (_BINARY | _DECIMAL).items():
     _BYTES[_unit] = _BYTES[_unit + "B"] = _factor
+_SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB")
+_CAPITALS = {unit.lower(): unit for unit in _SIZE_UNITS}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)")
 
 
@@ -71,12 +88,23 @@ def _sum_of_parts_ns(text: str, body: str) -> int:
         if factor is None:
             raise QuantityError(
                 f"unknown unit {_shown(unit)} in the duration {_shown(text)}; "
-                "units are h, m, s, ms, us, ns"
+                f"units are h, m, s, ms, us, ns{_meant_duration(part, text)}"
             )
         total_ns += int(whole or "0") * factor
         total_ns += int(fraction or "0") * factor // 10 ** len(fraction)
         position = part.end()
     return total_ns
+
+
+def _meant_duration(part: re.Match[str], text: str) -> str:
+    """Return how a part of a duration is written that has a unit of people; "" if none is known."""
+    word = part[3].strip()
+    # A capital M may be a month.
+    seconds = _MEANT.get(word if word == "M" else word.lower())
+    if seconds is None:
+        return ""
+    meant = format_duration(float(seconds * Decimal(f"{part[1] or 0}.{part[2] or 0}")))
+    return f": write {meant}" + ("" if part[0] == text else f" for {_shown(part[0])}")
 
 
 def format_duration(seconds: float) -> str:
@@ -113,9 +141,10 @@ def parse_bytes(value: str | int) -> int:
         raise QuantityError(f'must be a size such as "32MiB" or "500kB", not {_shown(value)}')
     factor = _BYTES.get(match[2])
     if factor is None:
+        meant = _CAPITALS.get(match[2].lower())
         raise QuantityError(
             f"unknown unit {_shown(match[2])} in the size {_shown(value)}; "
-            "units are B, kB, MB, GB, TB, KiB, MiB, GiB, TiB"
+            f"units are {', '.join(_SIZE_UNITS)}" + (f": write {match[1]}{meant}" if meant else "")
         )
     whole, _, fraction = match[1].partition(".")
     parts_per_byte: int = 10 ** len(fraction)

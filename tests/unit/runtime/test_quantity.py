@@ -64,6 +64,39 @@ def test_what_is_no_duration_is_refused(text: str, message: str) -> None:
         parse_duration_s(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("1d", "24h"),
+        ("1.5d", "36h"),
+        ("2w", "336h"),
+        ("3 days", "72h"),
+        ("5min", "5m"),
+        ("5 s", "5s"),
+        ("30 Seconds", "30s"),
+        ("5S", "5s"),
+        ("250 msec", "250ms"),
+        ("1h2d", '48h for "2d"'),
+        ("5M", ""),
+        ("5 fortnights", ""),
+    ],
+)
+def test_a_unit_of_people_is_told_how_it_is_written(text: str, meant: str) -> None:
+    with pytest.raises(QuantityError) as caught:
+        parse_duration_s(text)
+    _, _, told = str(caught.value).partition("units are h, m, s, ms, us, ns")
+    assert told == (f": write {meant}" if meant else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("1gib", "1GiB"), ("64 mb", "64MB"), ("1m", ""), ("1 gigabyte", "")]
+)
+def test_a_unit_in_other_capitals_is_told_how_it_is_written(text: str, meant: str) -> None:
+    with pytest.raises(QuantityError) as caught:
+        parse_bytes(text)
+    assert str(caught.value).endswith(f"TiB: write {meant}" if meant else "TiB")
+
+
 def test_a_negative_duration_is_accepted_where_asked_for() -> None:
     assert parse_duration_s("-1m30s", negative_ok=True) == -90.0
 
