@@ -29,6 +29,8 @@ from relay.selector.records.selection import (
 )
 from relay.selector.regex import compile_regex
 
+EXAMPLE: Final = '{service_name="gateway"}'
+"""A selector, for those whose text is none."""
 MATCHERS_MAX: Final = 100
 FILTERS_MAX: Final = 50
 
@@ -38,6 +40,9 @@ _STRING: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`', re.DOTALL)
 _OPERATOR: Final = re.compile(r"=~|!~|!=|==|=")
 _FILTER: Final = re.compile(r"\|=|\|~|!=|!~")
 _STAGE: Final = re.compile(r"\|\s*[^\W\d]\w*|\|>|!>|\|")
+_JOINT: Final = re.compile(r"(?P<all>&&?|(?i:and)\b)|\|\|")
+_BARE: Final = re.compile(r"""'(?P<single>[^'"\\\n]+)'|(?P<bare>[^\s"'`{},|!=~\\]+)""")
+_CALL_OF_NAME: Final = re.compile(r"([^\W\d][\w.]*)\s*\(")
 _CALL: Final = re.compile(r"[^\W\d][\w.]*\s*(?:\(|by\b|without\b)")
 _PARSERS: Final = frozenset({"json", "logfmt", "pattern", "regexp", "unpack"})
 
@@ -82,7 +87,7 @@ class _Parser:
                 group = []
                 continue
             if group and not self._takes(","):
-                raise self._unexpected('"," or "or" or "}"')
+                raise self._unexpected('"," or "or" or "}"', self._hint_of_joint())
             if group and self._takes("}"):  # a comma may stand behind the last one
                 break
             group.append(self._matcher())
@@ -140,9 +145,9 @@ class _Parser:
         while True:
             self._skip()
             at = self._at
-            call = _NAME.match(self._text, at)
+            call = _CALL_OF_NAME.match(self._text, at)
             if call is not None:
-                raise self._error(f"{call[0]}(…) is not supported: write a text in quotes", at)
+                raise self._error(f"{call[1]}(…) is not supported: write a text in quotes", at)
             value = self._string("a text in quotes")
             if op in ("|~", "!~"):
                 self._check_regex(value, at)
@@ -164,7 +169,7 @@ class _Parser:
         if found is None:
             if self._text[self._at : self._at + 1] in ('"', "`"):
                 raise self._error("the string that opens here is never closed", self._at)
-            raise self._unexpected(wanted)
+            raise self._unexpected(wanted, self._hint_of_text())
         self._at = found.end()
         return unquote(self._text, found.start() + 1, found.end() - 1, found[0][0])
 
@@ -195,13 +200,26 @@ class _Parser:
                 f"{name}(…) is a query of metrics; write a selector such as {{service_name=…}}"
             )
             return self._error(message, self._at)
-        return self._unexpected('"{"')
+        return self._unexpected('"{"', f"write a selector such as {EXAMPLE}")
 
-    def _unexpected(self, wanted: str) -> SelectorError:
+    def _hint_of_joint(self) -> str:
+        """Return how the conditions are joined that another language joins here; "" if none is."""
+        found = _JOINT.match(self._text, self._at)
+        if found is None:
+            return ""
+        return 'all of several conditions is ","' if found["all"] else 'any of several is "or"'
+
+    def _hint_of_text(self) -> str:
+        """Return how the text is quoted that stands here; "" if none does."""
+        found = _BARE.match(self._text, self._at)
+        text = found and (found["single"] or found["bare"])
+        return f'write "{shorten(text)}", in double quotes' if text else ""
+
+    def _unexpected(self, wanted: str, hint: str = "") -> SelectorError:
         if self._at == len(self._text):
-            return self._error(f"{wanted} is missing at the end", self._at)
+            return self._error(f"{wanted} is missing at the end", self._at, hint)
         found = describe_char(self._text[self._at])
-        return self._error(f"{wanted} is wanted, not {found}", self._at)
+        return self._error(f"{wanted} is wanted, not {found}", self._at, hint)
 
     def _error(self, message: str, offset: int, hint: str = "") -> SelectorError:
         return SelectorError(message, text=self._text, offset=offset, hint=hint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.runtime.errors import SelectorError
-from relay.selector.records.logql import parse_selector
+from relay.selector.records.logql import EXAMPLE, parse_selector
 from relay.selector.records.selection import AttributeMatcher, LineFilter, LineSelector
 
 
@@ -59,6 +59,35 @@ def test_what_is_no_selection_is_refused_with_its_place(
         parse_selector(text)
     assert message in caught.value.message
     assert caught.value.offset == offset
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("gateway", 'write a selector such as {service_name="gateway"}'),
+        ("service_name=gateway", 'write a selector such as {service_name="gateway"}'),
+        ("{service_name=gateway}", 'write "gateway", in double quotes'),
+        ("{service_name='gate way'}", 'write "gate way", in double quotes'),
+        ("{status=500}", 'write "500", in double quotes'),
+        ('{a="b"} |= timeout', 'write "timeout", in double quotes'),
+        ("{a=\"b\"} |~ 'time out'", 'write "time out", in double quotes'),
+        ('{a="b" and c="d"}', 'all of several conditions is ","'),
+        ('{a="b" AND c="d"}', 'all of several conditions is ","'),
+        ('{ a = "b" && c = "d" }', 'all of several conditions is ","'),
+        ('{a="b" || c="d"}', 'any of several is "or"'),
+        ('{a="b" andy="d"}', ""),
+        ("{a=}", ""),
+        ("{a='\"'}", ""),
+    ],
+)
+def test_another_spelling_is_told_this_ones(text: str, hint: str) -> None:
+    with pytest.raises(SelectorError) as caught:
+        parse_selector(text)
+    assert caught.value.hint == hint
+
+
+def test_the_example_is_a_selector() -> None:
+    assert parse_selector(EXAMPLE).groups
 
 
 def test_spans_have_no_lines() -> None:
