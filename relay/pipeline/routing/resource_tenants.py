@@ -97,6 +97,16 @@ class ResourceTenants:
                 f"the {owner} belongs to another: change one of the two"
             )
         names = " or ".join(self.attributes)
+        account = ""
+        if origin.is_unmapped:
+            account = "path"
+        elif origin.by_labels and naming.values.keys() & ACCOUNT_LABELS:
+            account = "attributes"
+        if account:
+            return (
+                f"the resource{of} names no project, and the account of its {account} belongs to "
+                f"none: give the account one (tenancy.accounts), or set its attribute {names}"
+            )
         return f"the resource{of} names no project: set its attribute {names}"
 
     def _naming(self, attributes: Iterable[tuple[str, str]]) -> _Naming:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.pipeline.routing.resource_tenants import ResourceTenants
-from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, IngestPath, Tenancy
+from relay.pipeline.routing.tenancy import ANYWHERE, MULTITENANT, UNMAPPED, IngestPath, Tenancy
 
 TENANTS = ResourceTenants(Tenancy("project", {(7, 0): "seven", (8, 0): "eight"}), ("a", "b"))
 ACCOUNT = ("vm_account_id", "7")
@@ -50,6 +50,9 @@ def test_without_tenancy_there_is_one() -> None:
     [
         ([], ANYWHERE, "the resource names no project: set its attribute a or b"),
         ([("a", ""), ACCOUNT], ANYWHERE, "names no project: set its attribute a or b"),
+        ([], UNMAPPED, "no project, and the account of its path belongs to none: give the account"),
+        ([("vm_account_id", "9")], MULTITENANT, "and the account of its attributes belongs to no"),
+        ([], MULTITENANT, "the resource names no project: set its attribute a or b"),
         ([("a", "x"), ("a", "y")], ANYWHERE, "has two values of its attribute a: keep one of them"),
         ([("b", "x"), ("b", "y")], IngestPath("seven"), "two values of its attribute b: "),
         ([ACCOUNT, ("vm_account_id", "8")], MULTITENANT, "two values of its attribute vm_account"),
