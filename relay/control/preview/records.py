@@ -24,7 +24,7 @@ from relay.pipeline.records.entries import ResourceEntry
 from relay.pipeline.records.pipeline import RecordsPipeline
 from relay.runtime.event_loop import give_way, run_in_thread
 from relay.runtime.excerpt import clipped
-from relay.selector.records.compile import CompiledRecords
+from relay.selector.records.compile import CompiledRecords, Residual
 
 FIRST_MAX: Final = 10
 """Resources that are shown of each source."""
@@ -42,10 +42,11 @@ SHOWN_ATTRIBUTES_MAX: Final = 50
 class SelectedRecords:
     """Resources that a source takes records of, and their records.
 
-    ``of_resources`` are those that it may see. ``asks`` is what it asks of records, "" for nothing.
-    Of ``sampled`` log records ``without_severity`` had no severity number. ``first`` are some of
-    the resources, as selectors. ``per_minute`` are the records that it would take, and
-    ``bytes_per_minute`` theirs before compression, None where that was not measured.
+    ``of_resources`` are those that it may see. ``asks`` is what it asks of records of any of the
+    resources, "" for nothing. Of ``sampled`` log records ``without_severity`` had no severity
+    number. ``first`` are some of the resources, as selectors. ``per_minute`` are the records that
+    it would take, and ``bytes_per_minute`` theirs before compression, None where that was not
+    measured.
     """
 
     source: str
@@ -78,6 +79,15 @@ class SelectedRecords:
         }
 
 
+@dataclass(slots=True)
+class _Question:
+    """A source, what it takes, and what it asks of records of the resources so far."""
+
+    compiled: CompiledRecords
+    selected: SelectedRecords
+    asked: Residual | None = None
+
+
 async def preview_records(
     exporter: Exporter,
     pipelines: Iterable[RecordsPipeline],
@@ -87,7 +97,7 @@ async def preview_records(
     found: list[SelectedRecords] = []
     for pipeline in pipelines:
         asked = [
-            (compiled_for(one, exporter, pipeline), SelectedRecords(one.name, one.signal))
+            _Question(compiled_for(one, exporter, pipeline), SelectedRecords(one.name, one.signal))
             for one in sources_of(exporter, pipeline.signal)
         ]
         if not asked:
@@ -107,27 +117,26 @@ async def preview_records(
                 else:
                     look()
                 heads.add(entry.head)
-        found += [selected for _, selected in asked]
+        for one in asked:
+            if one.asked is not None:
+                one.selected.asks = one.compiled.asked(one.asked)
+            found.append(one.selected)
     return tuple(found)
 
 
-def _look(
-    entry: ResourceEntry,
-    asked: Iterable[tuple[CompiledRecords, SelectedRecords]],
-    *,
-    is_new: bool,
-) -> None:
+def _look(entry: ResourceEntry, asked: Iterable[_Question], *, is_new: bool) -> None:
     """Count a resource for each source; unless ``is_new``, its records alone."""
-    for compiled, selected in asked:
+    for one in asked:
+        selected = one.selected
         selected.of_resources += is_new
-        residual = compiled.decide(entry.attributes, entry.attributes)
+        residual = one.compiled.decide(entry.attributes, entry.attributes)
         if residual is None:
             continue
         selected.resources += is_new
         selected.records += entry.records
         selected.sampled += entry.sampled
         selected.without_severity += entry.without_severity
-        selected.asks = selected.asks or compiled.asked(residual)
+        one.asked = residual if one.asked is None else one.asked.joined(residual)
         if is_new and len(selected.first) < FIRST_MAX:
             selected.first += (resource_text(_shown(entry.texts)),)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import msgspec
@@ -107,6 +107,12 @@ class Residual:
     lines: tuple[LineTest, ...] = ()
     tests: int = 0
     """Texts and expressions that a record is compared with, at most."""
+
+    def joined(self, other: Residual) -> Residual:
+        """Return one of the same selection that asks what either asks: to be told, not tested."""
+        names = {one.name for group in self.groups for one in group}
+        more = (one for one in other.groups if any(part.name not in names for part in one))
+        return replace(self, groups=(*self.groups, *more), category=self.category or other.category)
 
     @property
     def asks_nothing(self) -> bool:

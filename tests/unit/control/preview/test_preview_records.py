@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 from dataclasses import replace
 from functools import partial
+from itertools import permutations
 
 import pytest
 
@@ -109,6 +110,25 @@ async def test_resources_and_records_are_counted() -> None:
     assert (everything.sampled, everything.without_severity) == (6, 3)
     assert (none.resources, none.records, none.first) == (0, 0, ())
     assert everything.document()["ofResources"] == 2
+
+
+async def test_what_is_asked_is_told_for_all_resources_in_any_order() -> None:
+    named = {"service.name": "api"}, {"tier": "x"}, {"service.name": "api", "tier": "x"}
+    wanted = exporter(both='{service_name="api", tier="x"} |= "x"')
+    for resources in permutations(named):
+        logs = RecordsPipeline("logs")
+        for attributes in resources:
+            body = LOGS.request.FromString(request_of(LOGS, [1.0]))
+            resource = body.resource_logs[0].resource
+            del resource.attributes[:]
+            resource.attributes.extend(attribute(*one) for one in attributes.items())
+            logs.ingest(body.SerializeToString(), now=1.0, tick=1.0)
+        (both,) = await preview_records(wanted, [logs], settled)
+        assert both.resources == len(named)
+        assert both.asks == (
+            'attributes service_name="api", tier="x" and severity INFO or more '
+            'and a line that has |= "x"'
+        )
 
 
 def severities(*numbers: int) -> bytes:
