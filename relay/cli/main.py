@@ -84,7 +84,7 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
 
 def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--config", type=Path, metavar="FILE", help="settings (relay.yaml)")
-    run.add_argument("--listen", metavar="HOST:PORT", help="remote write in")
+    run.add_argument("--listen", metavar="HOST:PORT", help="remote write and OTLP in")
     run.add_argument("--admin-listen", metavar="HOST:PORT", help="metrics, health and status")
     run.add_argument(
         "--exporters", metavar="PATH", action="append", help="Exporter manifests; may be repeated"
@@ -209,20 +209,22 @@ COMMANDS: Final[Mapping[str, _Command]] = {
         "themselves, or at once on SIGHUP; changed settings need a restart.",
     ),
     "check": _Command("check settings and Exporter manifests", _add_check),
-    "explain": _Command("explain which exporters export a series, why, and as what", _add_explain),
+    "explain": _Command(
+        "explain which exporters take a series, log record or span, why, and as what", _add_explain
+    ),
     "preview": _Command(
-        "count the series of a running relay that an exporter takes now",
+        "count the series, log records and spans of a running relay that an exporter takes now",
         _add_preview,
         description="Of a manifest that is not saved yet, the differences to the running "
         "version of the same name are shown as well. Nothing is changed.",
     ),
     "test": _Command(
-        "send one synthetic point to a sink and tell each step",
+        "send one synthetic point, log record or span to a sink and tell each step",
         _add_test,
-        description="Exit status 0: the endpoint took the point; 1: it did not.",
+        description="Exit status 0: the endpoint took it; 1: it did not.",
     ),
     "tap": _Command(
-        "show sampled points as a running relay hands them to a sink",
+        "show sampled points, log records or spans as a running relay hands them to a sink",
         _add_tap,
         description="The operator must allow it by admin.tap. Nothing is delayed or changed.",
     ),

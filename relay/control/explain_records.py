@@ -183,13 +183,14 @@ def _answers(
 ) -> tuple[list[str], bool]:
     """Return the lines of an exporter, and whether one of its sources may take records."""
     lines, any_takes = [], False
+    unit = "spans" if signal == "traces" else "records"
     for source, compiled in compiled_sources(exporter, signal, rules):
         takes, text = compiled.explain(found, found)
         any_takes = any_takes or takes
         if not takes:
             lines.append(f"  {source.name}: no: {text}")
             continue
-        condition = f", records with {text}" if text else ", all records"
+        condition = f", {unit} with {text}" if text else f", all {unit}"
         lines.append(f"  {source.name}: yes{condition}{to_sinks(exporter, source)}")
         lines += [
             f"    {action} attribute {quote_string(name)}"

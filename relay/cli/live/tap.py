@@ -1,4 +1,4 @@
-"""Implement ``relay tap``: sampled live points of one sink of a running relay."""
+"""Implement ``relay tap``: sampled live points, or records, of a running relay's sink."""
 
 from __future__ import annotations
 
@@ -19,12 +19,21 @@ from relay.selector.quoting import quote_name, quote_string
 def add_tap_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     add_relay_argument(parser, default=DEFAULT_URL)
-    parser.add_argument("--sink", default="", metavar="NAME", help="needed if there are several")
+    parser.add_argument(
+        "--sink",
+        default="",
+        metavar="NAME",
+        help="needed if there are several; with /logs or /traces behind it, what it sends of these",
+    )
     parser.add_argument(
         "--seconds", type=int, default=10, metavar="N", help=f"at most {SECONDS_MAX:g} (10)"
     )
     parser.add_argument(
-        "--points", type=int, default=100, metavar="N", help=f"at most {POINTS_MAX:,} (100)"
+        "--points",
+        type=int,
+        default=100,
+        metavar="N",
+        help=f"log records or spans, too; at most {POINTS_MAX:,} (100)",
     )
     parser.add_argument("exporter", metavar="EXPORTER", help="a running one, by its id")
 
@@ -45,8 +54,10 @@ def run_tap(arguments: argparse.Namespace) -> int:
                     print(printable(point_line(event)))
                 else:
                     ended = True
+                    # A relay of an earlier version says no unit.
+                    unit = event.get("unit", "points").removesuffix("s")
                     print(
-                        f"{event['shown']:,} shown of {counted(event['points'], 'point')} in "
+                        f"{event['shown']:,} shown of {counted(event['points'], unit)} in "
                         f"{event['batches']:,} {'batch' if event['batches'] == 1 else 'batches'}"
                     )
                     if not event["batches"]:

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from relay.codec.otlp.batch import SealedBatch
+from relay.config.exporter.records.outputs import unit_of
 from relay.config.exporter.types import Exporter, Sink
 from relay.control.preview.service import require_running
 from relay.control.sink_test.service import require_sink
@@ -78,15 +79,24 @@ class TapQuery:
 
 @dataclass(frozen=True, slots=True)
 class TapEnd:
-    """The end of a tap: batches and points that were handed to the sink, and points shown."""
+    """The end of a tap: batches and points that were handed to the sink, and points shown.
+
+    ``unit`` is the word for what the points are.
+    """
 
     batches: int
     points: int
     shown: int
+    unit: str = "points"
 
     def document(self) -> dict[str, Any]:
         """Return the form in JSON."""
-        return {"batches": self.batches, "points": self.points, "shown": self.shown}
+        return {
+            "batches": self.batches,
+            "points": self.points,
+            "shown": self.shown,
+            "unit": self.unit,
+        }
 
 
 TapEvent = TappedPoint | TapEnd
@@ -202,7 +212,7 @@ class TapService:
                 for point in points[: query.points - shown]:
                     shown += 1
                     yield point
-            yield TapEnd(tap.batches, tap.points, shown)
+            yield TapEnd(tap.batches, tap.points, shown, unit_of(worker.config.name))
         finally:
             worker.tap = None
             self._taps -= 1

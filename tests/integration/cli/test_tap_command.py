@@ -109,7 +109,7 @@ async def session(tmp_path: Path, allowed: None) -> AsyncIterator[aiohttp.Client
 async def test_a_tap_ends_at_its_time(session: aiohttp.ClientSession) -> None:
     async with session.get("/tap?exporter=default/a&seconds=1") as answer:
         events = [json.loads(line) async for line in answer.content]
-    assert events == [{"event": "end", "batches": 0, "points": 0, "shown": 0}]
+    assert events == [{"event": "end", "batches": 0, "points": 0, "shown": 0, "unit": "points"}]
 
 
 async def test_a_sink_has_one_tap(session: aiohttp.ClientSession) -> None:

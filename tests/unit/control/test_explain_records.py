@@ -85,7 +85,7 @@ def test_the_reason_is_said(tmp_path: Path, question: str, reason: str) -> None:
 
 def test_spans_are_sampled(tmp_path: Path) -> None:
     lines = explained(tmp_path, '{service.name="api"}', signal="traces")
-    assert lines[1:] == ["  spans: yes, records with a trace among 25 % of all to s"]
+    assert lines[1:] == ["  spans: yes, spans with a trace among 25 % of all to s"]
 
 
 def test_records_without_a_project_and_others(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ async def test_points_come_as_they_are_handed_over(tmp_path: Path) -> None:
             point, end = [json.loads(line) async for line in response.content]
         assert (point["event"], point["metric"], point["value"]) == ("point", "up", "7.0")
         assert point["resource"]["service.name"] == "a"
-        assert end == {"event": "end", "batches": 1, "points": 1, "shown": 1}
+        assert end == {"event": "end", "batches": 1, "points": 1, "shown": 1, "unit": "points"}
         assert worker.tap is None
 
 

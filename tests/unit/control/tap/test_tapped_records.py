@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from relay.codec.otlp.batch import SealedBatch
 from relay.config.exporter.types import Exporter, OtlpHttp, RecordSource, Sink, Source
 from relay.control.tap.points import read_points
 from relay.control.tap.records import UNREADABLE
-from relay.control.tap.tap import TapQuery, TapService
+from relay.control.tap.tap import TapQuery, TapService, tap_document
 from relay.runtime.errors import ConfigError
 from relay.selector.matchers import Selector
 from relay.selector.records.selection import RecordSelection
@@ -79,6 +81,32 @@ def test_a_tap_looks_at_one_output(signals: tuple[str, ...], wanted: str, output
     with pytest.raises(ConfigError, match="just been removed"):
         service.open(TapQuery("d/x", wanted))
     assert worker.asked == [output]
+
+
+class IdleSink:
+    """A running output that gets nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.config = Sink(name, (), OtlpHttp("http://h/v1/metrics"))
+        self.tap: Callable[[SealedBatch], None] | None = None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "unit"), [("s", "points"), ("s/logs", "log records"), ("s/traces", "spans")]
+)
+async def test_the_end_of_a_tap_says_what_it_counts(wanted: str, unit: str) -> None:
+    def worker(_exporter: str, sink: str) -> IdleSink:
+        return IdleSink(sink)
+
+    service = TapService(lambda: [exporter("metrics", "logs", "traces")], worker, allowed=True)
+    (end,) = [one async for one in service.open(TapQuery("d/x", wanted, seconds=0.01))]
+    assert tap_document(end) == {
+        "event": "end",
+        "batches": 0,
+        "points": 0,
+        "shown": 0,
+        "unit": unit,
+    }
 
 
 def test_an_output_that_a_sink_does_not_have_is_an_error() -> None:
