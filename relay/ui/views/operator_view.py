@@ -5,6 +5,7 @@ The figures are those of ``/status`` and ``/metrics``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -12,7 +13,7 @@ from typing import Final
 from relay.api.status import StatusSource
 from relay.api.usage_status import project_figures
 from relay.config.exporter.records.outputs import carries_records, signal_of
-from relay.config.exporter.types import names_of
+from relay.config.exporter.types import Exporter, names_of
 from relay.control.reconcile.sink_report import SinkReport
 from relay.runtime.errors import Fault
 from relay.telemetry.snapshot import ProjectFigures
@@ -159,6 +160,15 @@ def _state_of(report: SinkReport) -> tuple[int, str, Tone]:
     return _STATES[worker.state]
 
 
+def _without_metrics(exporters: Iterable[Exporter]) -> Iterator[tuple[str, str]]:
+    """Yield exporter ids and names of sinks that no source of metrics feeds."""
+    for exporter in exporters:
+        metrics = {source.name for source in exporter.sources}
+        for sink in exporter.sinks:
+            if metrics.isdisjoint(sink.sources):
+                yield exporter.id, sink.name
+
+
 def _whole_sink(one: WorstSink) -> tuple[str, str]:
     name = one.sink.rpartition("/")[0] if carries_records(one.sink) else one.sink
     return one.exporter, name
@@ -168,8 +178,15 @@ def operator_view(
     facts: StatusSource, version: str, figures: tuple[HealthFigure, ...]
 ) -> OperatorView:
     """Return the view of the relay at one moment."""
+    empty = set(_without_metrics(facts.exporters))
     sinks = sorted(
-        (worst_of(report, facts.now) for report in facts.sinks),
+        (
+            worst_of(report, facts.now)
+            for report in facts.sinks
+            if report.matched
+            or report.ledger.offered
+            or (report.exporter, report.sink) not in empty
+        ),
         key=lambda one: (one.rank, one.exporter, one.sink),
     )
     counted: dict[tuple[str, Tone], int] = {}

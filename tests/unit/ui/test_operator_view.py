@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from relay.api.records_status import RecordsView
 from relay.api.status import StatusSource
-from relay.config.exporter.types import Exporter
+from relay.config.exporter.types import Exporter, Source
 from relay.control.durability.admission import MemoryStatistics
 from relay.control.projects.usage_facts import UsageFacts
 from relay.control.reconcile.reloader import ReloadStatistics
@@ -14,6 +16,7 @@ from relay.pipeline.records.resource_table import ResourceTableStatistics
 from relay.pipeline.records.results import RecordStatistics
 from relay.pipeline.routing.series_counts import ProjectSeries
 from relay.runtime.errors import Fault
+from relay.selector.matchers import Selector
 from relay.sink.reporting.ledger import EMPTY_LEDGER, LedgerStatistics
 from relay.sink.spill.store import StoreStatistics
 from relay.sink.steps import LastEvent
@@ -154,6 +157,24 @@ def test_each_signal_of_a_sink_is_a_line_in_its_unit() -> None:
     assert (view.sinks, view.bad_sinks, view.states) == (1, 1, (("Failing", "bad", 2),))
     told = {one.word: one.text for one in view.figures}
     assert told["Log records received"] == "1.20k; 700 selected by none, 30 of no project"
+
+
+def test_a_sink_without_a_source_of_metrics_has_no_line_of_them() -> None:
+    source = facts()
+    (report,) = source.sinks
+    idle = msgspec.structs.replace(
+        report_of(ToldWorker("acme/n/e", "out")), matched=0, ledger=EMPTY_LEDGER, open=0
+    )
+    logs = msgspec.structs.replace(report, sink="out/logs")
+    records = source.exporters[0]
+    metrics_too = replace(records, sources=(Source("s", "", Selector(())),))
+    for exporter, sinks, shown in (
+        (records, (idle, logs), ["out/logs"]),
+        (metrics_too, (idle, logs), ["out/logs", "out"]),
+        (records, (report, logs), ["out", "out/logs"]),
+    ):
+        one = msgspec.structs.replace(source, exporters=(exporter,), sinks=sinks)
+        assert [line.sink for line in operator_view(one, "1.2.3", ()).worst] == shown
 
 
 def test_faults_are_those_of_status() -> None:
