@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from relay.apiserver.http.changes import Changer
+from relay.apiserver.http.changes import Changer, file_of
 from relay.apiserver.http.request_target import ResourceTarget
 from relay.apiserver.lasting_failure import LastingFailure
 from relay.apiserver.objects.failures import ApiRefusalError
@@ -119,7 +119,13 @@ class ObjectEvents:
         metadata = document["metadata"]
         target = ResourceTarget(_EVENT, metadata["namespace"], metadata["name"])
         await self._changer().apply(
-            target, one.project, document, _OPTIONS, dry_run=False, in_background=True
+            target,
+            one.project,
+            document,
+            _OPTIONS,
+            dry_run=False,
+            in_background=True,
+            of_file=bool(file_of(one)),
         )
         self._failure.succeeded()
         self._told.note(whole)

@@ -116,19 +116,28 @@ class Changer:
         outcome.code = 201
         return outcome
 
-    def _check_room(self, target: ResourceTarget, project: str, name: str) -> None:
+    def _check_room(
+        self, target: ResourceTarget, project: str, name: str, *, of_file: bool = False
+    ) -> None:
         """Raise ApiRefusalError if there is no namespace for an object, or no room."""
         kind = target.kind
         if kind.namespaced:
-            self.check_namespace(target, project, name)
+            self.check_namespace(target, project, name, of_file=of_file)
         most = self._limits.objects_per_kind_max
         if self._objects.count(kind.storage_key, project) >= most:
             raise too_many_requests(f"the project has {most} {kind.plural} already", 60)
 
-    def check_namespace(self, target: ResourceTarget, project: str, name: str) -> None:
-        """Raise ApiRefusalError if the namespace does not exist, or is being deleted."""
+    def check_namespace(
+        self, target: ResourceTarget, project: str, name: str, *, of_file: bool = False
+    ) -> None:
+        """Raise ApiRefusalError if the namespace does not exist, or is being deleted.
+
+        What is ``of_file`` is about an object of a file, whose namespace need not exist here.
+        """
         found = self._objects.get(ObjectKeyInStore(_NAMESPACES, project, "", target.namespace))
         if found is None:
+            if of_file:
+                return
             raise not_found(stored_kind(_NAMESPACES).names, target.namespace)
         if found.value()["metadata"].get("deletionTimestamp"):
             message = (
@@ -186,10 +195,12 @@ class Changer:
         *,
         dry_run: bool,
         in_background: bool = False,
+        of_file: bool = False,
     ) -> ChangeOutcome:
         """Apply a configuration; it is created if it does not exist. Raise ApiRefusalError.
 
-        Requests come before what is applied ``in_background``.
+        Requests come before what is applied ``in_background``. What is ``of_file`` is about an
+        object of a file.
         """
         request = self._request(target, project, options)
         is_new = False
@@ -200,7 +211,7 @@ class Changer:
             if live is None:
                 if target.subresource:
                     raise not_found(target.kind.names, target.name)
-                self._check_room(target, project, target.name)
+                self._check_room(target, project, target.name, of_file=of_file)
             return writes.apply(request, None if live is None else live.value(), config)
 
         outcome = await self._write(

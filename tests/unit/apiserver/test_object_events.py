@@ -12,12 +12,16 @@ import pytest
 
 from relay.apiserver import object_events
 from relay.apiserver.http import event_sweeper
+from relay.apiserver.http.file_objects import FileObject
 from relay.apiserver.object_events import ObjectEvents
+from relay.apiserver.objects.kinds import served_kinds
 from relay.apiserver.store.database import ObjectDatabase
+from relay.config.exporter.load_result import ObjectKey
 from relay.control.replicas import event_schedule
 from relay.control.replicas.event_schedule import SERIES_INTERVAL_S
 from relay.control.replicas.transitions import Happening
 from tests.kit.apiserver.judged import EVENTS, FullDisk, JudgedApi, judged_api
+from tests.kit.apiserver.running import EXPORTERS, exporter
 from tests.kit.processes import eventually
 
 FAILING = Happening("Warning", "Failing", "one: 503", "one")
@@ -80,6 +84,27 @@ async def test_what_happens_again_is_counted_in_one_event(tmp_path: Path) -> Non
         assert again["metadata"]["uid"] == event["metadata"]["uid"]
         assert again["firstTimestamp"] == event["firstTimestamp"]
         assert again["lastTimestamp"] > event["lastTimestamp"]
+
+
+@pytest.mark.parametrize("namespace", ["default", "elsewhere"])
+async def test_an_object_of_a_file_has_its_events_in_any_namespace(
+    tmp_path: Path, namespace: str
+) -> None:
+    async with judged_api(tmp_path) as api:
+        kind = next(one for one in served_kinds() if one.kind == "Exporter")
+        one = FileObject(kind, "", exporter("a", namespace=namespace), "acme.yaml")
+        await api.server.service.files.sync([kind], [one])
+        exporters, events = (one.replace("default", namespace) for one in (EXPORTERS, EVENTS))
+        _, made = await api.user.ask("GET", f"{exporters}/a")
+        told = Told(api)
+        key = ObjectKey("files", "", "Exporter", "", namespace, "a")
+        told.events.add(key, made["metadata"]["uid"], FAILING)
+
+        async def is_there() -> bool:
+            _, found = await api.user.ask("GET", events)
+            return [event["reason"] for event in found["items"]] == ["Failing"]
+
+        await told.write(is_there)
 
 
 async def test_many_share_transactions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
