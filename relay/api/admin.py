@@ -34,7 +34,7 @@ from relay.codec.signal_names import SIGNALS, SignalName
 from relay.config.settings.settings import Admin, ListenAddress, Settings
 from relay.control.replicas.report import REPORT_PATH
 from relay.control.tools import ExporterTools
-from relay.receiver.http.listener import Listener
+from relay.receiver.http.listener import Listener, UsualService
 from relay.receiver.http.tls import server_context
 from relay.receiver.http.whole_answer import SERVER_HEADER, WholeAnswer
 from relay.receiver.request_target import parse_tenant
@@ -130,7 +130,7 @@ class AdminServer:
             setting="adminListen",
             role="admin",
             tls=server_context(access.tls, setting="admin.tls") if access.tls else None,
-            is_usual=lambda method, path: method == "GET" and path in _USUAL_PATHS,
+            usual=UsualService(lambda method, path: method == "GET" and path in _USUAL_PATHS),
         )
 
     async def start(self) -> None:

@@ -40,7 +40,7 @@ from relay.pipeline.contract import IngestHandler, IngestRequest, IngestResult
 from relay.pipeline.metrics.otlp.decoder import OTLP_METRICS
 from relay.receiver.authentication import Authenticator
 from relay.receiver.counters import IngestCounters, RefusalLog
-from relay.receiver.http.listener import Listener
+from relay.receiver.http.listener import Listener, UsualService
 from relay.receiver.http.tls import server_context
 from relay.receiver.http.usual_head import UsualHead
 from relay.receiver.http.whole_answer import SERVER_HEADER, WholeAnswer
@@ -49,6 +49,7 @@ from relay.receiver.otlp.answers import ALL_TAKEN, otlp_answer
 from relay.receiver.otlp.target import OtlpTarget, answer_type_of, otlp_target
 from relay.receiver.request_target import message_of, tenant_of
 from relay.receiver.responses import (
+    INCOMPLETE,
     NO_CONTENT,
     Answer,
     Outcome,
@@ -141,8 +142,9 @@ class IngestServer:
             setting="listen",
             tls=server_context(settings.tls) if settings.tls else None,
             on_malformed=self._count_malformed,
-            is_usual=lambda method, _: method == "POST",
-            at_once=self.serve_at_once,
+            usual=UsualService(
+                lambda method, _: method == "POST", self.serve_at_once, self._count_cut
+            ),
         )
 
     async def start(self, handler: IngestHandler) -> None:
@@ -448,6 +450,12 @@ class IngestServer:
     def _too_large(self) -> RefusedError:
         text = f"the body is larger than {self._settings.body_bytes_max} bytes"
         return RefusedError(Rejection(Reason.BODY_TOO_LARGE, text))
+
+    def _count_cut(self, head: UsualHead, remote: str) -> None:
+        """Count a usual request whose sender left before the rest of its body came."""
+        began = time.perf_counter()
+        outcome = Rejection(Reason.INCOMPLETE_BODY, INCOMPLETE)
+        self._answer(outcome, head.path, head.headers, remote, otlp_target(head.path), began)
 
     def _count_malformed(self) -> None:
         """Count a response that aiohttp sent to malformed HTTP."""

@@ -38,6 +38,8 @@ TEXT_BYTES_MAX = 1024
 maxErrMsgLen)."""
 
 
+INCOMPLETE = "the body is incomplete"
+"""What is said of a request whose sender left before the rest of its body came."""
 _WRITTEN = "X-Prometheus-Remote-Write"
 
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.config.settings.settings import ListenAddress
-from relay.receiver.http.listener import Listener
+from relay.receiver.http.listener import Listener, UsualService
 from relay.receiver.http.usual_head import parse_head
 from relay.receiver.http.usual_requests import WholeRequest
 from relay.receiver.http.whole_answer import WholeAnswer
@@ -135,7 +135,9 @@ def test_requests_are_served_as_aiohttp_serves_them() -> None:
 
         async def start() -> list[Listener]:
             made = [
-                Listener(service, address, setting="x", is_usual=takes if not number else None)
+                Listener(
+                    service, address, setting="x", usual=None if number else UsualService(takes)
+                )
                 for number, service in enumerate(services)
             ]
             for one in made:

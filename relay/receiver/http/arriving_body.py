@@ -10,7 +10,7 @@ from collections.abc import Callable
 from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError
 
-from relay.receiver.responses import Reason, RefusedError, Rejection
+from relay.receiver.responses import INCOMPLETE, Reason, RefusedError, Rejection
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -28,8 +28,7 @@ async def read_pieces(request: web.BaseRequest, take: Callable[[bytes], None]) -
             take(chunk)
     except (web.RequestPayloadError, HttpProcessingError, OSError) as error:
         # The connection or the chunked coding broke. The sender rarely reads this response.
-        text = "the body is incomplete"
-        raise RefusedError(Rejection(Reason.INCOMPLETE_BODY, text)) from error
+        raise RefusedError(Rejection(Reason.INCOMPLETE_BODY, INCOMPLETE)) from error
 
 
 def _expects_continue(request: web.BaseRequest) -> bool:

@@ -27,6 +27,7 @@ from relay.runtime.event_loop import run_in_thread
 
 if TYPE_CHECKING:
     from relay.receiver.http.aiohttp_server import AiohttpServer, Service
+    from relay.receiver.http.usual_head import UsualHead
 
 IDLE_TIMEOUT_S = 330.0
 """Time that a connection may stay without a whole request head, s.
@@ -48,12 +49,24 @@ class ListenerStatistics(NamedTuple):
     handshakes: int
 
 
+class UsualService(NamedTuple):
+    """What a service says of usual requests.
+
+    ``is_usual`` says by method and path whether the service takes one, after ``at_once``.
+    ``at_cut`` is told of those whose senders left before the rest of the body came.
+    """
+
+    is_usual: Callable[[str, str], bool]
+    at_once: AtOnce | None = None
+    at_cut: Callable[[UsualHead, str], None] | None = None
+
+
 class Listener:
     """Starts and stops one ``service`` for every request.
 
     ``setting`` names the address in faults; ``on_malformed`` is called for every request that is
-    not valid HTTP; ``role`` selects the number of connections. ``is_usual`` says by method and path
-    whether the service takes a usual request, after ``at_once``; None: all are aiohttp's.
+    not valid HTTP; ``role`` selects the number of connections. Without ``usual`` all requests are
+    aiohttp's.
     """
 
     def __init__(
@@ -65,8 +78,7 @@ class Listener:
         tls: ssl.SSLContext | None = None,
         on_malformed: Callable[[], None] = lambda: None,
         role: ListenerRole = "ingest",
-        is_usual: Callable[[str, str], bool] | None = None,
-        at_once: AtOnce | None = None,
+        usual: UsualService | None = None,
     ) -> None:
         self._setting = setting
         self._wanted = address
@@ -75,8 +87,7 @@ class Listener:
         self._bound: ListenAddress | None = None
         self._service = service
         self._role: ListenerRole = role
-        self._is_usual = is_usual
-        self._at_once = at_once
+        self._usual_service = usual
         self.usual: UsualRequests | None = None
         """Connections that aiohttp has not."""
         self._connections: Connections[ServedConnection] | None = None
@@ -103,15 +114,17 @@ class Listener:
         self, connections: Connections[ServedConnection]
     ) -> Callable[[], asyncio.Protocol]:
         """Return what makes the protocol of a new connection."""
-        if self._is_usual is None:
+        usual = self._usual_service
+        if usual is None:
             return await self._server_of_aiohttp()
         self.usual = UsualRequests(
             self._server_of_aiohttp,
             self._service,
             connections,
-            is_usual=self._is_usual,
+            is_usual=usual.is_usual,
             idle_s=IDLE_TIMEOUT_S,
-            at_once=self._at_once,
+            at_once=usual.at_once,
+            at_cut=usual.at_cut,
         )
         return self.usual
 

@@ -9,6 +9,7 @@ cdef class UsualRequests:
     cdef readonly object server
     cdef readonly object service
     cdef readonly object at_once
+    cdef readonly object at_cut
     cdef readonly object connections
     cdef readonly double idle_s
     cdef readonly object loop

@@ -1,7 +1,5 @@
 """Serve usual requests without aiohttp, and give all others to it.
 
-Rules:
-
 * Usual is a GET, or a whole, small POST with a Content-Length, whose head
   :mod:`relay.receiver.http.usual_head` takes, where the listener's service says so. Nearly all
   requests of agents, scrapers and probes are; aiohttp spends more on one than the relay does.
@@ -65,10 +63,7 @@ AtOnce = Callable[[UsualHead, bytes, str], WholeAnswer | None]
 
 
 class WholeRequest:
-    """A usual request: the part of :class:`aiohttp.web.BaseRequest` that its service reads.
-
-    It is its own content, which has arrived.
-    """
+    """A usual request, what its service reads of aiohttp's; its own content, which has arrived."""
 
     __slots__ = (
         "_body",
@@ -118,7 +113,8 @@ class UsualRequests:
     """The connections of a listener that have had usual requests only; makes a new one when called.
 
     ``server`` returns what makes aiohttp's; ``is_usual`` is asked for method and path; ``idle_s``
-    is how long a connection may be without a request. ``at_once`` is asked before ``service``.
+    is how long a connection may be without a request. ``at_once`` is asked before ``service``;
+    ``at_cut`` gets the head and the address of a sender that left before the rest of its body came.
     """
 
     def __init__(
@@ -130,10 +126,11 @@ class UsualRequests:
         is_usual: Callable[[str, str], bool],
         idle_s: float,
         at_once: AtOnce | None = None,
+        at_cut: Callable[[UsualHead, str], None] | None = None,
     ) -> None:
         self.server = server
         self.service = service
-        self.at_once = at_once
+        self.at_once, self.at_cut = at_once, at_cut
         self.connections = connections
         self.idle_s = idle_s
         self.loop = asyncio.get_running_loop()
@@ -241,6 +238,8 @@ class UsualConnection:
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; a request that is being served is finished all the same."""
         self._owner.connections.closed(self)
+        if self._head is not None and self._owner.at_cut is not None:
+            self._owner.at_cut(self._head, self._remote)
         self._end()
 
     def data_received(self, data: bytes) -> None:

@@ -305,6 +305,19 @@ async def test_a_sender_that_goes_away_is_counted() -> None:
         assert not relay.taker.calls
 
 
+@pytest.mark.parametrize("path", ["/api/v1/write", "/v1/logs"])
+async def test_a_sender_that_goes_away_at_once_is_counted(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running() as relay:
+        async with relay.connect() as (_, writer):
+            writer.write(_head(1000, path=path) + b"\x00")
+            writer.transport.abort()  # before the body is late
+        await eventually(lambda: relay.server.statistics().refused["incomplete_body"] == 1)
+        assert relay.server.statistics().in_flight == 0
+    assert "the body is incomplete" in caplog.text
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

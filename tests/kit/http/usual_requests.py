@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from relay.config.settings.settings import ListenAddress
 from relay.receiver.http.aiohttp_server import Service
-from relay.receiver.http.listener import Listener
+from relay.receiver.http.listener import Listener, UsualService
 from relay.receiver.http.usual_requests import AtOnce
 
 HEAD = b"POST /v1/logs HTTP/1.1\r\nHost: relay\r\nContent-Length: %d\r\n\r\n"
@@ -28,8 +28,7 @@ async def connected(service: Service, at_once: AtOnce | None = None) -> AsyncIte
         service,
         ListenAddress("127.0.0.1", 0),
         setting="x",
-        is_usual=lambda _method, _path: True,
-        at_once=at_once,
+        usual=UsualService(lambda _method, _path: True, at_once),
     )
     await listener.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.address.port)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 
 import pytest
 from aiohttp import web
 
 from relay.config.settings.settings import ListenAddress
-from relay.receiver.http.listener import Listener
+from relay.receiver.http.listener import Listener, UsualService
 from relay.receiver.http.whole_answer import WholeAnswer
 from tests.kit.http.closing import settle
 from tests.unit.test_kit_servers import is_over
@@ -21,11 +20,11 @@ async def missing(_: web.BaseRequest) -> WholeAnswer:
 
 
 @pytest.mark.parametrize("turns", range(6))
-@pytest.mark.parametrize("is_usual", [None, lambda _method, _path: True])
+@pytest.mark.parametrize("usual", [None, UsualService(lambda _method, _path: True)])
 async def test_a_connection_just_accepted_is_closed_at_once(
-    is_usual: Callable[[str, str], bool] | None, turns: int
+    usual: UsualService | None, turns: int
 ) -> None:
-    listener = Listener(missing, ListenAddress("127.0.0.1", 0), setting="listen", is_usual=is_usual)
+    listener = Listener(missing, ListenAddress("127.0.0.1", 0), setting="listen", usual=usual)
     await listener.start()
     with socket.socket() as client:
         client.connect(("127.0.0.1", listener.address.port))

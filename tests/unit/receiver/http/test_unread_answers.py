@@ -12,7 +12,7 @@ from aiohttp import web
 
 from relay.config.settings.settings import ListenAddress
 from relay.receiver.http import listener as listeners
-from relay.receiver.http.listener import Listener
+from relay.receiver.http.listener import Listener, UsualService
 from relay.receiver.http.whole_answer import WholeAnswer
 from tests.own_time import pass_time, patience
 
@@ -55,8 +55,8 @@ async def unread(
     service: Service, *, usual: bool
 ) -> AsyncIterator[tuple[Listener, asyncio.StreamReader]]:
     """A listener, and a connection with more requests than its sender reads answers."""
-    is_usual = (lambda _method, _path: True) if usual else None
-    listener = Listener(service, ListenAddress("127.0.0.1", 0), setting="x", is_usual=is_usual)
+    told = UsualService(lambda _method, _path: True) if usual else None
+    listener = Listener(service, ListenAddress("127.0.0.1", 0), setting="x", usual=told)
     await listener.start()
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
