@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any, Final
 
 from relay.config.schema.source import Node
@@ -11,6 +12,8 @@ from relay.config.yaml.document import Where
 from relay.config.yaml.source_positions import shown
 
 _UNDIVIDED: Final = re.compile(r"[A-Za-z_]\w*:\S")
+_NUMBER: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_UNQUOTED: Final = "; write it without quotes"
 _BLANK_HINT: Final = "; a field needs a blank behind its colon"
 
 
@@ -25,19 +28,22 @@ def message(keyword: str, node: Node, value: Any, where: Where) -> str:
         if isinstance(value, list):
             bounds = f"{node.get('minItems', 0)} to {node['maxItems']}"
             return f"must have {bounds} entries, not {len(value)}"
-        shape = node["items"].get("x-relay-shape", "") if isinstance(value, str) else ""
-        hint = f"; write {where[-1]}: [{shape}]" if shape else ""
+        items = node["items"]
+        shape = items.get("x-relay-shape", "{…}" if items.get("type") == "object" else "…")
+        hint = f"; write {where[-1]}: [{shape}]" if value is not None and where else ""
         return f"must be a list, not {kind_of(value)}{hint}"
     if kind == "boolean":
-        return f"must be true or false, not {described(value)}"
+        plain = isinstance(value, str) and value.lower() in ("true", "false")
+        hint = _UNQUOTED if plain else ""
+        return f"must be true or false, not {described(value)}{hint}"
     if kind == "integer":
         return (
             f"must be a whole number from {node['minimum']} to {node['maximum']}, "
-            f"not {described(value)}"
+            f"not {described(value)}{_number_hint(value)}"
         )
     if kind == "number":
         bounds = f"{node['minimum']} to {node['maximum']}"
-        return f"must be a number from {bounds}, not {described(value)}"
+        return f"must be a number from {bounds}, not {described(value)}{_number_hint(value)}"
     if "x-relay-size" in node:
         return f'must be a size such as "32MiB", not {described(value)}'
     if "x-relay-duration" in node and not isinstance(value, str):
@@ -51,6 +57,16 @@ def missing(node: Node) -> str:
     if "x-relay-missing" in node:
         return str(node["x-relay-missing"])
     return f"is required: one of {', '.join(words)}" if len(words) > 1 else "is required"
+
+
+def _number_hint(value: Any) -> str:
+    """Return how a number is written that is in quotes, or a percentage; "" for others."""
+    text = value.strip() if isinstance(value, str) else ""
+    if _NUMBER.fullmatch(text):
+        return _UNQUOTED
+    if text.endswith("%") and _NUMBER.fullmatch(text[:-1].rstrip()):
+        return f"; write {Decimal(text[:-1].rstrip()) / 100:f}"
+    return ""
 
 
 def _not_a_mapping(node: Node, value: Any, where: Where) -> str:

@@ -207,7 +207,11 @@ class _Parser:
         found = _JOINT.match(self._text, self._at)
         if found is None:
             return ""
-        return 'all of several conditions is ","' if found["all"] else 'any of several is "or"'
+        return (
+            'write "," between conditions that must all hold'
+            if found["all"]
+            else 'write "or" between alternatives'
+        )
 
     def _hint_of_text(self) -> str:
         """Return how the text is quoted that stands here; "" if none does."""
