@@ -39,7 +39,7 @@ maxErrMsgLen)."""
 
 
 INCOMPLETE = "the body is incomplete"
-"""What is said of a request whose sender left before the rest of its body came."""
+"""Text of the refusal of a request whose sender left before the rest of its body came."""
 _WRITTEN = "X-Prometheus-Remote-Write"
 
 

@@ -50,7 +50,7 @@ class ListenerStatistics(NamedTuple):
 
 
 class UsualService(NamedTuple):
-    """What a service says of usual requests.
+    """The answers of a service about usual requests.
 
     ``is_usual`` says by method and path whether the service takes one, after ``at_once``.
     ``at_cut`` is told of those whose senders left before the rest of the body came.
