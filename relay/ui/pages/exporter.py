@@ -115,8 +115,6 @@ async def _values(visit: Visit, path: str) -> dict[str, Any]:
         fieldSelector=f"involvedObject.name={details.name}",
     )
     histories = histories_of(await visit.api.get(f"{path}/history"))
-    resource = "exporter" if details.kind != _POLICY else f"exportpolicies.{details.group}"
-    own = (resource, details.name)
     return {
         "details": details,
         "events": [
@@ -131,20 +129,7 @@ async def _values(visit: Visit, path: str) -> dict[str, Any]:
         "lost_in_day": {name: one.lost_in_day for name, one in histories.items()},
         "oldest": {name: one.oldest_point_age_seconds for name, one in histories.items()},
         "value": value,
-        "commands": [
-            ("Show it", kubectl_command("describe", *own, namespace=details.namespace)),
-            ("Edit it", kubectl_command("edit", *own, namespace=details.namespace)),
-            (
-                "Wait until it delivers",
-                kubectl_command(
-                    "wait",
-                    f"{resource}/{details.name}",
-                    "--for=condition=Delivering",
-                    namespace=details.namespace,
-                ),
-            ),
-            *pause_commands(details),
-        ],
+        "commands": list(commands_of(details, may_edit=visit.may_edit)),
         "may_change": visit.may_edit and not file and details.kind != _POLICY,
         "live": visit.url(
             "live",
@@ -220,6 +205,22 @@ def find_sink(details: ExporterDetails, name: str) -> SinkView:
         if sink.name == name:
             return sink
     raise PageProblemError(404, f'The exporter has no sink "{name}".')
+
+
+def commands_of(details: ExporterDetails, *, may_edit: bool) -> Iterator[tuple[str, str]]:
+    """Yield the commands of kubectl that do what the page does, as far as they would be allowed."""
+    resource = "exporter" if details.kind != _POLICY else f"exportpolicies.{details.group}"
+    # The API refuses every change of an object of a file.
+    may_change = may_edit and not details.file
+    given = {"Show it": ("describe", resource, details.name)}
+    if may_change:
+        given["Edit it"] = ("edit", resource, details.name)
+    waits = ("wait", f"{resource}/{details.name}", "--for=condition=Delivering")
+    given["Wait until it delivers"] = waits
+    for word, command in given.items():
+        yield word, kubectl_command(*command, namespace=details.namespace)
+    if may_change:
+        yield from pause_commands(details)
 
 
 def pause_commands(details: ExporterDetails) -> Iterator[tuple[str, str]]:

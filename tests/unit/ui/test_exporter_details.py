@@ -6,11 +6,13 @@ import json
 import shlex
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.apiserver.merging.json_patch import json_patched
 from relay.control.status.sink_history import HistoryMinute
+from relay.ui.pages.exporter import commands_of
 from relay.ui.views.exporter_details import (
     SinkChart,
     chart_of,
@@ -23,6 +25,7 @@ from relay.ui.views.exporter_details import (
 from tests.kit.apiserver.running import exporter
 from tests.kit.ui.visitor import ready
 
+CHANGES = ["Edit it", "Pause one"]
 FIELDS = ("delivered", "rejected", "expired", "dropped", "queued")
 
 
@@ -299,3 +302,15 @@ def test_every_loss_is_explained() -> None:
     for _, text in ledger_picture({"rejected": 1, "expired": 2, "dropped": 3}, "spans").losses:
         assert " these spans " in f" {text}"
         assert "points" not in text
+
+
+@pytest.mark.parametrize(
+    ("file", "may_edit", "changes"),
+    [("", True, CHANGES), ("", False, []), ("acme.yaml", True, []), ("acme.yaml", False, [])],
+)
+def test_no_command_is_shown_that_would_be_refused(
+    file: str, may_edit: bool, changes: list[str]
+) -> None:
+    words = [word for word, _ in commands_of(details_of(exporter("a"), file), may_edit=may_edit)]
+    assert [word for word in words if word in CHANGES] == changes
+    assert [word for word in words if word not in CHANGES] == ["Show it", "Wait until it delivers"]
