@@ -36,6 +36,7 @@ cdef class Reader:
 
     cdef uint64_t varint(self, Py_ssize_t *at, Py_ssize_t stop) except? 0
     cdef int read(self, Field *field, Py_ssize_t at, Py_ssize_t stop) except -1
+    cdef str foreign(self, int wire_type, Py_ssize_t at, Py_ssize_t stop)
     cdef int check(self, Py_ssize_t entries) except -1
 
 

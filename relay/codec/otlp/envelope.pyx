@@ -90,11 +90,19 @@ cdef class Reader:
         elif field.wire_type == FIXED32:
             pos += 4
         else:
-            raise DecodeError(f"wire type {field.wire_type} is not used by proto3", offset=at)
+            raise DecodeError(self.foreign(field.wire_type, at, stop), offset=at)
         if pos > stop:
             raise DecodeError("truncated fixed-size field", offset=field.payload)
         field.end = pos
         return 0
+
+    cdef str foreign(self, int wire_type, Py_ssize_t at, Py_ssize_t stop):
+        """Return the fault of a tag that no field has; a request may be no protobuf."""
+        if not at and self.data[0] == 0x7B:  # {
+            return "the body is JSON: send it with Content-Type: application/json"
+        if not at and stop > 1 and self.data[0] == 0x1F and self.data[1] == 0x8B:
+            return "the body is gzip: send it with Content-Encoding: gzip"
+        return f"wire type {wire_type} is not used by proto3"
 
     cdef int check(self, Py_ssize_t entries) except -1:
         """Raise TooLargeError for more entries than a request may have."""

@@ -71,7 +71,7 @@ def take_points(
             transaction.pace.pause()
             fault = streams.refresh(metric, attributes, stream)
             if fault:
-                transaction.drop(fault, 1, f"a point of {metric.name}")
+                transaction.drop(fault, 1, f"a point of {metric.name or 'no metric'}")
                 continue
             stream = known[attributes]
         if point.time_ns > transaction.latest_ns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,25 @@ def test_records_and_points_count(scanned: Callable[..., Any], path: tuple[bytes
     assert scanned(body, entries_max=entries).count == 100
     with pytest.raises(TooLargeError, match=f"over {entries - 1} resources, scopes, metrics"):
         scanned(body, entries_max=entries - 1)
+
+
+@pytest.mark.parametrize("scanned", [scan, scan_metrics], ids=["records", "metrics"])
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"resourceLogs": []}', "the body is JSON: send it with Content-Type: application/json"),
+        (gzip.compress(b"x"), "the body is gzip: send it with Content-Encoding: gzip"),
+        (b"\x1f", "wire type 7 is not used by proto3"),
+        (b"\x1f\x00", "wire type 7 is not used by proto3"),
+        (b"\x0a\x02{}", "wire type 3 is not used by proto3"),
+    ],
+    ids=["json", "gzip", "a byte", "other", "inside"],
+)
+def test_a_body_of_another_form_is_told(
+    scanned: Callable[..., Any], body: bytes, told: str
+) -> None:
+    with pytest.raises(DecodeError, match=told):
+        scanned(body)
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 70_000])

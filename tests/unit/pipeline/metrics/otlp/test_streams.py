@@ -176,7 +176,9 @@ def test_points_of_no_good_time_are_dropped(fields: dict[str, int], reason: str)
 def test_metrics_without_a_name_or_temporality_are_refused() -> None:
     rig = Rig()
     sink = rig.export(RigSink("s", limit=100))
-    assert rig.feed(body(2, name=""), protocol=PROTOCOL).dropped == {"missing_name": 2}
+    nameless = rig.feed(body(2, name=""), protocol=PROTOCOL)
+    assert nameless.dropped == {"missing_name": 2}
+    assert nameless.examples[0] == "a point of no metric: missing_name"
     request = METRICS.request()
     metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="m")
     metric.sum.data_points.add(time_unix_nano=TIME_NS)
