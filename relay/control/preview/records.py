@@ -138,7 +138,10 @@ def _look(entry: ResourceEntry, asked: Iterable[_Question], *, is_new: bool) -> 
         selected.without_severity += entry.without_severity
         one.asked = residual if one.asked is None else one.asked.joined(residual)
         if is_new and len(selected.first) < FIRST_MAX:
-            selected.first += (resource_text(_shown(entry.texts)),)
+            text = resource_text(_shown(entry.texts))
+            # Resources may differ in their schemas alone, or beyond what is shown.
+            if text not in selected.first:
+                selected.first += (text,)
 
 
 def _shown(texts: AttributeTexts) -> AttributeTexts:

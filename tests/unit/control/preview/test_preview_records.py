@@ -112,6 +112,20 @@ async def test_resources_and_records_are_counted() -> None:
     assert everything.document()["ofResources"] == 2
 
 
+async def test_resources_that_read_alike_are_shown_once() -> None:
+    logs = RecordsPipeline("logs")
+    body = LOGS.request.FromString(request_of(LOGS, [1.0]))
+    for schema in ("", "https://a", "https://b"):
+        body.resource_logs[0].schema_url = schema
+        logs.ingest(body.SerializeToString(), now=1.0, tick=1.0)
+    for number in range(3):
+        body.resource_logs[0].resource.dropped_attributes_count = number
+        logs.ingest(body.SerializeToString(), now=1.0, tick=1.0)
+    (found,) = await preview_records(exporter(all="{}"), [logs], settled)
+    assert found.resources > 1
+    assert len(found.first) == 1
+
+
 async def test_what_is_asked_is_told_for_all_resources_in_any_order() -> None:
     named = {"service.name": "api"}, {"tier": "x"}, {"service.name": "api", "tier": "x"}
     wanted = exporter(both='{service_name="api", tier="x"} |= "x"')
