@@ -180,6 +180,61 @@ assert huge_pages.chunks()[1] < free
 """)
 
 
+def test_chunks_are_made_before_they_are_needed_and_given_back() -> None:
+    run("""
+import os, signal, time
+def wait_for_spares():
+    deadline = time.monotonic() + 30
+    while huge_pages.spares() < huge_pages.SPARES and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert huge_pages.spares() == huge_pages.SPARES
+assert huge_pages.use_chunks(ordinary=6)
+assert huge_pages.spares() == 0
+few = [bytes(100) for _ in range(20_000)]
+threads = len(os.listdir("/proc/self/task"))
+held = many()
+wait_for_spares()
+check(held)
+# The thread takes no signal: those are the interpreter's.
+(other,) = set(os.listdir("/proc/self/task")) - {str(os.getpid())}
+blocked = re.search(r"SigBlk:\\s+(\\w+)", open(f"/proc/self/task/{other}/status").read())[1]
+assert int(blocked, 16) >> signal.SIGTERM - 1 & 1
+more = many(60_000)
+check(more)
+wait_for_spares()
+before = resident()
+while huge_pages.trim_arenas():
+    pass
+assert huge_pages.spares() == 0
+given = before - resident()
+assert given > 0.9 * 2048 * huge_pages.SPARES, given
+more += many(60_000)
+check(held)
+wait_for_spares()
+assert threads == 1 and len(os.listdir("/proc/self/task")) == 2
+""")
+
+
+def test_a_child_that_was_forked_maps_its_chunks_itself() -> None:
+    run("""
+import os
+assert huge_pages.use_chunks(ordinary=0)
+held = many()
+child = os.fork()
+if not child:
+    try:
+        more = many()
+        check(held)
+        check(more)
+        os._exit(0)
+    finally:
+        os._exit(1)
+_, status = os.waitpid(child, 0)
+assert status == 0
+check(held)
+""")
+
+
 @pytest.mark.parametrize(
     ("enabled", "size", "expected"),
     [
