@@ -39,15 +39,16 @@ class DirectPace(Pace):
 
     For work that begins now and is not sliced; only while :attr:`Turns.entered` is 0.
 
-    Half of it is time that has passed, which is read without a system call and is enough for nearly
-    every request; the other half is CPU time: waiting for a busy machine must not restart the work.
+    That is CPU time: waiting for a busy machine must not restart the work. It takes a system call
+    to read, so it counts from the first pause on, which most requests do not reach, and is read
+    again only once as much time has passed.
     """
 
     __slots__ = ("_cpu_until_s", "_until_s")
 
     def __init__(self) -> None:
         self.final = False
-        self._until_s = time.perf_counter() + DIRECT_S / 2
+        self._until_s = 0.0
         self._cpu_until_s = 0.0
 
     def pause(self) -> None:
@@ -56,9 +57,10 @@ class DirectPace(Pace):
             return
         now_s = time.thread_time()
         if not self._cpu_until_s:
-            self._cpu_until_s = now_s + DIRECT_S / 2
+            self._cpu_until_s = now_s + DIRECT_S
         elif now_s > self._cpu_until_s:
             raise TurnsError
+        self._until_s = time.perf_counter() + self._cpu_until_s - now_s
 
     def need_slices(self) -> None:
         """Raise TurnsError: only work in slices can pause once it is final."""

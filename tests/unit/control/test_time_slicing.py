@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from relay.control.time_slicing import DIRECT_S, Turns
+from relay.control.time_slicing import DIRECT_S, DirectPace, Turns, TurnsError
 from relay.pipeline.pacing import Pace
 from relay.runtime.errors import DecodeError
 from tests.own_time import without_collections
@@ -51,6 +51,15 @@ async def test_long_work_lets_the_loop_go_on() -> None:
     await ticker
     assert done == ["done"]
     assert len(ticks) > 10
+
+
+def test_direct_work_is_restarted_for_the_cpu_time_that_it_took_alone() -> None:
+    pace = DirectPace()
+    pace.pause()
+    time.sleep(2 * DIRECT_S)  # a busy machine
+    busy(pace, 0.7 * DIRECT_S)
+    with pytest.raises(TurnsError):
+        busy(pace, DIRECT_S)
 
 
 async def test_results_are_handed_on_in_the_order_of_the_calls() -> None:
