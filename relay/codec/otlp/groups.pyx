@@ -48,13 +48,33 @@ _LASTING_ATTRIBUTES = frozenset({"service.name", "service.namespace", "service.i
 cdef uint32_t CRC_POLYNOMIAL = 0xEDB88320  # zlib's, the lowest power in the highest bit
 
 
+cdef uint32_t crc_of_four_bits[16]  # that are shifted out
+
+
+cdef inline uint32_t times_x(uint32_t one) noexcept:
+    return (one >> 1) ^ (CRC_POLYNOMIAL & (<uint32_t>0 - (one & 1)))
+
+
+for _bits in range(16):
+    crc_of_four_bits[_bits] = times_x(times_x(times_x(times_x(_bits))))
+
+
 cdef uint32_t product(uint32_t one, uint32_t other) noexcept:
-    """Multiply two polynomials modulo that of the CRC."""
+    """Multiply two polynomials modulo that of the CRC, four bits of the first at a time."""
+    cdef uint32_t multiples[16]
     cdef uint32_t found = 0
-    for _ in range(32):
-        found ^= other & (<uint32_t>0 - (one >> 31))
-        one <<= 1
-        other = (other >> 1) ^ (CRC_POLYNOMIAL & (<uint32_t>0 - (other & 1)))
+    cdef int at, power, rest
+    multiples[0] = 0
+    for at in range(4):
+        multiples[8 >> at] = other
+        other = times_x(other)
+    for at in range(1, 4):
+        power = 1 << at
+        for rest in range(1, power):
+            multiples[power + rest] = multiples[power] ^ multiples[rest]
+    for _ in range(8):  # from the highest powers on
+        found = (found >> 4) ^ crc_of_four_bits[found & 15] ^ multiples[one & 15]
+        one >>= 4
     return found
 
 

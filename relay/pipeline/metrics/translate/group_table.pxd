@@ -28,6 +28,7 @@ cdef class GroupTable:
     cdef Py_ssize_t count
     cdef Py_ssize_t idle_max
     cdef size_t hand  # the slot that is looked at next
+    cdef int looks  # groups that are looked at with the next new one
 
     cpdef MetricGroup find(self, ScopeGroup scope, identity)
     cpdef fetch(self, ScopeGroup scope, identity)

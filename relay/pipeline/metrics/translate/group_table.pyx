@@ -7,7 +7,8 @@ each, most of it for a key of what the group has itself.
 * An identity is hashed and encoded once for many groups: a few are known by their address.
 * Probing is linear, and the table at most two thirds full; removing closes the gap.
 * With more than ``idle_max`` groups, each new one evicts those among a few that nothing else refers
-  to: their count of references tells. The cost is amortised, so no call is long.
+  to: their count of references tells. The cost is amortised, so no call is long. Where all are in
+  use, as while series are new, it looks at fewer: each look waits for memory.
 """
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -22,7 +23,8 @@ from relay.codec.prefetch cimport prefetch
 
 cdef enum:
     FIRST_SLOTS = 64
-    LOOKS_MAX = 4  # groups that are looked at with each new one once there are many
+    LOOKS_MAX = 4  # groups that are looked at with each new one once there are many,
+    LOOKS_MIN = 1  # and where the one before has found none idle
     STEPS_MAX = 64  # slots that are passed meanwhile
 
 
@@ -31,6 +33,7 @@ cdef class GroupTable:
 
     def __init__(self, Py_ssize_t idle_max):
         self.idle_max = idle_max
+        self.looks = LOOKS_MAX
         self.no_scope = ScopeGroup(ResourceGroup(()), "")
 
     def __dealloc__(self):
@@ -87,9 +90,14 @@ cdef class GroupTable:
         """Return the hash of an identity, and a group that has it."""
         cdef uint64_t place = <uint64_t><uintptr_t><void *>identity * <uint64_t>0x9E3779B97F4A7C15
         cdef Known *known = &self.known[place >> (64 - KNOWN_BITS)]
+        cdef Known *beside = &self.known[(place >> (64 - KNOWN_BITS)) ^ 1]
         cdef PyObject *before
         cdef Py_hash_t found
         if known.identity != <void *>identity:
+            if beside.identity == <void *>identity:
+                return beside
+            if known.identity != NULL and beside.identity == NULL:
+                known = beside
             found = PyObject_Hash(identity)
             model = MetricGroup(self.no_scope, identity)
             before = <PyObject *>known.identity
@@ -130,8 +138,9 @@ cdef class GroupTable:
 
     cdef void forget(self) noexcept:
         """Evict idle groups among the next ones."""
-        cdef int looks = LOOKS_MAX, steps = STEPS_MAX
+        cdef int looks = self.looks, steps = STEPS_MAX
         cdef void *group
+        self.looks = LOOKS_MIN
         while looks and steps:
             steps -= 1
             group = self.slots[self.hand].group
@@ -143,10 +152,11 @@ cdef class GroupTable:
                 # Another one may close the gap: it is looked at next.
                 self.remove(self.hand)
                 Py_DECREF(<object>group)
+                self.looks = LOOKS_MAX
             else:
                 self.hand = (self.hand + 1) & self.mask
         # The next ones are in no cache: they are needed with the next group.
-        for steps in range(LOOKS_MAX):
+        for steps in range(self.looks):
             group = self.slots[(self.hand + steps) & self.mask].group
             if group != NULL:
                 prefetch(group)

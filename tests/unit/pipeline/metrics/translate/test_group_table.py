@@ -46,6 +46,18 @@ def test_as_a_dictionary_would() -> None:
         assert table.find(homes[home], identity(number)) is group
 
 
+def test_groups_become_idle_after_a_long_time_in_which_none_was() -> None:
+    table, home = GroupTable(100), scope()
+    used = [table.find(home, identity(number)) for number in range(2_000)]
+    assert len(table) == 2_000
+    for number in range(0, 2_000, 7):
+        assert table.find(home, identity(number)) is used[number]
+    del used
+    for number in range(2_000, 4_000):
+        table.find(home, identity(number))
+    assert len(table) < 500
+
+
 def test_groups_are_small_and_none_of_the_collectors_business() -> None:
     group = MetricGroup(scope(), identity(1))
     assert sys.getsizeof(group) == 64
