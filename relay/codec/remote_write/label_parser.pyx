@@ -36,7 +36,7 @@ cdef extern from "Python.h":
 cdef enum:
     SCHEMAS_MAX = 2048  # sets of names that are known; at the limit all are forgotten
     NAMES_BYTES_MAX = 4096  # of the names of a known set
-    KNOWN_NAMES = 1024  # names of metrics that are shared
+    KNOWN_NAMES = 2048  # names of metrics that are shared
     KNOWN_NAME_BYTES_MAX = 200
 
 
@@ -107,6 +107,8 @@ cdef dict schemas = {}
 cdef tuple answers = (Answer(), Answer())
 cdef Py_ssize_t latest_slot = 0  # of the answer that was given last
 cdef PyObject *known_names[KNOWN_NAMES]
+cdef str latest_name = ""  # of the metric of the series ``latest_name_number``
+cdef unsigned long long latest_name_number = 0
 
 
 cdef LabelSchema schema_of(const unsigned char *key, const Span *spans, Py_ssize_t count):
@@ -164,13 +166,16 @@ cdef str shared_name(const unsigned char *name, Py_ssize_t size):
     cdef str text
     if size > KNOWN_NAME_BYTES_MAX:
         return PyUnicode_DecodeUTF8(<const char *>name, size, NULL)
-    while left:
-        word = 0
-        memcpy(&word, pos, <size_t>min(left, 8))
+    while left >= 8:
+        memcpy(&word, pos, 8)
         mark = (mark ^ word) * <uint64_t>0x9E3779B97F4A7C15
         mark ^= mark >> 29
-        pos += min(left, 8)
-        left -= min(left, 8)
+        pos += 8
+        left -= 8
+    word = 0
+    memcpy(&word, pos, <size_t>left)
+    mark = (mark ^ word) * <uint64_t>0x9E3779B97F4A7C15
+    mark ^= mark >> 29
     slot = &known_names[(mark >> 16) % KNOWN_NAMES]
     if slot[0] != NULL:
         known = PyUnicode_AsUTF8AndSize(<object>slot[0], &known_size)
@@ -232,12 +237,19 @@ cdef class SeriesLabels:
 
     cpdef str metric_name(self):
         """Return the name of the metric, mostly the same text for series of the same one."""
+        global latest_name, latest_name_number
         cdef const Span *span
         if self.key is latest_key and latest_schema is not None and self.all is None:
-            span = &read_spans[latest_half][latest_schema.name_at]
-            return shared_name(
-                <const unsigned char *>PyBytes_AS_STRING(self.key) + span.value, span.value_size
-            )
+            if not (
+                latest_name_number + 1 == latest_number
+                and is_repeated[latest_half][latest_schema.name_at]
+            ):
+                span = &read_spans[latest_half][latest_schema.name_at]
+                latest_name = shared_name(
+                    <const unsigned char *>PyBytes_AS_STRING(self.key) + span.value, span.value_size
+                )
+            latest_name_number = latest_number
+            return latest_name
         return self.text("__name__")
 
     @property

@@ -187,6 +187,7 @@ class BatchTransaction:
         "sample_counts",
         "sealed",
         "slow_path_entries",
+        "slow_path_stop",
         "snapshots",
     )
 
@@ -216,15 +217,14 @@ class BatchTransaction:
         self.sealed: list[tuple[OpenBatch, SealedBatch]] = []
         self.histograms = 0
         """Good native histograms; they are among the sample counts, too."""
-        self.exemplars = 0
-        """Exemplars that came, good or not."""
-        self.exemplars_refused = 0
+        self.exemplars = self.exemplars_refused = 0
+        """Exemplars that came, good or not, and those that were refused."""
         self.exemplars_sent = 0
         """Exemplars that entered batches, with one point or several."""
         self.exemplars_lost = 0
         """Exemplars of samples that became no point."""
-        self.slow_path_entries = 0
-        """Entries of the body that took the slow path."""
+        self.slow_path_entries = self.slow_path_stop = 0
+        """Entries of the body that took the slow path, and how many until a pause."""
         self.learned = False
         """True if the request changed shared state: a metric's type or an object's labels."""
         self.expansion_bytes = 0

@@ -26,6 +26,7 @@ cdef class Router:
     cdef object _compiler
     cdef public object inventory
     cdef readonly dict _projects
+    cdef _Project _latest
     cdef dict _exporters
     cdef dict _source_counters
     cdef _Project _without_exporters

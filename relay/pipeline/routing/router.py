@@ -3,15 +3,13 @@
 Rules:
 
 * Selectors are asked through one index per project, so that no expression, however written, is ever
-  even compared with another project's series (:mod:`relay.pipeline.routing.tenancy` determines the
-  project of a series).
+  even compared with another project's series (:mod:`relay.pipeline.routing.tenancy` tells whose).
 * Every project has its own version, which changes when a source is added, or when objects change
   that its selectors depend on. A source that is removed, or gets other sinks, invalidates the match
   sets that contain it, and so only the routes of the series that it matched.
 * Answers of the index are cached by the labels that the project's selectors depend on, which many
   series share. An answer is valid exactly as long as its match set.
-* A short log records which sources were added or changed at which version, so that a resolved
-  series checks only those (:meth:`Router.match_changed_only`).
+* A short log has the version of each change: a resolved series asks only what changed since.
 """
 
 from __future__ import annotations
@@ -139,6 +137,7 @@ class Router:
         self._compiler = compiler or Compiler()
         self.inventory = inventory or Inventory()
         self._projects: dict[str, _Project] = {}
+        self._latest: _Project | None = None  # of these, the one that was asked for last
         self._exporters: dict[str, tuple[str, dict[str, RoutedSource]]] = {}
         self._source_counters: dict[str, dict[str, SourceCounter]] = {}
         self._without_exporters = _Project("")
@@ -195,6 +194,7 @@ class Router:
         at.exporters -= 1
         if not at.exporters:
             del self._projects[project]
+            self._latest = None
             at.unmatched.invalidate()
             self._retired.append(at.unmatched)
             self._forget(at)
@@ -203,7 +203,9 @@ class Router:
         self, labels: Mapping[str, str], project: str
     ) -> tuple[MatchSet, tuple[MatchedSource, ...]]:
         """Return the sources that match a project's series, in order of creation."""
-        at = self._projects.get(project)
+        at = self._latest
+        if at is None or at.project is not project:
+            at = self._latest = self._projects.get(project)
         if at is None:
             return self._without_exporters.unmatched, ()
         if at.labels_read is None or not isinstance(labels, SeriesLabels):
@@ -258,10 +260,8 @@ class Router:
         project. ``view``, its labels and project, is called only if needed.
         """
         at = self._projects.get(match_set.home.project)
-        if at is not match_set.home or at is None:
-            return self.match(*view())
-        changed = at.changed_since(since)
-        if changed is None:
+        changed = at.changed_since(since) if at is not None and at is match_set.home else None
+        if at is None or changed is None:
             return self.match(*view())
         ask = [route for route in changed if route.alive]
         if len(ask) > ASK_MAX:

@@ -306,6 +306,17 @@ def test_values_of_series_in_a_row_are_shared() -> None:
     assert all(one[0] is told[0][0] and one[1] is told[0][1] for one in told)
 
 
+def test_a_name_that_nobody_asked_for_is_not_taken_for_the_one_before() -> None:
+    reader = LabelParser(labels_max=128, bytes_max=16 * 1024)
+    one, other, last = (
+        raw.labels([(b"__name__", name), (b"a", value)])
+        for name, value in ((b"up", b"1"), (b"down", b"2"), (b"down", b"3"))
+    )
+    assert reader.read(one).metric_name() == "up"
+    reader.read(other)
+    assert reader.read(last).metric_name() == "down"
+
+
 def test_sets_of_names_are_forgotten() -> None:
     """More of them than are known at once: each series is read as it stands all the same."""
     reader = LabelParser(labels_max=9, bytes_max=9_999)

@@ -69,10 +69,14 @@ Span = tuple[int, int]
 
 def count_slow_path_entry(transaction: BatchTransaction) -> None:
     """Count a slow-path entry; raises TooLargeError for too many."""
-    transaction.slow_path_entries += 1
-    if not transaction.slow_path_entries % SLOW_PATH_PAUSE_EVERY:
+    entries = transaction.slow_path_entries = transaction.slow_path_entries + 1
+    if entries < transaction.slow_path_stop:
+        return
+    next_pause = entries - entries % SLOW_PATH_PAUSE_EVERY + SLOW_PATH_PAUSE_EVERY
+    transaction.slow_path_stop = min(next_pause, SLOW_PATH_ENTRIES_MAX + 1)
+    if not entries % SLOW_PATH_PAUSE_EVERY:
         transaction.pace.pause()
-    if transaction.slow_path_entries > SLOW_PATH_ENTRIES_MAX and transaction.bounded:
+    if entries > SLOW_PATH_ENTRIES_MAX and transaction.bounded:
         raise TooLargeError(
             f"over {SLOW_PATH_ENTRIES_MAX} entries beyond known series with one sample "
             "in one request"
