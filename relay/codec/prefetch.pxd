@@ -12,3 +12,12 @@ cdef extern from *:
 cdef enum:
     LINE = 64  # bytes of a cache line
     HEADER_BYTES = 33  # of a bytes object, with the zero at its end
+
+
+cdef inline void prefetch_lines(char *line, Py_ssize_t size) noexcept:
+    """Prefetch so many bytes."""
+    cdef char *end = line + size
+    while line < end:
+        prefetch(line)
+        line += LINE
+    prefetch(end)

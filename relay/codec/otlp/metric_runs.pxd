@@ -49,22 +49,36 @@ cdef inline uint64_t time_of(bytes point) noexcept:
     return 0
 
 
-cdef inline uint64_t known_time_of(Point *point) noexcept:
-    """Return the time of a point of either form; 0 if it is not known."""
-    return point.time_ns if point.time_ns else time_of(<bytes>point.head)
+cdef inline uint64_t known_time_of(Point *points, Point *point, uint64_t *times) noexcept:
+    """Return the time of a point of either form; 0 if it is not known.
+
+    ``times``: what was read of each of the points before, 0 for nothing, the largest for no time.
+    """
+    cdef uint64_t *known
+    if point.time_ns:
+        return point.time_ns
+    known = &times[point - points]
+    if not known[0]:
+        known[0] = time_of(<bytes>point.head)
+        if not known[0]:
+            known[0] = UINT64_MAX
+    return 0 if known[0] == UINT64_MAX else known[0]
 
 
 cdef inline void insert_run(
-    Point *points, Run *runs, Metric *metric, int32_t *next_run, Py_ssize_t at
+    Point *points, Run *runs, Metric *metric, int32_t *next_run, Py_ssize_t at, uint64_t *times
 ) noexcept:
-    """Insert a run that is earlier than its metric's last before the runs later in every point."""
+    """Insert a run that is earlier than its metric's last before the runs later in every point.
+
+    ``times``: see :func:`known_time_of`. Each late run looks at many points of those before.
+    """
     cdef Py_ssize_t run = metric.first, left = SEARCH_POINTS_MAX
     cdef int32_t *link = &metric.first
     cdef uint64_t latest = 0, time_ns
     cdef Point *point = &points[first_of(runs, at)]
     cdef Point *end = &points[runs[at].end]
     while point < end and left:
-        time_ns = known_time_of(point)
+        time_ns = known_time_of(points, point, times)
         latest = max(latest, time_ns if time_ns else UINT64_MAX)
         point += 1
         left -= 1
@@ -73,7 +87,7 @@ cdef inline void insert_run(
         end = &points[runs[run].end]
         while point < end and left:
             left -= 1
-            if known_time_of(point) <= latest:
+            if known_time_of(points, point, times) <= latest:
                 link = &next_run[run]
                 break
             point += 1

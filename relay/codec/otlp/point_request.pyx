@@ -15,16 +15,16 @@
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyTypeObject
 from libc.stdint cimport INT32_MAX, int32_t, uint64_t
 from libc.string cimport memcpy
 
 from relay.codec.copying cimport put_bytes
 from relay.codec.otlp.groups cimport MetricGroup, Numbered, ResourceGroup, ScopeGroup
-from relay.codec.otlp.metric_runs cimport NONE, Metric, first_of, insert_run, known_time_of
+from relay.codec.otlp.metric_runs cimport NONE, Metric, first_of, insert_run, time_of
 from relay.codec.otlp.point_buffer cimport TAIL_BYTES, Point, Run
-from relay.codec.prefetch cimport HEADER_BYTES, LINE, prefetch
+from relay.codec.prefetch cimport HEADER_BYTES, LINE, prefetch, prefetch_lines
 from relay.codec.resizing cimport resized
 from relay.codec.varints cimport field_size, put_head
 
@@ -125,6 +125,7 @@ cdef class RequestPlan:
     cdef Py_ssize_t count
     cdef int32_t *next_run
     cdef int32_t *metric_of  # of each run: its group is in no cache any more
+    cdef uint64_t *times  # of each point, once a run comes late; see insert_run
     cdef Level scopes
     cdef Level resources
     cdef bint is_in_order
@@ -138,6 +139,7 @@ cdef class RequestPlan:
         PyMem_Free(self.metrics)
         PyMem_Free(self.next_run)
         PyMem_Free(self.metric_of)
+        PyMem_Free(self.times)
 
     cdef Py_ssize_t place_scope(self, ScopeGroup scope) except -1:
         """Return the number of the scope of a new metric; add it, and its resource, if new."""
@@ -191,7 +193,11 @@ cdef class RequestPlan:
                 metric.points += end - start
                 metric.data_size += runs[at].size - start_size
                 if time_ns and metric.last_ns > time_ns:
-                    insert_run(points, runs, metric, next_run, at)
+                    if self.times == NULL:
+                        self.times = <uint64_t *>PyMem_Calloc(runs[runs_count - 1].end, 8)
+                        if self.times == NULL:
+                            raise MemoryError
+                    insert_run(points, runs, metric, next_run, at, self.times)
                     is_in_order = False
                 else:
                     next_run[metric.last] = <int32_t>at
@@ -307,7 +313,7 @@ cdef class RequestPlan:
             metric = &self.metrics[self.metric_of[at]]
             resource = &self.resources.nodes[self.scopes.nodes[metric.scope].parent]
             while point < end and resource.is_cut:
-                time_ns = known_time_of(point)
+                time_ns = point.time_ns if point.time_ns else time_of(<bytes>point.head)
                 if not resource.time_ns:
                     resource.time_ns = time_ns
                 resource.is_cut = time_ns and time_ns == resource.time_ns
@@ -424,7 +430,7 @@ cdef class RequestPlan:
                 point = points + resource.start
                 end = point + min(resource.points, <Py_ssize_t>FETCH_HEAD)
                 while point < end:
-                    fetch_head(point, fetched)
+                    prefetch_lines(<char *>point.head, fetched)
                     point += 1
                 point = points + resource.start
             out = put(put_head(out, 0x0A, resource.size), resource.head)
@@ -439,7 +445,7 @@ cdef class RequestPlan:
                     out = put_head(out, metric.tag, metric.data_size)
                     end = point + metric.points
                     while point < end:
-                        fetch_head(min(point + FETCH_HEAD, last), fetched)
+                        prefetch_lines(<char *>min(point + FETCH_HEAD, last).head, fetched)
                         out = put(out, point.head)
                         if point.time_ns:
                             memcpy(out, &point.time_ns, 8)
@@ -451,16 +457,6 @@ cdef class RequestPlan:
                     of_scope = metric.following
                 of_resource = scope.following
         return out
-
-
-cdef inline void fetch_head(Point *point, Py_ssize_t size) noexcept:
-    """Prefetch the first bytes of a point's prefix."""
-    cdef char *line = <char *>point.head
-    cdef char *end = line + size
-    while line < end:
-        prefetch(line)
-        line += LINE
-    prefetch(end)
 
 
 cdef bytes encode_points(

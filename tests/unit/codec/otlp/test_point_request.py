@@ -8,6 +8,7 @@ from hashlib import sha256
 from itertools import chain, product
 from operator import itemgetter
 from string import ascii_letters
+from time import process_time
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -19,6 +20,7 @@ from relay.codec.otlp.groups import MetricGroup, ResourceGroup, ScopeGroup
 from relay.codec.otlp.metrics import MetricIdentity, encode_time, point_prefix
 from relay.codec.otlp.point_buffer import PointBuffer
 from tests.kit.oracle.number_points import decode
+from tests.own_time import HELD_S_MAX, slowness
 
 SCOPE = ScopeGroup(ResourceGroup([("service.name", "s")]), "scope")
 STAMP = encode_time(7) or b""
@@ -280,6 +282,26 @@ def test_a_late_run_goes_before_points_encoded_as_a_whole_that_are_later() -> No
         point_buffer.close_run(group)
     times = [one.time_ns // 1_000_000 for one in decode(point_buffer.encode())]
     assert times == [6, 7, 8]
+
+
+def test_late_runs_of_points_encoded_as_a_whole_do_not_hold_the_loop() -> None:
+    """Each looks at many points of those before, whose times stand behind their labels."""
+    label = point_prefix([(f"label_{number}", "x" * 20) for number in range(30)])
+    group, other = group_of("m"), group_of("other")
+    point_buffer = PointBuffer()
+    for time_ms in range(5_000, 0, -1):
+        stamp = encode_time(time_ms) or b""
+        point_buffer.add(label, stamp, bytes(8))
+        point_buffer.add_finished(label + stamp + bytes(8))
+        point_buffer.close_run(group)
+        point_buffer.add(label, stamp, bytes(8))
+        point_buffer.close_run(other)
+    took = []
+    for _ in range(3):
+        began = process_time()
+        point_buffer.encode()
+        took.append(process_time() - began)
+    assert min(took) < HELD_S_MAX * slowness()
 
 
 def test_alike_targets_are_compressed_together() -> None:
