@@ -27,7 +27,9 @@ from relay.runtime.excerpt import clipped
 from relay.selector.records.compile import CompiledRecords, Residual
 
 FIRST_MAX: Final = 10
-"""Resources that are shown of each source."""
+"""Resources that are shown of each source,"""
+FIRST_OF: Final = 100
+"""of so many: where all read alike, no others are written out to be compared."""
 AT_ONCE: Final = 50
 """Resources that are matched before what else waits for the event loop."""
 LONG_HEAD_BYTES: Final = 4 << 10
@@ -126,6 +128,7 @@ async def preview_records(
 
 def _look(entry: ResourceEntry, asked: Iterable[_Question], *, is_new: bool) -> None:
     """Count a resource for each source; unless ``is_new``, its records alone."""
+    text = ""
     for one in asked:
         selected = one.selected
         selected.of_resources += is_new
@@ -137,8 +140,8 @@ def _look(entry: ResourceEntry, asked: Iterable[_Question], *, is_new: bool) -> 
         selected.sampled += entry.sampled
         selected.without_severity += entry.without_severity
         one.asked = residual if one.asked is None else one.asked.joined(residual)
-        if is_new and len(selected.first) < FIRST_MAX:
-            text = resource_text(_shown(entry.texts))
+        if is_new and len(selected.first) < FIRST_MAX and selected.resources <= FIRST_OF:
+            text = text or resource_text(_shown(entry.texts))
             # Resources may differ in their schemas alone, or beyond what is shown.
             if text not in selected.first:
                 selected.first += (text,)
