@@ -39,11 +39,11 @@ def message(keyword: str, node: Node, value: Any, where: Where) -> str:
     if kind == "integer":
         return (
             f"must be a whole number from {node['minimum']} to {node['maximum']}, "
-            f"not {described(value)}{_number_hint(value)}"
+            f"not {described(value)}{_number_hint(node, value)}"
         )
     if kind == "number":
         bounds = f"{node['minimum']} to {node['maximum']}"
-        return f"must be a number from {bounds}, not {described(value)}{_number_hint(value)}"
+        return f"must be a number from {bounds}, not {described(value)}{_number_hint(node, value)}"
     if "x-relay-size" in node:
         return f'must be a size such as "32MiB", not {described(value)}'
     if "x-relay-duration" in node and not isinstance(value, str):
@@ -59,14 +59,18 @@ def missing(node: Node) -> str:
     return f"is required: one of {', '.join(words)}" if len(words) > 1 else "is required"
 
 
-def _number_hint(value: Any) -> str:
-    """Return how a number is written that is in quotes, or a percentage; "" for others."""
+def _number_hint(node: Node, value: Any) -> str:
+    """Return how a number is written that is in quotes, or a percentage; "" if it is not one."""
     text = value.strip() if isinstance(value, str) else ""
-    if _NUMBER.fullmatch(text):
-        return _UNQUOTED
-    if text.endswith("%") and _NUMBER.fullmatch(text[:-1].rstrip()):
-        return f"; write {Decimal(text[:-1].rstrip()) / 100:f}"
-    return ""
+    digits = text.removesuffix("%").rstrip()
+    if not _NUMBER.fullmatch(digits):
+        return ""
+    number = Decimal(digits) / (100 if text.endswith("%") else 1)
+    if not node["minimum"] <= number <= node["maximum"]:
+        return ""
+    if node["type"] == "integer" and (number % 1 or text.endswith("%")):
+        return ""
+    return f"; write {number:f}" if text.endswith("%") else _UNQUOTED
 
 
 def _not_a_mapping(node: Node, value: Any, where: Where) -> str:
