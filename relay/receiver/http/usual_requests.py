@@ -237,10 +237,11 @@ class UsualConnection:
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; a request that is being served is finished all the same."""
+        head = self._head
         self._owner.connections.closed(self)
-        if self._head is not None and self._owner.at_cut is not None:
-            self._owner.at_cut(self._head, self._remote)
         self._end()
+        if head is not None and self._owner.at_cut is not None:
+            self._owner.at_cut(head, self._remote)
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived."""
