@@ -203,9 +203,9 @@ more = many(60_000)
 check(more)
 wait_for_spares()
 before = resident()
-while huge_pages.trim_arenas():
+# The thread may still be filling what another chunk asked for.
+while huge_pages.trim_arenas() or huge_pages.spares():
     pass
-assert huge_pages.spares() == 0
 given = before - resident()
 assert given > 0.9 * 2048 * huge_pages.SPARES, given
 more += many(60_000)
