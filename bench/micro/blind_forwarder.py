@@ -34,7 +34,7 @@ from relay.codec.compression import compress, decompress
 from relay.runtime import gc_pacing, malloc
 
 CONNECTIONS = 4
-SHAPES: tuple[LabelSet, ...] = ("exposed", "platform")
+LABEL_SETS: tuple[LabelSet, ...] = ("exposed", "platform")
 _BODY_BYTES_MAX = 64 << 20
 _TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
 _HEAD = b"POST / HTTP/1.1\r\nHost: sink\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
@@ -75,7 +75,7 @@ class Batches:
         writer.close()
 
 
-class Sender(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """Take the requests of one connection; the callbacks of httptools are part of it."""
 
     def __init__(self, batches: Batches) -> None:
@@ -107,7 +107,7 @@ async def serve(kind: str, batch_bytes: int, sink_port: int) -> None:
     """Run a child: the forwarder or the sink. Print its port, and stay until it is stopped."""
     loop = asyncio.get_running_loop()
     batches = Batches(batch_bytes, sink_port)
-    made = Receiver if kind == "sink" else lambda: Sender(batches)
+    made = Receiver if kind == "sink" else lambda: Connection(batches)
     server = await loop.create_server(made, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
@@ -157,7 +157,7 @@ def main() -> None:
         uvloop.run(serve(options.serve, options.batch_bytes, options.sink_port))
         return
     series = 100 * len(scrape.exposed())
-    for label_set in SHAPES:
+    for label_set in LABEL_SETS:
         with tempfile.TemporaryDirectory(prefix="relay-bench-") as root:
             shape = Shape(START_MS, 4, series, content="scrape", label_set=label_set)
             dataset = write_dataset(Path(root), shape)

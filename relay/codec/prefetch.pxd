@@ -15,7 +15,7 @@ cdef enum:
 
 
 cdef inline void prefetch_lines(char *line, Py_ssize_t size) noexcept:
-    """Prefetch so many bytes."""
+    """Prefetch the lines of ``size`` bytes."""
     cdef char *end = line + size
     while line < end:
         prefetch(line)

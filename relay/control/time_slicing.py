@@ -35,13 +35,13 @@ class TurnsError(Exception):
 
 
 class DirectPace(Pace):
-    """Raise TurnsError once the work has taken about :data:`DIRECT_S`.
+    """Raise TurnsError once the work has taken :data:`DIRECT_S` of CPU since its first pause.
 
     For work that begins now and is not sliced; only while :attr:`Turns.entered` is 0.
 
-    That is CPU time: waiting for a busy machine must not restart the work. It takes a system call
-    to read, so it counts from the first pause on, which most requests do not reach, and is read
-    again only once as much time has passed.
+    CPU time and not the clock: a busy machine must not restart work. It takes a system call to
+    read, so it is read at the first pause, which most requests do not reach, and again once as much
+    time has passed as was left.
     """
 
     __slots__ = ("_cpu_until_s", "_until_s")

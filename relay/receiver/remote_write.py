@@ -452,7 +452,7 @@ class IngestServer:
         return RefusedError(Rejection(Reason.BODY_TOO_LARGE, text))
 
     def _count_cut(self, head: UsualHead, remote: str) -> None:
-        """Count a usual request whose sender left before the rest of its body came."""
+        """Count a usual request whose connection ended before its body was there."""
         began = time.perf_counter()
         outcome = Rejection(Reason.INCOMPLETE_BODY, INCOMPLETE)
         self._answer(outcome, head.path, head.headers, remote, otlp_target(head.path), began)

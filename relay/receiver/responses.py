@@ -39,7 +39,7 @@ maxErrMsgLen)."""
 
 
 INCOMPLETE = "the body is incomplete"
-"""Text of the refusal of a request whose sender left before the rest of its body came."""
+"""Text of the refusal of a request whose body ended before it was whole."""
 _WRITTEN = "X-Prometheus-Remote-Write"
 
 

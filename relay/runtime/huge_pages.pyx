@@ -9,8 +9,10 @@ in arenas of 1 MiB; here two of them are one huge page.
   freed there is room for another.
 * A chunk is unmapped when both of its arenas are free; where one is free, :func:`trim_arenas` gives
   it back. Until then it stays resident: splitting a huge page takes a millisecond.
-* Called with the interpreter's lock held. An interpreter beside the main one, with a lock of its
-  own, would need another lock here.
+* Once the first chunk was needed, a thread keeps :data:`SPARES` more ready. It takes no lock: a
+  spare is handed on by an atomic exchange. A forked child has no such thread and maps its own.
+* All else is called with the interpreter's lock held. An interpreter beside the main one, with a
+  lock of its own, would need another lock here.
 """
 
 from libc.stddef cimport size_t

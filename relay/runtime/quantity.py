@@ -104,7 +104,7 @@ def _meant_duration(part: re.Match[str], text: str) -> str:
     if seconds is None:
         return ""
     meant = format_duration(float(seconds * Decimal(f"{part[1] or 0}.{part[2] or 0}")))
-    return f": write {meant}" + ("" if part[0] == text else f" for {_shown(part[0])}")
+    return f"; write {meant}" + ("" if part[0] == text else f" for {_shown(part[0])}")
 
 
 def format_duration(seconds: float) -> str:
@@ -144,7 +144,7 @@ def parse_bytes(value: str | int) -> int:
         meant = _CAPITALS.get(match[2].lower())
         raise QuantityError(
             f"unknown unit {_shown(match[2])} in the size {_shown(value)}; "
-            f"units are {', '.join(_SIZE_UNITS)}" + (f": write {match[1]}{meant}" if meant else "")
+            f"units are {', '.join(_SIZE_UNITS)}" + (f"; write {match[1]}{meant}" if meant else "")
         )
     whole, _, fraction = match[1].partition(".")
     parts_per_byte: int = 10 ** len(fraction)

@@ -23,7 +23,7 @@ def add_tap_arguments(parser: argparse.ArgumentParser) -> None:
         "--sink",
         default="",
         metavar="NAME",
-        help="needed if there are several; with /logs or /traces behind it, what it sends of these",
+        help="needed if there are several; NAME/logs or NAME/traces for its log records or spans",
     )
     parser.add_argument(
         "--seconds", type=int, default=10, metavar="N", help=f"at most {SECONDS_MAX:g} (10)"
@@ -33,7 +33,7 @@ def add_tap_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=100,
         metavar="N",
-        help=f"log records or spans, too; at most {POINTS_MAX:,} (100)",
+        help=f"points, log records or spans to show; at most {POINTS_MAX:,} (100)",
     )
     parser.add_argument("exporter", metavar="EXPORTER", help="a running one, by its id")
 
@@ -54,7 +54,7 @@ def run_tap(arguments: argparse.Namespace) -> int:
                     print(printable(point_line(event)))
                 else:
                     ended = True
-                    # A relay of an earlier version says no unit.
+                    # Earlier versions send no unit.
                     unit = event.get("unit", "points").removesuffix("s")
                     print(
                         f"{event['shown']:,} shown of {counted(event['points'], unit)} in "

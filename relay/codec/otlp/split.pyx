@@ -93,7 +93,7 @@ cdef class Splitter:
     cdef tuple cut(
         self, const unsigned char *at, const unsigned char *end, int depth, Py_ssize_t wanted
     ):
-        """Cut a message after its first points, of which at least one is left."""
+        """Return the halves of a message, cut behind its ``wanted`` first points; it has more."""
         cdef list first = [], second = []
         cdef const unsigned char *behind
         cdef Py_ssize_t points

@@ -125,10 +125,10 @@ def scan_v1(bytes data not None):
 
 
 def entries_of(bytes data not None, bint is_v2):
-    """Return (identity, entry, points) of the entries of a request, series and metadata.
+    """Return (identity, entry, points) of the entries of a request of ours, series and metadata.
 
-    ``identity`` is what a series begins with, its labels or references, and empty for metadata;
-    ``entry`` is all of it, with tag and length. Raises DecodeError.
+    ``identity`` is what a series begins with, its labels or references, since our encoders write
+    them first; empty for metadata. ``entry`` is all of it, with tag and length. Raises DecodeError.
     """
     cdef const char *text = PyBytes_AS_STRING(data)
     cdef const unsigned char *bytes_of = <const unsigned char *>text

@@ -27,9 +27,9 @@ from relay.runtime.excerpt import clipped
 from relay.selector.records.compile import CompiledRecords, Residual
 
 FIRST_MAX: Final = 10
-"""Resources that are shown of each source,"""
-FIRST_OF: Final = 100
-"""of so many: where all read alike, no others are written out to be compared."""
+"""Resources that are shown of each source."""
+RENDERED_MAX: Final = 100
+"""Resources of a source that are written out to find so many different ones."""
 AT_ONCE: Final = 50
 """Resources that are matched before what else waits for the event loop."""
 LONG_HEAD_BYTES: Final = 4 << 10
@@ -140,7 +140,7 @@ def _look(entry: ResourceEntry, asked: Iterable[_Question], *, is_new: bool) -> 
         selected.sampled += entry.sampled
         selected.without_severity += entry.without_severity
         one.asked = residual if one.asked is None else one.asked.joined(residual)
-        if is_new and len(selected.first) < FIRST_MAX and selected.resources <= FIRST_OF:
+        if is_new and len(selected.first) < FIRST_MAX and selected.resources <= RENDERED_MAX:
             text = text or resource_text(_shown(entry.texts))
             # Resources may differ in their schemas alone, or beyond what is shown.
             if text not in selected.first:

@@ -45,7 +45,7 @@ cdef class BatchTransaction:
     cdef public Py_ssize_t exemplars_sent
     cdef public Py_ssize_t exemplars_lost
     cdef public Py_ssize_t slow_path_entries
-    cdef public Py_ssize_t slow_path_stop
+    cdef public Py_ssize_t slow_path_check_at
     cdef public bint learned
     cdef public Py_ssize_t expansion_bytes
     cdef public bint has_metadata

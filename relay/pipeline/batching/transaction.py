@@ -186,8 +186,8 @@ class BatchTransaction:
         "request",
         "sample_counts",
         "sealed",
+        "slow_path_check_at",
         "slow_path_entries",
-        "slow_path_stop",
         "snapshots",
     )
 
@@ -223,8 +223,8 @@ class BatchTransaction:
         """Exemplars that entered batches, with one point or several."""
         self.exemplars_lost = 0
         """Exemplars of samples that became no point."""
-        self.slow_path_entries = self.slow_path_stop = 0
-        """Entries of the body that took the slow path, and how many until a pause."""
+        self.slow_path_entries = self.slow_path_check_at = 0
+        """Entries of the body that took the slow path; at how many the limit is looked at next."""
         self.learned = False
         """True if the request changed shared state: a metric's type or an object's labels."""
         self.expansion_bytes = 0

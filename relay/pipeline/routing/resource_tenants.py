@@ -105,7 +105,7 @@ class ResourceTenants:
         if account:
             return (
                 f"the resource{of} names no project, and the account of its {account} belongs to "
-                f"none: give the account one (tenancy.accounts), or set its attribute {names}"
+                f"none: name it in tenancy.accounts, or set the resource's attribute {names}"
             )
         return f"the resource{of} names no project: set its attribute {names}"
 

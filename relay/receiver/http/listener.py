@@ -52,8 +52,9 @@ class ListenerStatistics(NamedTuple):
 class UsualService(NamedTuple):
     """The answers of a service about usual requests.
 
-    ``is_usual`` says by method and path whether the service takes one, after ``at_once``.
-    ``at_cut`` is told of those whose senders left before the rest of the body came.
+    ``is_usual`` is asked first, for method and path: False gives a request to aiohttp. ``at_once``
+    may answer before the service. ``at_cut`` gets the head and the address of a request whose
+    connection ended before its body was there.
     """
 
     is_usual: Callable[[str, str], bool]

@@ -114,7 +114,7 @@ class UsualRequests:
 
     ``server`` returns what makes aiohttp's; ``is_usual`` is asked for method and path; ``idle_s``
     is how long a connection may be without a request. ``at_once`` is asked before ``service``;
-    ``at_cut`` gets the head and the address of a sender that left before the rest of its body came.
+    ``at_cut`` gets head and address of a request whose connection ended before its body was there.
     """
 
     def __init__(

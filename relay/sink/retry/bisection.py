@@ -23,10 +23,7 @@ REST_S = 60.0
 
 @dataclass(slots=True, eq=False)
 class Bisection:
-    """The search in one batch, shared by its pieces.
-
-    Of its ``points``, so many were ``delivered`` and ``rejected``.
-    """
+    """The search in one batch, shared by its pieces; all but ``requests_left`` counts points."""
 
     points: int
     requests_left: int = REQUESTS_MAX

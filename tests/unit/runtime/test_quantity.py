@@ -85,7 +85,7 @@ def test_a_unit_of_people_is_told_how_it_is_written(text: str, meant: str) -> No
     with pytest.raises(QuantityError) as caught:
         parse_duration_s(text)
     _, _, told = str(caught.value).partition("units are h, m, s, ms, us, ns")
-    assert told == (f": write {meant}" if meant else "")
+    assert told == (f"; write {meant}" if meant else "")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_unit_of_people_is_told_how_it_is_written(text: str, meant: str) -> No
 def test_a_unit_in_other_capitals_is_told_how_it_is_written(text: str, meant: str) -> None:
     with pytest.raises(QuantityError) as caught:
         parse_bytes(text)
-    assert str(caught.value).endswith(f"TiB: write {meant}" if meant else "TiB")
+    assert str(caught.value).endswith(f"TiB; write {meant}" if meant else "TiB")
 
 
 def test_a_negative_duration_is_accepted_where_asked_for() -> None:

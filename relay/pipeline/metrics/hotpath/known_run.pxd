@@ -193,7 +193,7 @@ cdef inline const unsigned char *take_known_run(
         near = following(near)
         prefetch(<void *>(<Series>near).prefix)
         prefetch(<void *>(<Series>near).group)
-        # By a pointer: a reference that is taken and given back reads what is not there yet.
+        # A borrowed pointer: counting a reference would read the key, which is in no cache.
         key = <void *>(<Series>near).key
         for number in range(lines):
             prefetch(<char *>key + number * LINE)

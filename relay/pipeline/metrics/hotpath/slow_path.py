@@ -68,12 +68,12 @@ Span = tuple[int, int]
 
 
 def count_slow_path_entry(transaction: BatchTransaction) -> None:
-    """Count a slow-path entry; raises TooLargeError for too many."""
+    """Count a slow-path entry, and pause now and then. Raise TooLargeError for too many."""
     entries = transaction.slow_path_entries = transaction.slow_path_entries + 1
-    if entries < transaction.slow_path_stop:
+    if entries < transaction.slow_path_check_at:
         return
     next_pause = entries - entries % SLOW_PATH_PAUSE_EVERY + SLOW_PATH_PAUSE_EVERY
-    transaction.slow_path_stop = min(next_pause, SLOW_PATH_ENTRIES_MAX + 1)
+    transaction.slow_path_check_at = min(next_pause, SLOW_PATH_ENTRIES_MAX + 1)
     if not entries % SLOW_PATH_PAUSE_EVERY:
         transaction.pace.pause()
     if entries > SLOW_PATH_ENTRIES_MAX and transaction.bounded:

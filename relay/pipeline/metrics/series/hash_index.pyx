@@ -24,7 +24,7 @@ from libc.string cimport memcmp, memcpy
 
 from relay.pipeline.metrics.series.series cimport Series
 from relay.codec.remote_write.common_sample cimport SERIES_TAG, split
-from relay.codec.prefetch cimport HEADER_BYTES, LINE, prefetch
+from relay.codec.prefetch cimport HEADER_BYTES, LINE, prefetch, prefetch_lines
 
 cdef extern from *:
     ctypedef unsigned long long uint128_t "unsigned __int128"
@@ -316,7 +316,6 @@ cdef void prefetch_ahead(
     cdef const uint64_t *slot
     cdef void *guess
     cdef void *key
-    cdef Py_ssize_t at
     while scout.count < AHEAD and note_next(scout, data, end):
         coming = &scout.coming[(scout.first + scout.count - 1) % AHEAD]
         slot = guesses.place(coming.mark)
@@ -332,12 +331,9 @@ cdef void prefetch_ahead(
         coming = &scout.coming[(scout.first + FETCH_KEY) % AHEAD]
         guess = guesses.guess(coming.mark)
         if guess != NULL:
-            # By a pointer: a reference that is taken and given back reads what is not there yet.
+            # A borrowed pointer: counting a reference would read the key, which is in no cache.
             key = <void *>(<Series>guess).key
-            at = 0
-            while at < HEADER_BYTES + coming.key_size:
-                prefetch(<char *>key + at)
-                at += LINE
+            prefetch_lines(<char *>key, HEADER_BYTES + coming.key_size)
             prefetch(<void *>(<Series>guess).prefix)
 
 

@@ -50,7 +50,7 @@ def test_without_tenancy_there_is_one() -> None:
     [
         ([], ANYWHERE, "the resource names no project: set its attribute a or b"),
         ([("a", ""), ACCOUNT], ANYWHERE, "names no project: set its attribute a or b"),
-        ([], UNMAPPED, "no project, and the account of its path belongs to none: give the account"),
+        ([], UNMAPPED, "no project, and the account of its path belongs to none: name it in"),
         ([("vm_account_id", "9")], MULTITENANT, "and the account of its attributes belongs to no"),
         ([], MULTITENANT, "the resource names no project: set its attribute a or b"),
         ([("a", "x"), ("a", "y")], ANYWHERE, "has two values of its attribute a: keep one of them"),
