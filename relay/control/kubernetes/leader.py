@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.control.kubernetes.client import ApiClient
-from relay.control.kubernetes.errors import AbsentError, KubernetesError
+from relay.control.kubernetes.errors import AbsentError, KubernetesError, WriteConflictError
 from relay.control.kubernetes.lease import (
     RENEW_DEADLINE_S,
     LeaseElection,
@@ -21,6 +21,7 @@ from relay.control.kubernetes.lease import (
     ReadLease,
     WaitForLease,
     WriteLease,
+    given_back,
     lease_document,
     read_lease,
 )
@@ -102,10 +103,11 @@ class LeaderElector:
                     await self._do(step)
                     self._tell()
         finally:
+            led = self.leads
             released = self._election.release(self._clock())
             self._tell()
-            if released is not None:
-                await self._give_back(released)
+            if led:
+                await self._give_back(None if released is None else released.record)
 
     async def _do(self, step: LeaseStep) -> None:
         try:
@@ -132,10 +134,23 @@ class LeaderElector:
     async def _put(self, record: LeaseRecord) -> LeaseRecord:
         return await put_lease(self._client, self._namespace, self._name, record)
 
-    async def _give_back(self, step: WriteLease) -> None:
+    async def _give_back(self, released: LeaseRecord | None) -> None:
+        """Write the lease without a holder; None: it is to be read first."""
         try:
             async with asyncio.timeout(RELEASE_S):
-                await self._put(step.record)
+                while True:
+                    if released is None:
+                        seen = await self._get()
+                        if seen is None or seen.holder != self._election.identity:
+                            return
+                        released = given_back(seen)
+                    try:
+                        await self._put(released)
+                    except WriteConflictError:
+                        # A renewal whose answer was not awaited may have come before.
+                        released = None
+                    else:
+                        return
         except (KubernetesError, TimeoutError) as error:
             self._last_error = f"not given back: {error}"  # it expires by itself
 

@@ -167,7 +167,7 @@ class LeaseElection:
         self._renewed_at_s = None
         if not led or seen is None or not self._is_known:
             return None
-        empty = replace(seen, holder="", duration_s=1)
+        empty = given_back(seen)
         self._sent, self._sent_at_s = empty, now
         return WriteLease(empty)
 
@@ -178,6 +178,11 @@ class LeaseElection:
     def __repr__(self) -> str:
         holder = self.observed.holder if self.observed else ""
         return f"<LeaseElection {self.identity}, held by {holder or 'nobody'}>"
+
+
+def given_back(seen: LeaseRecord) -> LeaseRecord:
+    """Return the lease without a holder, for the next one to take at once."""
+    return replace(seen, holder="", duration_s=1)
 
 
 def claimed(seen: LeaseRecord | None, holder: str, at: float) -> LeaseRecord:

@@ -231,11 +231,13 @@ class Presence:
             return
         try:
             async with asyncio.timeout(RELEASE_S):
-                record = record or await self._read()
-                if record is not None and record.holder == self.identity.holder:
-                    await self._delete(
+                # Again where it has changed: a renewal whose answer was not awaited may have come.
+                while record := record or await self._read():
+                    if record.holder != self.identity.holder or await self._delete(
                         StaleLease(self.identity.lease, record.uid, record.resource_version)
-                    )
+                    ):
+                        return
+                    record = None
         except (KubernetesError, TimeoutError) as error:
             self._last_error = f"not given back: {error}"  # it expires by itself
 

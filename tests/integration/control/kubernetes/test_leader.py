@@ -90,6 +90,15 @@ async def test_one_leads_and_gives_back(api: FakeApi) -> None:
             assert two.told == [True]
 
 
+async def test_a_lease_of_the_leader_that_has_changed_is_given_back(api: FakeApi) -> None:
+    """As by a renewal that was cancelled when it had come, and had not been answered."""
+    async with member(api, "one", Clock()) as one:
+        await eventually("one leads", lambda: one.elector.leads, timeout_s=5)
+        api.put(LEASES.path(), api.kind(LEASES.path()).objects["relay", "status"])
+        await one.stop()
+        assert holder(api) == ""
+
+
 async def test_a_leader_that_is_cut_off_stops_by_itself(api: FakeApi) -> None:
     clock = Clock()
     async with member(api, "one", clock) as one:

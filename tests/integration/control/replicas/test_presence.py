@@ -90,6 +90,17 @@ async def test_each_relay_has_a_lease_and_sees_the_others(api: FakeApi) -> None:
     assert stored(api, "relay-1") is None
 
 
+async def test_a_lease_that_has_changed_is_given_back(api: FakeApi) -> None:
+    """As by a renewal that was cancelled when it had come, and had not been answered."""
+    async with running(api, "relay-0") as one:
+        await eventually("it is there", lambda: stored(api, "relay-0") is not None, timeout_s=20)
+        lease = stored(api, "relay-0")
+        assert lease is not None
+        api.put(LEASES, lease)
+        await one.end()
+    assert stored(api, "relay-0") is None
+
+
 async def test_what_others_wrote_into_the_lease_stays(api: FakeApi) -> None:
     async with running(api, "relay-0"):
         await eventually("it is there", lambda: stored(api, "relay-0") is not None, timeout_s=20)
