@@ -110,6 +110,20 @@ class CountingPace(Pace):
         self.pauses += 1
 
 
+class LeastTime:
+    """The least CPU time of some attempts, ``s``: others may have a share of any of them."""
+
+    def __init__(self) -> None:
+        self.s = math.inf
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Measure one attempt."""
+        began_s = time.process_time()
+        yield
+        self.s = min(self.s, time.process_time() - began_s)
+
+
 def slowness() -> float:
     """Return how many times longer than :data:`REFERENCE_S` the same work takes now; at least 1."""
     began_s = time.thread_time()

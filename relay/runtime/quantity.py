@@ -35,9 +35,10 @@ _SPELLINGS = {
     "w": ("week", "weeks"),
     "ms": ("msec", "msecs", "millis", "millisecond", "milliseconds"),
 }
-_SECONDS_OF = {"s": "1", "m": "60", "h": "3600", "d": "86400", "w": "604800", "ms": "0.001"}
+_DAY_NS = 24 * _NANOSECONDS["h"]
+_LENGTHS_NS = _NANOSECONDS | {"d": _DAY_NS, "w": 7 * _DAY_NS}
 _MEANT = {
-    name: Decimal(_SECONDS_OF[unit])
+    name: Decimal(_LENGTHS_NS[unit]) / _NANOSECONDS["s"]
     for unit, names in _SPELLINGS.items()
     for name in (unit, *names)
 }
